@@ -1,0 +1,325 @@
+# Umbra. `make help` says what there is to make.
+#
+#   build/            what is made; BUILD=debug (or DEBUG=1) puts its own into build/debug/
+#   build/host/       the same sources, compiled hosted, and the tests linked with them
+#   deps/             what is fetched: guests' kernels, Zydis' source (kept by `make clean`)
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+# As many jobs as processors; a -j on the command line wins.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
+endif
+
+BUILD ?= release
+ifeq ($(DEBUG),1)
+override BUILD := debug
+endif
+ifeq ($(filter $(BUILD),release debug),)
+$(error BUILD is release or debug, not "$(BUILD)")
+endif
+
+B := build
+O := $(B)$(if $(filter debug,$(BUILD)),/debug)
+H := $(B)/host
+D := deps
+
+CC := gcc
+LD := ld
+NM := nm
+NASM := nasm
+IASL := iasl
+PYTHON := python3
+
+# --- what there is to compile -------------------------------------------------------------
+
+CORE_DIRS := arch/x86_64/lib paging vmm vmm/dev vmm/load vmm/monitor
+KERNEL_DIRS := boot arch/x86_64 $(CORE_DIRS) svm vmx
+# paging/host.c is the host's own tables: it names floor 1, which the hosted build has not.
+HOST_ONLY_IN_KERNEL := paging/host.c
+
+KERNEL_C := $(sort $(wildcard $(KERNEL_DIRS:=/*.c)))
+KERNEL_ASM := $(sort $(wildcard $(KERNEL_DIRS:=/*.asm)))
+# svm/ too: all of it but the entry code, for which its tests stand in.
+CORE_C := $(filter-out $(HOST_ONLY_IN_KERNEL),$(sort $(wildcard $(CORE_DIRS:=/*.c) svm/*.c)))
+HOST_TESTS := $(sort $(wildcard tests/host/test_*.c))
+# What the tests share: stand-ins, reference models.
+HOST_SHARED := $(filter-out $(HOST_TESTS),$(sort $(wildcard tests/host/*.c)))
+GUEST_ASM := $(sort $(wildcard tests/guest/*.asm))
+HEADERS := $(sort $(wildcard $(KERNEL_DIRS:=/*.h) arch/x86_64/include/*.h tests/host/*.h))
+
+ZYDIS := $(D)/zydis-src
+ZYDIS_FETCHED := $(ZYDIS)/.fetched
+ZYDIS_C := $(addprefix $(ZYDIS)/src/,Decoder.c DecoderData.c Formatter.c FormatterATT.c \
+	FormatterBase.c FormatterBuffer.c FormatterIntel.c Mnemonic.c Register.c Segment.c \
+	SharedData.c String.c Utils.c)
+
+# --- flags --------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wmissing-prototypes -Wvla
+ZYDIS_DEFS := -DZYAN_NO_LIBC -DZYDIS_STATIC_BUILD -DZYCORE_STATIC_BUILD \
+	-DZYDIS_DISABLE_ENCODER -DZYDIS_DISABLE_AVX512 -DZYDIS_DISABLE_KNC
+INCLUDES := -I. -isystem $(ZYDIS)/include $(ZYDIS_DEFS)
+
+KERNEL_MACHINE := -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only \
+	-mcmodel=kernel
+DEBUG_FLAGS := $(if $(filter debug,$(BUILD)),-DUMBRA_DEBUG -fsanitize=undefined \
+	-fsanitize-undefined-trap-on-error)
+KERNEL_CFLAGS := -std=gnu11 -O2 -g $(KERNEL_MACHINE) -fstack-protector-strong \
+	-mstack-protector-guard=global -fno-strict-aliasing -fno-omit-frame-pointer -fno-common \
+	$(WARN) -Wstrict-prototypes $(INCLUDES) $(DEBUG_FLAGS) $(EXTRA_CFLAGS)
+KERNEL_LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
+	--build-id=none
+ZYDIS_CFLAGS := -std=gnu11 -O2 -g -w -I$(ZYDIS)/include -I$(ZYDIS)/src $(ZYDIS_DEFS)
+
+HOST_CFLAGS := -std=gnu11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+	-D_GNU_SOURCE $(WARN) $(INCLUDES) $(EXTRA_CFLAGS)
+
+DEPFLAGS = -MMD -MP -MF $(@:.o=.d)
+
+quiet = @printf '  %-7s %s\n' $(1) '$(subst $(B)/,,$@)';
+ifeq ($(V),1)
+quiet =
+endif
+
+# --- targets for people -------------------------------------------------------------------
+
+.PHONY: all objects host run gdb test check format check-format check-tidy check-layers check-headers \
+	check-functions bench setup guests clean distclean help FORCE
+
+all: $(O)/umbra.elf $(O)/umbra.iso
+
+help:
+	@echo 'make            build/umbra.elf and build/umbra.iso (boots from BIOS and UEFI)'
+	@echo 'make run        install what is missing, build, boot the ISO in QEMU (leave: Ctrl-A X)'
+	@echo 'make test       checks, host tests, boot tests; ends with a line that counts them'
+	@echo '                TESTS="boot -k uefi": only these (see tests/run)'
+	@echo 'make check      format, clang-tidy, layers, headers, function lengths'
+	@echo 'make format     put the C sources into the form that make check wants'
+	@echo 'make host       build and run the host tests only'
+	@echo 'make gdb        QEMU waiting at its reset vector, gdb attached with symbols'
+	@echo 'make bench      a guest boot natively and under Umbra: exits, instructions, time'
+	@echo 'make objects    compile only, no link'
+	@echo 'make setup      install missing Debian packages; make guests: fetch the guests'
+	@echo 'make clean      remove build/; make distclean: deps/ too'
+	@echo
+	@echo 'DEBUG=1         UBSan traps, poisoned pages, distinct address types (build/debug/)'
+	@echo 'EXTRA_CFLAGS=   more compiler flags;  V=1: show the commands'
+	@echo 'RUN_FLAGS=      options of scripts/run-qemu for make run, such as --uefi'
+
+setup:
+	@scripts/setup
+
+run: setup
+	@$(MAKE) $(O)/umbra.iso
+	@scripts/run-qemu $(O)/umbra.iso $(RUN_FLAGS)
+
+gdb: setup
+	@$(MAKE) $(O)/umbra.elf $(O)/umbra.iso
+	@scripts/gdb $(O)/umbra.elf $(O)/umbra.iso $(RUN_FLAGS)
+
+test: setup
+	@BUILD=$(BUILD) $(PYTHON) tests/run $(TESTS)
+
+host: host-tests
+	@$(PYTHON) tests/run host
+
+bench: setup
+	@$(MAKE) $(O)/umbra.elf bench-parts
+	@$(PYTHON) tests/bench/run $(BENCH_FLAGS)
+
+guests: $(D)/guests/.fetched
+
+clean:
+	rm -rf $(B)
+
+distclean: clean
+	rm -rf $(D)
+
+# --- a changed flag, or a source that came or went, makes anew ------------------------------
+
+# $(1): file, $(2): what it holds. Touched only when that changes.
+define stamp
+$(1): FORCE
+	@mkdir -p $$(@D)
+	@printf '%s\n' '$(2)' "$$$$($$(CC) --version | head -n 1)" | cmp -s - $$@ || \
+		printf '%s\n' '$(2)' "$$$$($$(CC) --version | head -n 1)" >$$@
+endef
+$(eval $(call stamp,$(O)/flags,$(CC) $(KERNEL_CFLAGS)))
+$(eval $(call stamp,$(O)/sources,$(KERNEL_LDFLAGS) $(KERNEL_C) $(KERNEL_ASM)))
+$(eval $(call stamp,$(H)/flags,$(CC) $(HOST_CFLAGS)))
+$(eval $(call stamp,$(H)/sources,$(CORE_C)))
+
+# --- the hypervisor -----------------------------------------------------------------------
+
+KERNEL_OBJS := $(KERNEL_C:%.c=$(O)/obj/%.o) $(KERNEL_ASM:%.asm=$(O)/obj/%.asm.o)
+ifneq ($(wildcard vmm/dev/dsdt.asl),)
+DSDT_C := $(B)/gen/dsdt_aml.c
+KERNEL_OBJS += $(O)/obj/gen/dsdt_aml.o
+CORE_GEN_OBJS := $(H)/obj/gen/dsdt_aml.o
+endif
+
+objects: $(KERNEL_OBJS)
+
+$(O)/obj/%.o: %.c $(O)/flags | $(ZYDIS_FETCHED)
+	@mkdir -p $(@D)
+	$(call quiet,CC) $(CC) $(KERNEL_CFLAGS) $(DEPFLAGS) -c $< -o $@
+
+$(O)/obj/%.asm.o: %.asm $(O)/flags
+	@mkdir -p $(@D)
+	$(call quiet,NASM) $(NASM) -f elf64 -g -F dwarf -Werror -I./ -MD $(@:.o=.d) -MP $< -o $@
+
+$(O)/obj/gen/%.o: $(B)/gen/%.c $(O)/flags
+	@mkdir -p $(@D)
+	$(call quiet,CC) $(CC) $(KERNEL_CFLAGS) $(DEPFLAGS) -c $< -o $@
+
+$(B)/gen/dsdt.aml: vmm/dev/dsdt.asl
+	@mkdir -p $(@D)
+	$(call quiet,IASL) $(IASL) -we -vs -p $(@:.aml=) $< >$(@:.aml=.log) 2>&1 || \
+		{ cat $(@:.aml=.log); exit 1; }
+
+$(B)/gen/dsdt_aml.c: $(B)/gen/dsdt.aml scripts/bin2c
+	$(call quiet,GEN) scripts/bin2c dsdt_aml vmm/dev/acpi.h $< >$@
+
+# Linked twice: the symbol table for backtraces is made from the first link. It lies behind the
+# code, so that the second link moves no function.
+link = $(LD) $(KERNEL_LDFLAGS) -T linker.ld -o $@ $(KERNEL_OBJS) $(1) --start-group \
+	$(O)/libzydis.a --end-group
+LINK_DEPS = $(KERNEL_OBJS) $(O)/libzydis.a linker.ld $(O)/sources
+
+$(O)/umbra.pass1.elf: $(LINK_DEPS) $(O)/obj/gen/ksyms0.o
+	$(call quiet,LD) $(call link,$(O)/obj/gen/ksyms0.o)
+
+$(O)/umbra.elf: $(O)/umbra.pass1.elf $(O)/obj/gen/ksyms1.o
+	$(call quiet,LD) $(call link,$(O)/obj/gen/ksyms1.o)
+
+$(O)/gen/ksyms0.c: scripts/ksyms
+	@mkdir -p $(@D)
+	@scripts/ksyms </dev/null >$@
+
+$(O)/gen/ksyms1.c: $(O)/umbra.pass1.elf scripts/ksyms
+	$(call quiet,KSYMS) $(NM) -n $< | scripts/ksyms >$@
+
+$(O)/obj/gen/ksyms%.o: $(O)/gen/ksyms%.c $(O)/flags arch/x86_64/ksyms.h
+	@mkdir -p $(@D)
+	$(call quiet,CC) $(CC) $(KERNEL_CFLAGS) -c $< -o $@
+
+# --- Zydis, from its Debian source package --------------------------------------------------
+
+$(ZYDIS_FETCHED): scripts/fetch-zydis
+	@scripts/fetch-zydis
+	@touch $@
+
+$(ZYDIS_C): $(ZYDIS_FETCHED) ;
+
+$(O)/libzydis.a: $(ZYDIS_C:$(ZYDIS)/src/%.c=$(O)/obj/zydis/%.o)
+	@rm -f $@
+	$(call quiet,AR) ar rcs $@ $^
+$(H)/libzydis.a: $(ZYDIS_C:$(ZYDIS)/src/%.c=$(H)/obj/zydis/%.o)
+	@rm -f $@
+	$(call quiet,AR) ar rcs $@ $^
+
+$(O)/obj/zydis/%.o: $(ZYDIS)/src/%.c $(O)/flags
+	@mkdir -p $(@D)
+	$(call quiet,CC) $(CC) $(ZYDIS_CFLAGS) $(KERNEL_MACHINE) -c $< -o $@
+$(H)/obj/zydis/%.o: $(ZYDIS)/src/%.c $(H)/flags
+	@mkdir -p $(@D)
+	$(call quiet,CC) $(CC) $(ZYDIS_CFLAGS) -c $< -o $@
+
+# --- the ISO --------------------------------------------------------------------------------
+
+GUEST_FILES := $(D)/guests/vmlinux-amd64 $(D)/guests/vmlinuz-amd64 $(D)/guests/initrd-amd64
+
+$(D)/guests/.fetched: scripts/fetch-guests scripts/extract-vmlinux scripts/mkinitrd $(wildcard iso/initrd/*)
+	@scripts/fetch-guests $(D)
+	@touch $@
+$(GUEST_FILES): $(D)/guests/.fetched ;
+
+$(O)/umbra.iso: $(O)/umbra.elf iso/grub.cfg scripts/mkiso $(GUEST_FILES)
+	$(call quiet,ISO) scripts/mkiso -e $(O)/umbra.elf -o $@ -c iso/grub.cfg $(GUEST_FILES)
+
+# --- host tests -----------------------------------------------------------------------------
+
+CORE_OBJS := $(CORE_C:%.c=$(H)/obj/%.o) $(CORE_GEN_OBJS)
+HOST_BINS := $(HOST_TESTS:tests/host/%.c=$(H)/tests/%)
+
+$(H)/obj/%.o: %.c $(H)/flags | $(ZYDIS_FETCHED)
+	@mkdir -p $(@D)
+	$(call quiet,HOSTCC) $(CC) $(HOST_CFLAGS) $(DEPFLAGS) -c $< -o $@
+
+$(H)/obj/gen/%.o: $(B)/gen/%.c $(H)/flags
+	@mkdir -p $(@D)
+	$(call quiet,HOSTCC) $(CC) $(HOST_CFLAGS) $(DEPFLAGS) -c $< -o $@
+
+$(H)/libumbra.a: $(CORE_OBJS) $(H)/sources
+	@rm -f $@
+	$(call quiet,AR) ar rcs $@ $(CORE_OBJS)
+
+$(H)/tests/%: $(H)/obj/tests/host/%.o $(HOST_SHARED:%.c=$(H)/obj/%.o) $(H)/libumbra.a $(H)/libzydis.a
+	@mkdir -p $(@D)
+	$(call quiet,HOSTLD) $(CC) -fsanitize=address,undefined -o $@ $^ -lcmocka
+
+.PHONY: host-tests tests guest-tests bench-parts
+host-tests: $(HOST_BINS)
+tests: host-tests guest-tests
+
+# --- tiny guests ----------------------------------------------------------------------------
+
+GUEST_ELFS := $(GUEST_ASM:tests/guest/%.asm=$(B)/guest/%.elf)
+guest-tests: $(GUEST_ELFS)
+
+$(B)/guest/%.o: tests/guest/%.asm
+	@mkdir -p $(@D)
+	$(call quiet,NASM) $(NASM) -f elf64 -Werror -I tests/guest/ -MD $(@:.o=.d) -MP $< -o $@
+
+$(B)/guest/%.elf: $(B)/guest/%.o tests/guest/guest.ld
+	$(call quiet,LD) $(LD) -nostdlib -static -z noexecstack --no-warn-rwx-segments \
+		--build-id=none -T tests/guest/guest.ld -o $@ $<
+
+# --- bench ----------------------------------------------------------------------------------
+
+bench-parts: $(B)/bench/count.so $(B)/bench/initrd $(GUEST_FILES)
+
+$(B)/bench/count.so: tests/bench/count.c $(H)/flags
+	@mkdir -p $(@D)
+	$(call quiet,CC) $(CC) -std=gnu11 -O2 $(WARN) -fPIC -shared -o $@ $<
+
+$(B)/bench/mark: tests/bench/mark.asm
+	@mkdir -p $(@D)
+	$(call quiet,NASM) $(NASM) -f elf64 -Werror $< -o $@.o && $(LD) -z noexecstack -o $@ $@.o
+
+$(B)/bench/initrd: $(B)/bench/mark $(wildcard tests/bench/initrd/*) scripts/mkinitrd $(GUEST_FILES)
+	$(call quiet,INITRD) scripts/mkinitrd -o $@ -D BUSYBOX=$(CURDIR)/$(D)/guests/busybox \
+		-D MARK=$(CURDIR)/$(B)/bench/mark tests/bench/initrd/list
+
+# --- checks -----------------------------------------------------------------------------------
+
+CHECKED_C := $(KERNEL_C) $(HEADERS) $(sort $(wildcard tests/host/*.c tests/bench/*.[ch]))
+
+check: check-format check-layers check-headers check-functions check-tidy
+
+format:
+	@clang-format -i $(CHECKED_C)
+check-format:
+	@clang-format --dry-run -Werror $(CHECKED_C)
+check-layers:
+	@scripts/check-layers
+check-headers: | $(ZYDIS_FETCHED)
+	@scripts/check-headers '$(CC) $(KERNEL_CFLAGS)' '$(CC) $(HOST_CFLAGS)' $(HEADERS)
+check-functions:
+	@scripts/check-functions $(CHECKED_C)
+# clang has no flag for the guard's kind, and not all of gcc's warnings.
+TIDY_FLAGS := $(filter-out -mstack-protector-guard=global,$(KERNEL_CFLAGS))
+TIDY_STAMPS := $(KERNEL_C:%.c=$(B)/tidy/%.ok)
+check-tidy: $(TIDY_STAMPS)
+$(B)/tidy/%.ok: %.c .clang-tidy $(O)/flags $(HEADERS) | $(ZYDIS_FETCHED)
+	@mkdir -p $(@D)
+	$(call quiet,TIDY) clang-tidy --quiet --warnings-as-errors='*' $< -- $(TIDY_FLAGS) 2>$@.log \
+		|| { cat $@.log; exit 1; }
+	@touch $@
+
+-include $(KERNEL_OBJS:.o=.d) $(CORE_OBJS:.o=.d) $(GUEST_ELFS:.elf=.d) \
+	$(HOST_TESTS:%.c=$(H)/obj/%.d) $(HOST_SHARED:%.c=$(H)/obj/%.d)

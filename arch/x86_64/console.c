@@ -1,0 +1,244 @@
+#include "arch/x86_64/console.h"
+
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/ioapic.h"
+#include "arch/x86_64/lib/ring.h"
+#include "arch/x86_64/lib/spinlock.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/timer.h"
+#include "arch/x86_64/trap.h"
+#include "arch/x86_64/uart.h"
+
+#define TX_BYTES 16384
+#define RX_BYTES 4096
+#define POLL_NS (NS_PER_SEC / 100)
+#define IRQ_ROUNDS_MAX 64 /* causes looked at in one interrupt */
+
+enum console_mode {
+	POLLED,     /* bytes go straight to the UART */
+	INTERRUPTS, /* through the rings, the UART's interrupt moves them */
+	TIMER,      /* through the rings, a timer moves them */
+};
+
+static uint8_t tx_bytes[TX_BYTES], rx_bytes[RX_BYTES];
+
+/* All guarded by lock, which is taken with interrupts off. */
+static struct spinlock lock = SPINLOCK_INIT(LOCK_CONSOLE);
+static enum console_mode mode = POLLED;
+static struct uart uart;
+static struct uart_config config;
+static struct ring tx = RING_INIT(tx_bytes);
+static struct ring rx = RING_INIT(rx_bytes);
+static bool tx_interrupt; /* the UART's is on */
+static bool tx_wanted;    /* somebody found the ring with little room */
+static bool line_open;    /* the last byte was no newline */
+static bool panicked;     /* locks no longer count */
+static struct timer poll_timer;
+
+static uint64_t console_lock(void)
+{
+	uint64_t flags = irq_save();
+
+	if (!panicked)
+		spin_lock(&lock);
+	return flags;
+}
+
+static void console_unlock(uint64_t flags)
+{
+	if (!panicked)
+		spin_unlock(&lock);
+	irq_restore(flags);
+}
+
+/* --- moving bytes between rings and UART; with the lock held --- */
+
+static void rx_move(void)
+{
+	int c;
+
+	/* With the ring full, the rest stays in the UART, or is lost there. */
+	while (ring_space(&rx) && (c = uart_rx(&uart)) >= 0) {
+		ring_put(&rx, (uint8_t)c);
+		this_cpu()->work_pending = true;
+	}
+}
+
+static void tx_move(void)
+{
+	int c;
+
+	if (ring_empty(&tx) || !uart_tx_ready(&uart))
+		return;
+	for (unsigned n = 0; n < uart.tx_depth && (c = ring_get(&tx)) >= 0; n++)
+		uart_tx(&uart, (uint8_t)c);
+	if (tx_wanted && ring_used(&tx) <= TX_BYTES / 2) {
+		tx_wanted = false;
+		this_cpu()->work_pending = true;
+	}
+}
+
+/* The interrupts that the rings' state calls for. */
+static void interrupts_update(void)
+{
+	tx_interrupt = !ring_empty(&tx);
+	uart_interrupts(&uart, ring_space(&rx) > 0, tx_interrupt);
+}
+
+static void console_interrupt(void)
+{
+	uint64_t flags = console_lock();
+
+	for (unsigned n = 0; n < IRQ_ROUNDS_MAX && uart_interrupt_pending(&uart); n++) {
+		rx_move();
+		tx_move();
+		if (ring_empty(&tx) || !ring_space(&rx))
+			interrupts_update();
+	}
+	console_unlock(flags);
+}
+
+static void console_poll(void *ctx)
+{
+	uint64_t flags = console_lock();
+
+	rx_move();
+	tx_move();
+	console_unlock(flags);
+	timer_arm(ctx, clock_ns() + POLL_NS);
+}
+
+/* Send what is queued by polling. */
+static void tx_drain(size_t bytes)
+{
+	int c;
+
+	while (bytes-- && (c = ring_get(&tx)) >= 0)
+		uart_tx_wait(&uart, (uint8_t)c);
+}
+
+static void put(uint8_t c)
+{
+	line_open = c != '\n';
+	if (!uart.present)
+		return;
+	if (mode == POLLED) {
+		uart_tx_wait(&uart, c);
+		return;
+	}
+	if (!ring_space(&tx))
+		tx_drain(uart.tx_depth);
+	ring_put(&tx, c);
+	if (mode == INTERRUPTS && !tx_interrupt)
+		interrupts_update();
+}
+
+/* --- for everybody --- */
+
+bool console_try_putc(uint8_t c)
+{
+	uint64_t flags = console_lock();
+	bool room = mode == POLLED || ring_space(&tx);
+
+	if (room)
+		put(c);
+	else
+		tx_wanted = true;
+	console_unlock(flags);
+	return room;
+}
+
+size_t console_space(void)
+{
+	uint64_t flags = console_lock();
+	size_t space = ring_space(&tx);
+
+	if (space < TX_BYTES / 2)
+		tx_wanted = true;
+	console_unlock(flags);
+	return space;
+}
+
+void console_write(const char *s, size_t n)
+{
+	uint64_t flags = console_lock();
+
+	for (; n--; s++) {
+		if (*s == '\n')
+			put('\r');
+		put((uint8_t)*s);
+	}
+	console_unlock(flags);
+}
+
+void console_fresh_line(void)
+{
+	if (line_open)
+		console_write("\n", 1);
+}
+
+int console_getc(void)
+{
+	uint64_t flags = console_lock();
+	bool was_full = !ring_space(&rx);
+	int c = mode == POLLED ? uart_rx(&uart) : ring_get(&rx);
+
+	if (mode == INTERRUPTS && was_full)
+		interrupts_update();
+	console_unlock(flags);
+	return c;
+}
+
+void console_flush(void)
+{
+	uint64_t flags = console_lock();
+	uint64_t end = clock_ns() + NS_PER_SEC;
+
+	if (uart.present) {
+		tx_drain(TX_BYTES);
+		while (!uart_tx_idle(&uart) && clock_ns() < end)
+			cpu_relax();
+	}
+	console_unlock(flags);
+}
+
+void console_init(const char *spec)
+{
+	bool good = uart_parse(spec, &config);
+
+	uart_init(&uart, &config);
+	if (!good)
+		log_err("com1=%s: not a serial port and rate; using COM1 at 115200", spec);
+}
+
+void console_start_interrupts(void)
+{
+	int irq = config.irq;
+
+	if (!uart.present)
+		return;
+	if (irq >= 0 && !ioapic_route_isa((unsigned)irq, TRAP_ISA + (unsigned)irq)) {
+		trap_set_handler(TRAP_ISA + (unsigned)irq, console_interrupt);
+		mode = INTERRUPTS;
+		interrupts_update();
+		return;
+	}
+	log_warn("console: no interrupt for the serial port; it is polled");
+	mode = TIMER;
+	timer_setup(&poll_timer, console_poll, &poll_timer);
+	timer_arm(&poll_timer, clock_ns() + POLL_NS);
+}
+
+void console_panic(void)
+{
+	panicked = true;
+	mode = POLLED;
+	if (!uart.present)
+		return;
+	uart_interrupts(&uart, false, false);
+	tx_drain(TX_BYTES);
+	if (line_open)
+		console_write("\n", 1);
+}

@@ -1,0 +1,40 @@
+/*
+ * The host's serial console: interrupt-driven both ways. Output goes through a ring
+ * that the UART's transmit interrupt drains; before interrupts are on (and in a panic)
+ * it is sent by polling. With no UART present, output is dropped and input never comes.
+ */
+#ifndef UMBRA_CONSOLE_H
+#define UMBRA_CONSOLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Queue one byte; false: the ring is full now (the byte was not taken). */
+bool console_try_putc(uint8_t c);
+/* Free bytes in the output ring. */
+size_t console_space(void);
+/* Queue a text of the hypervisor's own; waits for room when the ring is full. */
+void console_write(const char *s, size_t n);
+/* Next input byte, or -1. */
+int console_getc(void);
+/* Wait until all queued output has left. Before power-off or reset. */
+void console_flush(void);
+
+/* If the last output byte was no newline, put one. */
+void console_fresh_line(void);
+
+/*
+ * Open the UART that spec names: com1= of Umbra's line, "" for its default. Output is
+ * polled from here on. A spec that cannot be read is logged and the default taken.
+ */
+void console_init(const char *spec);
+/*
+ * Go over to interrupts, or without a way for them (logged) to a timer. After
+ * interrupts and timers work.
+ */
+void console_start_interrupts(void);
+/* Back to polling for good, whatever state the console is in. For panic(). */
+void console_panic(void);
+
+#endif

@@ -1,0 +1,133 @@
+#include "arch/x86_64/cpu.h"
+
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/spinlock.h"
+#include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/panic.h"
+
+/* CPUID bits. APM vol. 3, appendix E; SDM vol. 2, CPUID. */
+#define CPUID_1_ECX_VMX BIT(5)
+#define CPUID_1_ECX_X2APIC BIT(21)
+#define CPUID_1_ECX_XSAVE BIT(26)
+#define CPUID_1_EDX_APIC BIT(9)
+#define CPUID_7_EBX_SMEP BIT(7)
+#define CPUID_EXT1_ECX_SVM BIT(2)
+#define CPUID_EXT1_EDX_NX BIT(20)
+#define CPUID_EXT1_EDX_PAGE_1G BIT(26)
+#define CPUID_EXT1_EDX_RDTSCP BIT(27)
+#define CPUID_EXT7_EDX_INVARIANT_TSC BIT(8)
+
+#define XCR0_AVX512 (XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
+#define XCR0_SWITCHED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU)
+#define FXSAVE_BYTES 512
+#define XSAVE_HEADER_BYTES 64
+
+struct cpu boot_cpu = { .self = &boot_cpu };
+static struct cpu_features features;
+
+const struct cpu_features *cpu_features(void)
+{
+	return &features;
+}
+
+/* Bytes of a standard-form XSAVE area. APM vol. 2, 11.5; CPUID leaf 0dh. */
+static unsigned xsave_bytes(uint64_t xcr0)
+{
+	unsigned size = FXSAVE_BYTES + XSAVE_HEADER_BYTES;
+
+	for (unsigned i = 2; i < 63; i++) {
+		struct cpuid_regs r;
+
+		if (!(xcr0 & BIT(i)))
+			continue;
+		r = cpuid(0xd, i);
+		size = MAX(size, r.ebx + r.eax);
+	}
+	return size;
+}
+
+static void read_xsave(struct cpu_features *f)
+{
+	struct cpuid_regs r = cpuid(0xd, 0);
+
+	f->xcr0_mask = ((uint64_t)r.edx << 32 | r.eax) & XCR0_SWITCHED;
+	if ((f->xcr0_mask & XCR0_AVX512) != XCR0_AVX512 || !(f->xcr0_mask & XCR0_AVX))
+		f->xcr0_mask &= ~XCR0_AVX512;
+	f->xsave_size = xsave_bytes(f->xcr0_mask);
+}
+
+static void read_vendor(struct cpu_features *f, const struct cpuid_regs *leaf0)
+{
+	memcpy(f->vendor, &leaf0->ebx, 4);
+	memcpy(f->vendor + 4, &leaf0->edx, 4);
+	memcpy(f->vendor + 8, &leaf0->ecx, 4);
+	f->amd = !strcmp(f->vendor, "AuthenticAMD") || !strcmp(f->vendor, "HygonGenuine");
+	f->intel = !strcmp(f->vendor, "GenuineIntel");
+}
+
+static void read_features(struct cpu_features *f)
+{
+	struct cpuid_regs leaf0 = cpuid(0, 0), ext0 = cpuid(0x80000000, 0), r;
+
+	read_vendor(f, &leaf0);
+	r = cpuid(1, 0);
+	f->vmx = r.ecx & CPUID_1_ECX_VMX;
+	f->x2apic = r.ecx & CPUID_1_ECX_X2APIC;
+	f->apic = r.edx & CPUID_1_EDX_APIC;
+	f->xsave = (r.ecx & CPUID_1_ECX_XSAVE) && leaf0.eax >= 0xd;
+	f->xcr0_mask = XCR0_X87 | XCR0_SSE;
+	f->xsave_size = FXSAVE_BYTES;
+	if (leaf0.eax >= 7)
+		f->smep = cpuid(7, 0).ebx & CPUID_7_EBX_SMEP;
+	if (f->xsave)
+		read_xsave(f);
+
+	r = cpuid(0x80000001, 0); /* there: boot.asm has looked for long mode in it */
+	f->svm = r.ecx & CPUID_EXT1_ECX_SVM;
+	f->nx = r.edx & CPUID_EXT1_EDX_NX;
+	f->page_1g = r.edx & CPUID_EXT1_EDX_PAGE_1G;
+	f->rdtscp = r.edx & CPUID_EXT1_EDX_RDTSCP;
+	if (ext0.eax >= 0x80000007)
+		f->invariant_tsc = cpuid(0x80000007, 0).edx & CPUID_EXT7_EDX_INVARIANT_TSC;
+	f->maxphyaddr = ext0.eax >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
+}
+
+#ifdef UMBRA_DEBUG
+static uint32_t *locks_held(void)
+{
+	return &this_cpu()->locks_held;
+}
+
+static void lock_misuse(const char *what)
+{
+	panic("%s", what);
+}
+#endif
+
+void cpu_init(void)
+{
+	uint64_t cr4 = read_cr4();
+
+#ifdef UMBRA_DEBUG
+	spin_debug.held = locks_held;
+	spin_debug.misuse = lock_misuse;
+#endif
+	read_features(&features);
+	if (features.smep)
+		cr4 |= CR4_SMEP;
+	if (features.xsave)
+		cr4 |= CR4_OSXSAVE;
+	write_cr4(cr4);
+	if (features.xsave)
+		xsetbv(0, features.xcr0_mask);
+}
+
+void cpu_idle(void)
+{
+	if (this_cpu()->work_pending)
+		return;
+	irq_enable_and_halt();
+	irq_disable();
+}

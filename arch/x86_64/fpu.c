@@ -1,0 +1,84 @@
+#include "arch/x86_64/fpu.h"
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/string.h"
+
+/* The legacy part of the area. APM vol. 2, 11.4.4; SDM vol. 1, 10.5.1. */
+struct fxsave {
+	uint16_t fcw, fsw;
+	uint8_t ftw, reserved0; /* abridged: bit n: register n is not empty */
+	uint16_t fop;
+	uint64_t fip, fdp;
+	uint32_t mxcsr, mxcsr_mask;
+	uint8_t st_xmm[480];
+};
+static_assert(sizeof(struct fxsave) == 512, "FXSAVE area");
+static_assert(offsetof(struct fxsave, mxcsr) == 24, "FXSAVE.MXCSR");
+
+#define XSTATE_BV_OFFSET 512
+
+/* After RESET. APM vol. 2, 14.1.3; SDM vol. 3, table 9-1. */
+#define FCW_RESET 0x40
+#define FTW_RESET 0xff /* the tags say zero, not empty */
+#define MXCSR_RESET 0x1f80
+
+void *fpu_area_alloc(void)
+{
+	void *area = kalloc(cpu_features()->xsave_size);
+
+	if (area)
+		fpu_area_reset(area);
+	return area;
+}
+
+void fpu_area_free(void *area)
+{
+	kfree(area, cpu_features()->xsave_size);
+}
+
+void fpu_area_reset(void *area)
+{
+	struct fxsave *fx = area;
+	uint64_t xstate_bv = XCR0_X87 | XCR0_SSE;
+
+	memset(area, 0, cpu_features()->xsave_size);
+	fx->fcw = FCW_RESET;
+	fx->ftw = FTW_RESET;
+	fx->mxcsr = MXCSR_RESET;
+	if (cpu_features()->xsave)
+		memcpy((uint8_t *)area + XSTATE_BV_OFFSET, &xstate_bv, sizeof(xstate_bv));
+}
+
+void fpu_save(void *area, uint64_t xcr0)
+{
+	uint64_t mask = cpu_features()->xcr0_mask;
+
+	if (!cpu_features()->xsave) {
+		__asm__ volatile("fxsave64 (%0)" ::"r"(area) : "memory");
+		return;
+	}
+	if (xcr0 != mask)
+		xsetbv(0, mask);
+	__asm__ volatile("xsave64 (%0)" ::"r"(area), "a"((uint32_t)mask),
+			 "d"((uint32_t)(mask >> 32))
+			 : "memory");
+}
+
+void fpu_load(const void *area, uint64_t xcr0)
+{
+	uint64_t mask = cpu_features()->xcr0_mask;
+
+	if (!cpu_features()->xsave) {
+		__asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
+		return;
+	}
+	__asm__ volatile("xrstor64 (%0)" ::"r"(area), "a"((uint32_t)mask),
+			 "d"((uint32_t)(mask >> 32))
+			 : "memory");
+	if (xcr0 != mask)
+		xsetbv(0, xcr0);
+}

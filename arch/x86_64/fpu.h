@@ -1,0 +1,19 @@
+/* Extended (FPU, SSE, AVX...) state of guests. Umbra itself uses none of it. */
+#ifndef UMBRA_FPU_H
+#define UMBRA_FPU_H
+
+#include <stdint.h>
+
+/* An area for fpu_save(), in the state after RESET; NULL: no memory. */
+void *fpu_area_alloc(void);
+void fpu_area_free(void *area);
+/* Put the area back into the state after RESET. */
+void fpu_area_reset(void *area);
+/*
+ * Save or load every component that Umbra switches, those that the guest's xcr0 has
+ * off too: a guest that turns one on again finds it as it left it.
+ */
+void fpu_save(void *area, uint64_t xcr0);       /* xcr0: the guest's, in force; leaves the host's */
+void fpu_load(const void *area, uint64_t xcr0); /* leaves the guest's XCR0 */
+
+#endif

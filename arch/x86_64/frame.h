@@ -1,0 +1,59 @@
+/*
+ * The frame allocator: a buddy system over the machine's RAM, 4 KiB to 1 GiB, with
+ * an owner for every frame. Only RAM that the multiboot2 memory map calls available,
+ * less the image, modules, boot information and page 0, is ever handed out.
+ */
+#ifndef UMBRA_FRAME_H
+#define UMBRA_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arch/x86_64/include/addr.h"
+
+#define FRAME_MAX_ORDER 18 /* 2^18 frames of 4 KiB: 1 GiB */
+
+/* Who a frame belongs to. Owners from FRAME_VM0 on are VM number owner - FRAME_VM0. */
+enum frame_owner {
+	FRAME_NONE, /* not RAM, or firmware's: never handed out */
+	FRAME_FREE,
+	FRAME_HYPERVISOR,
+	FRAME_PAGE_TABLE,
+	FRAME_MODULE, /* what GRUB loaded */
+	FRAME_VM0,
+};
+
+/*
+ * 2^order frames, naturally aligned, now owned by owner; content undefined (poisoned
+ * in debug builds). HPA(0) when there is none: frame 0 is never handed out.
+ */
+hpa_t frame_alloc(unsigned order, unsigned owner);
+/* As frame_alloc, filled with zeros. */
+hpa_t frame_alloc_zeroed(unsigned order, unsigned owner);
+/* Give back what frame_alloc(order, owner) gave; anything else is a bug and panics. */
+void frame_free(hpa_t pa, unsigned order, unsigned owner);
+/* The owner of the frame that holds pa; FRAME_NONE for an address with no frame. */
+unsigned frame_owner_of(hpa_t pa);
+/* Does every frame of [pa, pa + size) belong to owner? */
+bool frame_range_owned(hpa_t pa, uint64_t size, unsigned owner);
+
+/* Byte counts for the machine and for one owner. */
+uint64_t frame_bytes_total(void);
+uint64_t frame_bytes_free(void);
+uint64_t frame_bytes_owned(unsigned owner);
+
+/* Feeding the allocator at boot: frames [pa, pa + size) are RAM of this owner. */
+struct boot_info;
+void frame_init(const struct boot_info *bi);
+/*
+ * The second half: frame_init() hands out RAM below 4 GiB only, which the boot tables
+ * map. Once the direct map holds everything, this adds the rest.
+ */
+void frame_init_high(const struct boot_info *bi);
+
+/* Hypervisor memory of any size: kalloc rounds up to the frame order that fits; zeroed. */
+void *kalloc(size_t size);
+void kfree(void *p, size_t size);
+
+#endif

@@ -1,0 +1,26 @@
+/*
+ * The three kinds of address. One-member structs, so that mixing them does not
+ * compile; the ABI passes them in a register like the number inside.
+ */
+#ifndef UMBRA_ADDR_H
+#define UMBRA_ADDR_H
+
+#include <stdint.h>
+
+typedef struct {
+	uint64_t v;
+} gva_t; /* guest-virtual (linear, after segmentation) */
+
+typedef struct {
+	uint64_t v;
+} gpa_t; /* guest-physical */
+
+typedef struct {
+	uint64_t v;
+} hpa_t; /* host-physical: what goes on the bus */
+
+#define GVA(x) ((gva_t){(x)})
+#define GPA(x) ((gpa_t){(x)})
+#define HPA(x) ((hpa_t){(x)})
+
+#endif

@@ -1,0 +1,63 @@
+/* Model-specific registers that the hypervisor or a guest may touch. */
+#ifndef UMBRA_MSR_H
+#define UMBRA_MSR_H
+
+#include "arch/x86_64/include/bits.h"
+
+#define MSR_TSC 0x10u
+#define MSR_PLATFORM_ID 0x17u
+#define MSR_APIC_BASE 0x1bu
+#define APIC_BASE_BSP BIT(8)
+#define APIC_BASE_X2APIC BIT(10)
+#define APIC_BASE_ENABLE BIT(11)
+#define MSR_FEATURE_CONTROL 0x3au
+#define FEATURE_CONTROL_LOCK BIT(0)
+#define FEATURE_CONTROL_VMX_SMX BIT(1)
+#define FEATURE_CONTROL_VMX BIT(2)
+#define MSR_TSC_ADJUST 0x3bu
+#define MSR_SPEC_CTRL 0x48u
+#define MSR_PRED_CMD 0x49u
+#define MSR_BIOS_UPDT_TRIG 0x79u
+#define MSR_BIOS_SIGN_ID 0x8bu
+#define MSR_MTRRCAP 0xfeu
+#define MSR_ARCH_CAPABILITIES 0x10au
+#define MSR_SYSENTER_CS 0x174u
+#define MSR_SYSENTER_ESP 0x175u
+#define MSR_SYSENTER_EIP 0x176u
+#define MSR_MCG_CAP 0x179u
+#define MSR_MCG_STATUS 0x17au
+#define MSR_MISC_ENABLE 0x1a0u
+#define MSR_DEBUGCTL 0x1d9u
+#define MSR_MTRR_PHYSBASE0 0x200u
+#define MSR_MTRR_FIX64K_00000 0x250u
+#define MSR_MTRR_FIX16K_80000 0x258u
+#define MSR_MTRR_FIX16K_A0000 0x259u
+#define MSR_MTRR_FIX4K_C0000 0x268u
+#define MSR_MTRR_FIX4K_F8000 0x26fu
+#define MSR_PAT 0x277u
+#define PAT_RESET UINT64_C(0x0007040600070406)
+#define MSR_MTRR_DEF_TYPE 0x2ffu
+#define MSR_X2APIC_BASE 0x800u
+#define MSR_XSS 0xda0u
+#define MSR_EFER 0xc0000080u
+#define MSR_STAR 0xc0000081u
+#define MSR_LSTAR 0xc0000082u
+#define MSR_CSTAR 0xc0000083u
+#define MSR_SFMASK 0xc0000084u
+#define MSR_FS_BASE 0xc0000100u
+#define MSR_GS_BASE 0xc0000101u
+#define MSR_KERNEL_GS_BASE 0xc0000102u
+#define MSR_TSC_AUX 0xc0000103u
+#define MSR_SYSCFG 0xc0010010u
+#define MSR_HWCR 0xc0010015u
+#define MSR_NB_CFG 0xc001001fu
+#define MSR_INT_PENDING 0xc0010055u
+#define MSR_DE_CFG 0xc0011029u
+#define DE_CFG_LFENCE_SERIALIZE BIT(1)
+#define MSR_PATCH_LEVEL 0x8bu
+#define MSR_VM_CR 0xc0010114u
+#define VM_CR_LOCK BIT(3)
+#define VM_CR_SVMDIS BIT(4)
+#define MSR_VM_HSAVE_PA 0xc0010117u
+
+#endif

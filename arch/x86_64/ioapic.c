@@ -1,0 +1,74 @@
+#include "arch/x86_64/ioapic.h"
+
+#include <stdint.h>
+
+#include "arch/x86_64/acpi.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/mm.h"
+
+/* Registers, reached through a window. Intel 82093AA, 3.1 and 3.2. */
+#define IOREGSEL 0x00
+#define IOWIN 0x10
+#define IOAPICVER 0x01u
+#define IOREDTBL(pin) (0x10u + 2 * (pin))
+
+#define RTE_ACTIVE_LOW BIT(13)
+#define RTE_LEVEL BIT(15)
+#define RTE_MASKED BIT(16)
+#define RTE_DEST_SHIFT 24 /* in the high word */
+
+static volatile uint32_t *reg_at(const struct acpi_ioapic *io, unsigned offset)
+{
+	return (volatile uint32_t *)((uint8_t *)hpa_to_ptr(HPA(io->pa)) + offset);
+}
+
+static uint32_t ioapic_read(const struct acpi_ioapic *io, uint32_t reg)
+{
+	*reg_at(io, IOREGSEL) = reg;
+	return *reg_at(io, IOWIN);
+}
+
+static void ioapic_write(const struct acpi_ioapic *io, uint32_t reg, uint32_t val)
+{
+	*reg_at(io, IOREGSEL) = reg;
+	*reg_at(io, IOWIN) = val;
+}
+
+static unsigned pins(const struct acpi_ioapic *io)
+{
+	return (ioapic_read(io, IOAPICVER) >> 16 & 0xff) + 1;
+}
+
+void ioapic_init(void)
+{
+	const struct acpi_info *acpi = acpi_info();
+
+	for (unsigned i = 0; i < acpi->nr_ioapics; i++)
+		for (unsigned pin = 0; pin < pins(&acpi->ioapic[i]); pin++)
+			ioapic_write(&acpi->ioapic[i], IOREDTBL(pin), RTE_MASKED);
+}
+
+int ioapic_route_isa(unsigned irq, unsigned vector)
+{
+	const struct acpi_info *acpi = acpi_info();
+	const struct acpi_isa_irq *isa = &acpi->isa[irq];
+	uint32_t low = vector;
+
+	if (isa->active_low)
+		low |= RTE_ACTIVE_LOW;
+	if (isa->level)
+		low |= RTE_LEVEL;
+	for (unsigned i = 0; i < acpi->nr_ioapics; i++) {
+		const struct acpi_ioapic *io = &acpi->ioapic[i];
+		uint32_t pin = isa->gsi - io->gsi_base;
+
+		if (isa->gsi < io->gsi_base || pin >= pins(io))
+			continue;
+		ioapic_write(io, IOREDTBL(pin) + 1, this_cpu()->apic_id << RTE_DEST_SHIFT);
+		ioapic_write(io, IOREDTBL(pin), low);
+		return 0;
+	}
+	return -ENODEV;
+}

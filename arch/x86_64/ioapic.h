@@ -1,0 +1,14 @@
+/* The I/O APICs, as the MADT describes them. */
+#ifndef UMBRA_IOAPIC_H
+#define UMBRA_IOAPIC_H
+
+/* Mask every input of every I/O APIC. After acpi_init(). */
+void ioapic_init(void);
+
+/*
+ * Deliver ISA interrupt irq (0 to 15) to the calling CPU as this vector, honouring the
+ * MADT's overrides. 0, or -ENODEV when no I/O APIC has that input.
+ */
+int ioapic_route_isa(unsigned irq, unsigned vector);
+
+#endif

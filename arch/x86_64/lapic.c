@@ -1,0 +1,108 @@
+#include "arch/x86_64/lapic.h"
+
+#include <stdbool.h>
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/msr.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/mm.h"
+#include "arch/x86_64/trap.h"
+
+/* Registers. APM vol. 2, 16.3; SDM vol. 3, 10.4.1. In x2APIC mode: MSR 800h + offset / 16. */
+#define LAPIC_ID 0x20u
+#define LAPIC_TPR 0x80u
+#define LAPIC_EOI 0xb0u
+#define LAPIC_SVR 0xf0u
+#define LAPIC_ESR 0x280u
+#define LAPIC_LVT_TIMER 0x320u
+#define LAPIC_LVT_THERMAL 0x330u
+#define LAPIC_LVT_PERF 0x340u
+#define LAPIC_LVT_LINT0 0x350u
+#define LAPIC_LVT_ERROR 0x370u
+#define LAPIC_TIMER_INITIAL 0x380u
+#define LAPIC_TIMER_CURRENT 0x390u
+#define LAPIC_TIMER_DIVIDE 0x3e0u
+#define LAPIC_VERSION 0x30u
+
+#define SVR_ENABLE BIT(8)
+#define LVT_MASKED BIT(16)
+#define DIVIDE_BY_1 0xbu
+#define MAX_LVT(version) ((version) >> 16 & 0xff)
+
+static bool x2apic;
+static uint64_t base; /* virtual */
+
+static uint32_t lapic_read(uint32_t reg)
+{
+	if (x2apic)
+		return (uint32_t)rdmsr(MSR_X2APIC_BASE + (reg >> 4));
+	return *(volatile uint32_t *)(base + reg);
+}
+
+static void lapic_write(uint32_t reg, uint32_t val)
+{
+	if (x2apic)
+		wrmsr(MSR_X2APIC_BASE + (reg >> 4), val);
+	else
+		*(volatile uint32_t *)(base + reg) = val;
+}
+
+/* Vectors 20h to 2fh, everything masked. Intel 8259A, initialization command words. */
+static void pic_disable(void)
+{
+	const uint16_t pic[2] = { 0x20, 0xa0 };
+	const uint8_t icw3[2] = { 1 << 2, 2 };
+
+	for (unsigned i = 0; i < 2; i++) {
+		outb(pic[i], 0x11); /* ICW1: edge, cascade, ICW4 follows */
+		outb(pic[i] + 1, (uint8_t)(TRAP_PIC + 8 * i));
+		outb(pic[i] + 1, icw3[i]);
+		outb(pic[i] + 1, 0x01); /* ICW4: 8086 mode */
+		outb(pic[i] + 1, 0xff);
+	}
+}
+
+void lapic_init(void)
+{
+	uint64_t apic_base = rdmsr(MSR_APIC_BASE);
+	unsigned max_lvt;
+
+	pic_disable();
+	if (!(apic_base & APIC_BASE_ENABLE)) {
+		apic_base = (apic_base & ~APIC_BASE_X2APIC) | APIC_BASE_ENABLE;
+		wrmsr(MSR_APIC_BASE, apic_base);
+	}
+	x2apic = apic_base & APIC_BASE_X2APIC;
+	base = (uintptr_t)hpa_to_ptr(HPA(apic_base & BITS(51, 12)));
+
+	this_cpu()->apic_id = x2apic ? lapic_read(LAPIC_ID) : lapic_read(LAPIC_ID) >> 24;
+	max_lvt = MAX_LVT(lapic_read(LAPIC_VERSION));
+	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
+	lapic_write(LAPIC_LVT_LINT0, LVT_MASKED);
+	if (max_lvt >= 4)
+		lapic_write(LAPIC_LVT_PERF, LVT_MASKED);
+	if (max_lvt >= 5)
+		lapic_write(LAPIC_LVT_THERMAL, LVT_MASKED);
+	lapic_write(LAPIC_LVT_ERROR, LVT_MASKED | TRAP_APIC_ERROR);
+	lapic_write(LAPIC_TPR, 0);
+	lapic_write(LAPIC_SVR, SVR_ENABLE | TRAP_SPURIOUS);
+	lapic_write(LAPIC_ESR, 0);
+	lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
+	lapic_write(LAPIC_LVT_TIMER, TRAP_TIMER);
+}
+
+void lapic_eoi(void)
+{
+	lapic_write(LAPIC_EOI, 0);
+}
+
+void lapic_timer_start(uint32_t ticks)
+{
+	lapic_write(LAPIC_TIMER_INITIAL, ticks);
+}
+
+uint32_t lapic_timer_left(void)
+{
+	return lapic_read(LAPIC_TIMER_CURRENT);
+}

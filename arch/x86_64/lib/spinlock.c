@@ -1,0 +1,45 @@
+#include "arch/x86_64/lib/spinlock.h"
+
+#ifdef UMBRA_DEBUG
+
+struct spin_debug spin_debug;
+
+static uint32_t *held_word(void)
+{
+	static uint32_t only;
+
+	return spin_debug.held ? spin_debug.held() : &only;
+}
+
+static void misuse(const char *what)
+{
+	if (spin_debug.misuse)
+		spin_debug.misuse(what);
+	__builtin_trap();
+}
+
+void spin_debug_acquire(struct spinlock *l)
+{
+	if (*held_word() >> l->rank)
+		misuse("spinlock taken twice or against the order of ranks");
+}
+
+void spin_debug_acquired(struct spinlock *l)
+{
+	uint32_t *held = held_word();
+
+	*held |= UINT32_C(1) << l->rank;
+	l->owner = held;
+}
+
+void spin_debug_release(struct spinlock *l)
+{
+	uint32_t *held = held_word();
+
+	if (!l->locked || l->owner != held)
+		misuse("spinlock released by one who does not hold it");
+	l->owner = 0;
+	*held &= ~(UINT32_C(1) << l->rank);
+}
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * A spinlock. Each has a rank; a CPU takes locks in rising rank only, so that no two
+ * CPUs can wait for each other. Debug builds check that, and that the one who
+ * releases is the one who took it.
+ *
+ * A lock that an interrupt handler takes is only taken with interrupts off.
+ */
+#ifndef UMBRA_SPINLOCK_H
+#define UMBRA_SPINLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* All ranks, outermost first. */
+enum lock_rank {
+	LOCK_HOST_TABLES,
+	LOCK_FRAME,
+	LOCK_TIMER,
+	LOCK_LOG,
+	LOCK_CONSOLE,
+};
+
+struct spinlock {
+	uint32_t locked;
+	uint32_t rank;
+#ifdef UMBRA_DEBUG
+	const void *owner; /* the holder's held-locks word */
+#endif
+};
+
+#define SPINLOCK_INIT(r)                                                                           \
+	{                                                                                          \
+		.rank = (r)                                                                        \
+	}
+
+#ifdef UMBRA_DEBUG
+/*
+ * What the checks need from the floor above: a word for the calling CPU (bit n: a lock
+ * of rank n is held) and what to do on misuse. Unset, a static word and a trap serve.
+ */
+struct spin_debug {
+	uint32_t *(*held)(void);
+	void (*misuse)(const char *what);
+};
+extern struct spin_debug spin_debug;
+
+void spin_debug_acquire(struct spinlock *l);  /* before waiting for it */
+void spin_debug_acquired(struct spinlock *l); /* holding it */
+void spin_debug_release(struct spinlock *l);
+#else
+#define spin_debug_acquire(l) ((void)(l))
+#define spin_debug_acquired(l) ((void)(l))
+#define spin_debug_release(l) ((void)(l))
+#endif
+
+static inline void spin_lock(struct spinlock *l)
+{
+	spin_debug_acquire(l);
+	while (__atomic_exchange_n(&l->locked, 1, __ATOMIC_ACQUIRE))
+		while (__atomic_load_n(&l->locked, __ATOMIC_RELAXED))
+			__builtin_ia32_pause();
+	spin_debug_acquired(l);
+}
+
+static inline void spin_unlock(struct spinlock *l)
+{
+	spin_debug_release(l);
+	__atomic_store_n(&l->locked, 0, __ATOMIC_RELEASE);
+}
+
+#endif

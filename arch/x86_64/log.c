@@ -1,0 +1,91 @@
+#include "arch/x86_64/log.h"
+
+#include "arch/x86_64/console.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/printf.h"
+#include "arch/x86_64/lib/spinlock.h"
+#include "arch/x86_64/lib/string.h"
+
+#define KEPT_BYTES 65536 /* a power of two */
+#define LINE_BYTES 512
+
+static const char prefix[] = "umbra: ";
+static const char cut[] = "...\n";
+
+static struct spinlock lock = SPINLOCK_INIT(LOCK_LOG);
+static char kept[KEPT_BYTES]; /* guarded by lock */
+static uint64_t kept_end;     /* guarded by lock; bytes kept since boot */
+static enum log_level level = LOG_INFO;
+
+void log_set_level(enum log_level l)
+{
+	level = l;
+}
+
+enum log_level log_level(void)
+{
+	return level;
+}
+
+static void keep(const char *s, size_t n)
+{
+	while (n--)
+		kept[kept_end++ % KEPT_BYTES] = *s++;
+}
+
+void log_vline(enum log_level l, const char *fmt, va_list ap)
+{
+	const size_t head = sizeof(prefix) - 1, tail = sizeof(cut) - 1;
+	char line[LINE_BYTES];
+	uint64_t flags;
+	size_t n;
+
+	if (l > level)
+		return;
+	memcpy(line, prefix, head);
+	n = head + (size_t)kvsnprintf(line + head, sizeof(line) - head - tail, fmt, ap);
+	if (n >= sizeof(line) - tail) {
+		memcpy(line + sizeof(line) - tail - 1, cut, tail);
+		n = sizeof(line) - 1;
+	} else {
+		line[n++] = '\n';
+	}
+	flags = irq_save();
+	spin_lock(&lock);
+	keep(line, n);
+	console_fresh_line();
+	console_write(line, n);
+	spin_unlock(&lock);
+	irq_restore(flags);
+}
+
+void log_line(enum log_level l, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_vline(l, fmt, ap);
+	va_end(ap);
+}
+
+int trace_error_at(int err, const char *file, int line)
+{
+	log_debug("error %d at %s:%d", err, file, line);
+	return err;
+}
+
+size_t log_read(uint64_t *pos, char *buf, size_t size)
+{
+	uint64_t flags = irq_save();
+	size_t n = 0;
+
+	spin_lock(&lock);
+	if (kept_end > KEPT_BYTES && *pos < kept_end - KEPT_BYTES)
+		*pos = kept_end - KEPT_BYTES;
+	while (n < size && *pos < kept_end)
+		buf[n++] = kept[(*pos)++ % KEPT_BYTES];
+	spin_unlock(&lock);
+	irq_restore(flags);
+	return n;
+}

@@ -1,0 +1,39 @@
+/*
+ * The log: lines with a level, kept in a ring and sent to the host's console.
+ * Boot option loglevel=err|warn|info|debug. Never called with unbounded guest
+ * control over how often: a line that a guest can cause goes through log_guest().
+ */
+#ifndef UMBRA_LOG_H
+#define UMBRA_LOG_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+void log_set_level(enum log_level level);
+enum log_level log_level(void);
+
+/* Log one line; fmt carries no newline at its end. */
+void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void log_vline(enum log_level level, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+#define log_err(...) log_line(LOG_ERR, __VA_ARGS__)
+#define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
+#define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
+#define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
+
+/* Returns err after logging at debug level where it was born. err < 0. */
+#define trace_error(err) trace_error_at((err), __FILE__, __LINE__)
+int trace_error_at(int err, const char *file, int line);
+
+/*
+ * The kept text: its first bytes from position pos on, at most size. Positions count
+ * from boot; one older than what is kept is moved up to it. Returns the bytes copied;
+ * *pos becomes the position after them.
+ */
+size_t log_read(uint64_t *pos, char *buf, size_t size);
+
+#endif

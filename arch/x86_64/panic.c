@@ -1,0 +1,193 @@
+#include "arch/x86_64/panic.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+
+#include "arch/x86_64/console.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/image.h"
+#include "arch/x86_64/include/fault.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/ksyms.h"
+#include "arch/x86_64/lib/printf.h"
+#include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/trap.h"
+#include "arch/x86_64/vga.h"
+
+#define BACKTRACE_MAX 32
+
+extern uintptr_t __stack_chk_guard;
+uintptr_t __stack_chk_guard; /* boot.asm gives it its value */
+_Noreturn void __stack_chk_fail(void);
+
+static const char *const vector_name[] = {
+	[VEC_DE] = "divide error",
+	[VEC_DB] = "debug exception",
+	[VEC_NMI] = "non-maskable interrupt",
+	[VEC_BP] = "breakpoint",
+	[VEC_OF] = "overflow",
+	[VEC_BR] = "bound range",
+	[VEC_UD] = "invalid opcode",
+	[VEC_NM] = "device not available",
+	[VEC_DF] = "double fault",
+	[VEC_TS] = "invalid TSS",
+	[VEC_NP] = "segment not present",
+	[VEC_SS] = "stack fault",
+	[VEC_GP] = "general protection",
+	[VEC_PF] = "page fault",
+	[VEC_MF] = "x87 error",
+	[VEC_AC] = "alignment check",
+	[VEC_MC] = "machine check",
+	[VEC_XF] = "SIMD error",
+};
+
+static void put_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void put_vline(const char *prefix, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static void put_vline(const char *prefix, const char *fmt, va_list ap)
+{
+	char buf[256];
+
+	kvsnprintf(buf, sizeof(buf), fmt, ap);
+	console_write(prefix, strlen(prefix));
+	console_write(buf, strlen(buf));
+	console_write("\n", 1);
+	vga_line(prefix, buf);
+}
+
+static void put_line(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	put_vline("umbra: ", fmt, ap);
+	va_end(ap);
+}
+
+/* Stop everything else; false: this is a panic inside a panic. */
+static bool panic_begin(void)
+{
+	static unsigned depth;
+
+	irq_disable();
+	if (depth++)
+		return false;
+	console_panic();
+	return true;
+}
+
+static _Noreturn void stop(void)
+{
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+static bool in_stack(uint64_t at, const uint8_t *body, uint64_t size)
+{
+	return at >= (uintptr_t)body && at <= (uintptr_t)body + size - 16;
+}
+
+/* Could a frame be at this address: two readable words? */
+static bool frame_ok(uint64_t rbp)
+{
+	if (rbp & 7)
+		return false;
+	for (unsigned i = 0; i < IST_SLOTS; i++)
+		if (in_stack(rbp, boot_ist_stack[i].body, IST_STACK_SIZE))
+			return true;
+	return in_stack(rbp, boot_stack.body, STACK_SIZE);
+}
+
+static void put_address(uint64_t addr)
+{
+	uint64_t offset;
+	const char *name = ksym_lookup(addr, &offset);
+
+	put_line("  %016llx %s+0x%llx", (unsigned long long)addr, name, (unsigned long long)offset);
+}
+
+static void backtrace(uint64_t rip, uint64_t rbp)
+{
+	put_line("backtrace:");
+	if (rip)
+		put_address(rip);
+	for (unsigned n = 0; n < BACKTRACE_MAX && frame_ok(rbp); n++) {
+		const uint64_t *frame = (const uint64_t *)rbp;
+
+		if (frame[1] < (uintptr_t)__text_start || frame[1] >= (uintptr_t)__text_end)
+			break;
+		if (frame[1] != rip)
+			put_address(frame[1]);
+		rbp = frame[0];
+	}
+}
+
+static void put_control_registers(void)
+{
+	put_line("cr0 %016llx cr2 %016llx", (unsigned long long)read_cr0(),
+		 (unsigned long long)read_cr2());
+	put_line("cr3 %016llx cr4 %016llx cpu %u", (unsigned long long)read_cr3(),
+		 (unsigned long long)read_cr4(), this_cpu()->id);
+}
+
+static void put_registers(const struct trap_frame *tf)
+{
+	const struct {
+		const char *name;
+		uint64_t val;
+	} regs[] = {
+		{ "rax", tf->rax }, { "rcx", tf->rcx }, { "rdx", tf->rdx }, { "rbx", tf->rbx },
+		{ "rsp", tf->rsp }, { "rbp", tf->rbp }, { "rsi", tf->rsi }, { "rdi", tf->rdi },
+		{ "r8 ", tf->r8 },  { "r9 ", tf->r9 },  { "r10", tf->r10 }, { "r11", tf->r11 },
+		{ "r12", tf->r12 }, { "r13", tf->r13 }, { "r14", tf->r14 }, { "r15", tf->r15 },
+	};
+
+	put_line("rip %016llx rflags %08llx cs %04llx ss %04llx error %llx",
+		 (unsigned long long)tf->rip, (unsigned long long)tf->rflags,
+		 (unsigned long long)tf->cs, (unsigned long long)tf->ss,
+		 (unsigned long long)tf->error);
+	for (unsigned i = 0; i < ARRAY_SIZE(regs); i += 4)
+		put_line("%s %016llx %s %016llx %s %016llx %s %016llx", regs[i].name,
+			 (unsigned long long)regs[i].val, regs[i + 1].name,
+			 (unsigned long long)regs[i + 1].val, regs[i + 2].name,
+			 (unsigned long long)regs[i + 2].val, regs[i + 3].name,
+			 (unsigned long long)regs[i + 3].val);
+}
+
+_Noreturn void panic(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (panic_begin()) {
+		va_start(ap, fmt);
+		put_vline("umbra: panic: ", fmt, ap);
+		va_end(ap);
+		put_control_registers();
+		backtrace(0, (uintptr_t)__builtin_frame_address(0));
+	}
+	stop();
+}
+
+_Noreturn void panic_trap(const struct trap_frame *tf)
+{
+	const char *name = tf->vector < ARRAY_SIZE(vector_name) ? vector_name[tf->vector] : NULL;
+	uint64_t offset;
+	const char *fn;
+
+	if (panic_begin()) {
+		fn = ksym_lookup(tf->rip, &offset);
+		put_line("panic: %s (vector %llu, error 0x%llx) in %s+0x%llx",
+			 name ? name : "exception", (unsigned long long)tf->vector,
+			 (unsigned long long)tf->error, fn, (unsigned long long)offset);
+		put_registers(tf);
+		put_control_registers();
+		backtrace(tf->rip, tf->rbp);
+	}
+	stop();
+}
+
+_Noreturn void __stack_chk_fail(void)
+{
+	panic("a function has overrun its stack frame");
+}

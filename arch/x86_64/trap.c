@@ -1,0 +1,124 @@
+#include "arch/x86_64/trap.h"
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/gdt.h"
+#include "arch/x86_64/image.h"
+#include "arch/x86_64/include/fault.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/lapic.h"
+#include "arch/x86_64/panic.h"
+
+/* Interrupt gate, 64-bit. APM vol. 2, 4.8.4; SDM vol. 3, 6.14.1. */
+struct gate {
+	uint16_t offset_15_0;
+	uint16_t selector;
+	uint8_t ist;
+	uint8_t attr;
+	uint16_t offset_31_16;
+	uint32_t offset_63_32;
+	uint32_t reserved;
+};
+static_assert(sizeof(struct gate) == 16, "IDT gate");
+
+#define GATE_INTERRUPT 0x8e /* present, DPL 0, type 14: clears IF */
+#define STUB_BYTES 16       /* trap.asm */
+
+/* An instruction that may fault, and where to go on if it does. */
+struct ex_entry {
+	uint64_t insn, fixup;
+};
+extern const struct ex_entry __ex_table_start[], __ex_table_end[];
+extern const char trap_stubs[];
+
+void trap_dispatch(struct trap_frame *tf);
+
+static struct gate idt[256];
+static void (*handler[256])(void);
+
+void trap_init(void)
+{
+	struct {
+		uint16_t limit;
+		uint64_t base;
+	} __attribute__((packed)) ptr = { sizeof(idt) - 1, (uintptr_t)idt };
+
+	for (unsigned v = 0; v < ARRAY_SIZE(idt); v++) {
+		uint64_t at = (uintptr_t)trap_stubs + v * STUB_BYTES;
+
+		idt[v] = (struct gate){
+			.offset_15_0 = (uint16_t)at,
+			.selector = SEL_CODE,
+			.attr = GATE_INTERRUPT,
+			.offset_31_16 = (uint16_t)(at >> 16),
+			.offset_63_32 = (uint32_t)(at >> 32),
+		};
+	}
+	idt[VEC_DF].ist = IST_DF;
+	idt[VEC_NMI].ist = IST_NMI;
+	idt[VEC_MC].ist = IST_MC;
+	__asm__ volatile("lidt %0" ::"m"(ptr));
+}
+
+void trap_set_handler(unsigned vector, void (*fn)(void))
+{
+	kassert(vector >= TRAP_ISA && vector < ARRAY_SIZE(handler));
+	handler[vector] = fn;
+}
+
+static bool trap_fixup(struct trap_frame *tf)
+{
+	for (const struct ex_entry *e = __ex_table_start; e < __ex_table_end; e++) {
+		if (e->insn == tf->rip) {
+			tf->rip = e->fixup;
+			return true;
+		}
+	}
+	return false;
+}
+
+void trap_dispatch(struct trap_frame *tf)
+{
+	if (tf->vector < TRAP_EXCEPTIONS) {
+		if (!trap_fixup(tf))
+			panic_trap(tf);
+		return;
+	}
+	this_cpu()->irq_count++;
+	if (handler[tf->vector])
+		handler[tf->vector]();
+	if (tf->vector >= TRAP_ISA && tf->vector != TRAP_SPURIOUS)
+		lapic_eoi();
+}
+
+bool rdmsr_safe(uint32_t msr, uint64_t *val)
+{
+	uint32_t lo = 0, hi = 0;
+	bool ok = false;
+
+	__asm__ volatile("1:\trdmsr\n\t"
+			 "movb $1, %0\n"
+			 "2:\n\t"
+			 ".pushsection .ex_table, \"a\"\n\t"
+			 ".quad 1b, 2b\n\t"
+			 ".popsection"
+			 : "+m"(ok), "+a"(lo), "+d"(hi)
+			 : "c"(msr));
+	*val = (uint64_t)hi << 32 | lo;
+	return ok;
+}
+
+bool wrmsr_safe(uint32_t msr, uint64_t val)
+{
+	bool ok = false;
+
+	__asm__ volatile("1:\twrmsr\n\t"
+			 "movb $1, %0\n"
+			 "2:\n\t"
+			 ".pushsection .ex_table, \"a\"\n\t"
+			 ".quad 1b, 2b\n\t"
+			 ".popsection"
+			 : "+m"(ok)
+			 : "c"(msr), "a"((uint32_t)val), "d"((uint32_t)(val >> 32))
+			 : "memory");
+	return ok;
+}

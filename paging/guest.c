@@ -1,0 +1,246 @@
+#include "paging/guest.h"
+
+#include <stddef.h>
+
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/lib/string.h"
+#include "paging/pt.h"
+
+/* Lost races with other vCPUs before the access is given up as a fault. */
+#define MARK_TRIES 64
+
+#define CR3_32 BITS(31, 12)
+#define CR3_PAE BITS(31, 5)
+#define CR3_LONG BITS(51, 12)
+#define PDPTE_P BIT(0)
+
+/*
+ * Formats by what they depend on, each made once and never changed: a key of 0 is a free
+ * slot, KEY_BUSY one that is being filled. When all are taken (as many kinds of virtual
+ * CPU have not been seen), the caller makes its own.
+ */
+#define KEY_BUSY UINT64_C(1)
+#define FORMAT_SLOTS 64
+static struct format_slot {
+	uint64_t key;
+	struct pt_format fmt;
+} format_slots[FORMAT_SLOTS];
+
+/* The capabilities that guest formats depend on are the first 7 bytes; the kind is the 8th. */
+static_assert(offsetof(struct pt_caps, ept_exec_only) == 7 && sizeof(struct pt_caps) >= 8,
+	      "the format key holds the guest's capabilities");
+
+static uint64_t format_key(enum pt_kind kind, const struct pt_caps *c)
+{
+	uint64_t key;
+
+	memcpy(&key, c, sizeof(key));
+	return (key & BITS(55, 0)) | (uint64_t)(kind + 1) << 56;
+}
+
+static const struct pt_format *format_get(enum pt_kind kind, const struct pt_caps *caps,
+					  struct pt_format *own)
+{
+	uint64_t key = format_key(kind, caps);
+	unsigned at = (unsigned)kind * 4 + caps->nx * 2 + caps->pse;
+
+	for (unsigned i = 0; i < FORMAT_SLOTS; i++) {
+		struct format_slot *s = &format_slots[(at + i) % FORMAT_SLOTS];
+		uint64_t seen = __atomic_load_n(&s->key, __ATOMIC_ACQUIRE);
+
+		if (__builtin_expect(seen == key, 1))
+			return &s->fmt;
+		if (seen == 0 && __atomic_compare_exchange_n(&s->key, &seen, KEY_BUSY, false,
+							     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			pt_format_init(&s->fmt, kind, caps);
+			__atomic_store_n(&s->key, key, __ATOMIC_RELEASE);
+			return &s->fmt;
+		}
+	}
+	pt_format_init(own, kind, caps);
+	return own;
+}
+
+/*
+ * Guest tables where there is no memory read as all ones, and what is written there is
+ * lost, as on a bus that nobody answers.
+ */
+static bool open_bus_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
+{
+	const struct pt_mem *mem = ctx;
+
+	if (!mem->read(mem->ctx, pa, size, val))
+		*val = size == 4 ? UINT32_MAX : UINT64_MAX;
+	return true;
+}
+
+static bool open_bus_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, uint64_t val)
+{
+	const struct pt_mem *mem = ctx;
+	uint64_t seen;
+
+	if (!mem->read(mem->ctx, pa, size, &seen))
+		return true;
+	return mem->cmpxchg(mem->ctx, pa, size, old, val);
+}
+
+/* The guest's tables as one walk meets them. */
+struct guest_tree {
+	struct pt_tree tree;
+	unsigned top;
+	struct pt_mem open_bus;
+	struct pt_format own; /* when the formats' cache is full */
+};
+
+/* Choose the format and the root. Paging is on. False: PAE, and the PDPTE is not present. */
+static bool tree_init(struct guest_tree *g, const struct guest_paging *gp, const struct pt_mem *mem,
+		      uint64_t gva)
+{
+	struct pt_caps caps = gp->caps;
+	enum pt_kind kind = PT_32;
+	uint64_t root = gp->cr3 & CR3_32;
+
+	caps.nx = gp->efer & EFER_NXE;
+	caps.pse = gp->cr4 & CR4_PSE;
+	if (gp->efer & EFER_LMA) {
+		kind = gp->cr4 & CR4_LA57 ? PT_5LEVEL : PT_4LEVEL;
+		root = gp->cr3 & CR3_LONG;
+	} else if (gp->cr4 & CR4_PAE) {
+		kind = PT_PAE;
+	}
+	g->tree.fmt = format_get(kind, &caps, &g->own);
+	g->tree.mem = mem;
+	g->top = g->tree.fmt->levels - 1u;
+	if (kind == PT_PAE) {
+		const struct pt_level *l = &g->tree.fmt->level[g->top--];
+		uint64_t pdpte = gp->pdpte[gva >> l->shift & l->index_mask];
+
+		root = pdpte & l->table_addr;
+		if (!(pdpte & PDPTE_P))
+			return false;
+	}
+	g->tree.root = root;
+	return true;
+}
+
+static void tree_walk(struct guest_tree *g, uint64_t gva, struct pt_walk *w)
+{
+	if (pt_walk_from(&g->tree, g->top, gva, w) != PT_BAD_TABLE)
+		return;
+	g->open_bus = (struct pt_mem){
+		.read = open_bus_read,
+		.cmpxchg = open_bus_cmpxchg,
+		.ctx = (void *)g->tree.mem,
+	};
+	g->tree.mem = &g->open_bus;
+	pt_walk_from(&g->tree, g->top, gva, w);
+}
+
+static unsigned access_kind(const struct guest_paging *gp, struct guest_access access)
+{
+	unsigned a = access.fetch ? PT_ACC_FETCH : access.write ? PT_ACC_WRITE : 0;
+
+	if (access.implicit)
+		return a;
+	a |= access.user ? PT_ACC_USER : 0;
+	return a | (gp->rflags & RFLAGS_AC ? PT_ACC_NO_SMAP : 0);
+}
+
+static bool page_fault(struct guest_fault *fault, gva_t gva, uint32_t error)
+{
+	*fault = (struct guest_fault){
+		.vector = VEC_PF,
+		.has_error = true,
+		.error = error,
+		.cr2 = gva.v,
+	};
+	return false;
+}
+
+static struct guest_xlat identity(gva_t gva)
+{
+	return (struct guest_xlat){
+		.gpa = GPA(gva.v & UINT32_MAX),
+		.page_size = PAGE_SIZE,
+		.writable = true,
+	};
+}
+
+bool guest_translate(const struct guest_paging *gp, const struct pt_mem *mem, gva_t gva,
+		     struct guest_access access, struct guest_xlat *out, struct guest_fault *fault)
+{
+	struct guest_tree g;
+	struct pt_policy policy;
+	struct pt_walk w;
+	unsigned a = access_kind(gp, access);
+	uint32_t error = 0;
+
+	if (!(gp->cr0 & CR0_PG)) {
+		*out = identity(gva);
+		return true;
+	}
+	pt_policy_init(&policy, gp->cr0, gp->cr4, gp->efer, gp->pkru);
+	w.status = PT_NOT_PRESENT;
+	if (!tree_init(&g, gp, mem, gva.v)) {
+		pt_judge(&policy, &w, a, &error);
+		return page_fault(fault, gva, error);
+	}
+	for (unsigned i = 0; i < MARK_TRIES; i++) {
+		tree_walk(&g, gva.v, &w);
+		if (!pt_judge(&policy, &w, a, &error))
+			return page_fault(fault, gva, error);
+		if (!pt_mark(&g.tree, &w, a & PT_ACC_WRITE))
+			continue;
+		out->gpa = GPA(w.out);
+		out->page_size = BIT(w.page_shift);
+		a = (a & ~PT_ACC_FETCH) | PT_ACC_WRITE;
+		out->writable =
+			(w.entry[w.level] & g.tree.fmt->dirty) && pt_judge(&policy, &w, a, &error);
+		return true;
+	}
+	w.status = PT_NOT_PRESENT;
+	pt_judge(&policy, &w, a, &error);
+	return page_fault(fault, gva, error);
+}
+
+bool guest_peek(const struct guest_paging *gp, const struct pt_mem *mem, gva_t gva,
+		struct guest_xlat *out)
+{
+	struct guest_tree g;
+	struct pt_walk w;
+
+	if (!(gp->cr0 & CR0_PG)) {
+		*out = identity(gva);
+		return true;
+	}
+	if (!tree_init(&g, gp, mem, gva.v))
+		return false;
+	tree_walk(&g, gva.v, &w);
+	if (w.status != PT_OK)
+		return false;
+	*out = (struct guest_xlat){
+		.gpa = GPA(w.out),
+		.page_size = BIT(w.page_shift),
+		.writable = w.rights & PT_W,
+	};
+	return true;
+}
+
+bool guest_load_pdptes(const struct guest_paging *gp, const struct pt_mem *mem, uint64_t cr3,
+		       uint64_t pdpte[4])
+{
+	struct pt_format own;
+	const struct pt_format *f = format_get(PT_PAE, &gp->caps, &own);
+	const struct pt_level *l = &f->level[f->levels - 1];
+	uint64_t e[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (!mem->read(mem->ctx, (cr3 & CR3_PAE) + 8 * i, 8, &e[i]))
+			e[i] = UINT64_MAX;
+		if ((e[i] & PDPTE_P) && (e[i] & l->rsvd[0]))
+			return false;
+	}
+	for (unsigned i = 0; i < 4; i++)
+		pdpte[i] = e[i];
+	return true;
+}

@@ -1,0 +1,61 @@
+/* Guest-visible paging: the tables a guest made, walked and judged as hardware would. */
+#ifndef UMBRA_PAGING_GUEST_H
+#define UMBRA_PAGING_GUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/x86_64/include/addr.h"
+#include "arch/x86_64/include/fault.h"
+#include "paging/pt.h"
+
+/*
+ * The paging state the guest thinks it has. Never written to hardware by the engine.
+ * Filled in by vmm/ from the vCPU's registers.
+ */
+struct guest_paging {
+	uint64_t cr0, cr3, cr4, efer;
+	uint64_t rflags;   /* for EFLAGS.AC under SMAP */
+	uint64_t pdpte[4]; /* PAE only: the cached PDPTEs */
+	uint32_t pkru;
+	struct pt_caps caps; /* of the virtual CPU: MAXPHYADDR, 1 GiB pages... */
+};
+
+/* What the access is. A read when neither write nor fetch is set. */
+struct guest_access {
+	bool write;
+	bool fetch;
+	bool user;     /* CPL == 3 */
+	bool implicit; /* supervisor access made by the CPU itself (descriptor tables) */
+};
+
+struct guest_xlat {
+	gpa_t gpa;
+	uint64_t page_size; /* of the page that holds it; 4 KiB when paging is off */
+	bool writable;      /* this mode may also write there, dirty already set */
+};
+
+/*
+ * Translate gva for one access, with every check hardware makes (APM vol. 2, ch. 5;
+ * SDM vol. 3, 4.6), and set accessed and dirty in the guest's tables as hardware would.
+ * gva is already canonical (a non-canonical address is #GP or #SS: the caller's check).
+ * The access must not cross a 4 KiB boundary. False: *fault says what to inject.
+ */
+bool guest_translate(const struct guest_paging *gp, const struct pt_mem *mem, gva_t gva,
+		     struct guest_access access, struct guest_xlat *out, struct guest_fault *fault);
+
+/*
+ * Translate without judging rights and without touching A/D: for debuggers and for
+ * instruction fetch by the hypervisor on the guest's behalf. False: not mapped.
+ */
+bool guest_peek(const struct guest_paging *gp, const struct pt_mem *mem, gva_t gva,
+		struct guest_xlat *out);
+
+/*
+ * PAE paging: read the four PDPTEs that cr3 points at into pdpte[], as MOV to CR3 does.
+ * False: a present one has a reserved bit set (#GP; pdpte[] is not changed).
+ */
+bool guest_load_pdptes(const struct guest_paging *gp, const struct pt_mem *mem, uint64_t cr3,
+		       uint64_t pdpte[4]);
+
+#endif

@@ -1,0 +1,37 @@
+/* The hypervisor's own address space (arch/x86_64/mm.h has its picture). */
+#ifndef UMBRA_PAGING_HOST_H
+#define UMBRA_PAGING_HOST_H
+
+#include <stdint.h>
+
+#include "arch/x86_64/include/addr.h"
+#include "paging/pt.h"
+
+struct boot_info;
+
+/*
+ * Build the final tables and load them: all RAM and the low 4 GiB in the direct map, the
+ * image with W^X and without its guard pages, nothing in the lower half. After
+ * frame_init(), before frame_init_high(). 0, -ENOMEM or -EINVAL (logged).
+ */
+int host_paging_init(const struct boot_info *bi);
+
+/*
+ * Device registers at [pa, pa + size) as uncached memory, in the direct map's window; for
+ * good. NULL: no memory, not an address of this machine, or RAM is there.
+ */
+void *host_map_mmio(hpa_t pa, uint64_t size);
+
+/*
+ * Look at every page mapped: none may be both writable and executable, none for user mode,
+ * none in the lower half. 0, or -EINVAL with the first wrong one logged.
+ */
+int host_paging_audit(void);
+
+/*
+ * Memory for tables that hardware walks: through the direct map, pages from the frame
+ * allocator with owner FRAME_PAGE_TABLE.
+ */
+const struct pt_mem *host_pt_mem(void);
+
+#endif

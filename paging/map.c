@@ -1,0 +1,384 @@
+/*
+ * Changing a tree that the hypervisor owns: map, unmap, protect. All three go down the
+ * tree in the same way; they differ in what one entry is to become.
+ */
+#include <stddef.h>
+
+#include "paging/entry.h"
+#include "paging/pt.h"
+
+/* Hardware sets accessed and dirty in an entry at most once each; more means a bug. */
+#define SWAP_TRIES 8
+
+enum change_kind { CHANGE_MAP, CHANGE_UNMAP, CHANGE_PROTECT };
+
+struct change {
+	const struct pt_tree *t;
+	enum change_kind kind;
+	uint64_t delta;       /* map: pa - addr, modulo 2^64 */
+	unsigned mask, attrs; /* protect: which attributes, to what; map: attrs */
+	struct pt_flush *flush;
+};
+
+static void flush_add(struct pt_flush *flush, uint64_t start, uint64_t last)
+{
+	flush->start = MIN(flush->start, start);
+	flush->last = MAX(flush->last, last);
+}
+
+/*
+ * Put an unlinked table on the list of freed ones. The link is an entry that is not
+ * present, so a walk that still comes by through a cache finds nothing. False: memory
+ * refused, and the table is lost.
+ */
+static bool chain_freed(const struct pt_tree *t, struct pt_flush *flush, uint64_t table)
+{
+	for (unsigned i = 0; i < SWAP_TRIES; i++) {
+		uint64_t e;
+
+		if (!entry_read(t, table, &e))
+			return false;
+		if (!entry_swap(t, table, e, flush->freed))
+			continue;
+		flush->freed = table;
+		return true;
+	}
+	return false;
+}
+
+/* Chain the table at level and all tables below it. Depth is bounded by the levels. */
+static void chain_subtree(const struct pt_tree *t, struct pt_flush *flush, unsigned level,
+			  uint64_t table)
+{
+	const struct pt_format *f = t->fmt;
+
+	for (unsigned i = 0; level && i < table_entries(f, level); i++) {
+		uint64_t e;
+
+		if (!entry_read(t, table + ((uint64_t)i << f->entry_shift), &e))
+			return;
+		if (entry_present(f, e) && !entry_is_leaf(f, level, e))
+			chain_subtree(t, flush, level - 1, e & f->level[level].table_addr);
+	}
+	chain_freed(t, flush, table);
+}
+
+/* Entry i of the table that says the same as leaf e of the level above. */
+static uint64_t split_entry(const struct pt_format *f, unsigned level, uint64_t e, unsigned i)
+{
+	uint64_t pa = leaf_target(f, level, e) + i * level_span(f, level - 1);
+
+	return make_leaf(f, level - 1, pa, entry_attrs(f, level, e));
+}
+
+/*
+ * A new table to stand in the place of entry e: empty when e is absent, with e's own
+ * mapping one level finer when it is a leaf. It is not linked yet.
+ */
+static enum pt_status make_child(const struct pt_tree *t, unsigned level, uint64_t e,
+				 uint64_t *child)
+{
+	const struct pt_format *f = t->fmt;
+	uint64_t table = t->mem->alloc(t->mem->ctx);
+
+	if (!table)
+		return PT_NO_MEMORY;
+	*child = table;
+	if (!entry_present(f, e))
+		return PT_OK;
+	for (unsigned i = 0; i < table_entries(f, level - 1); i++) {
+		if (!entry_swap(t, table + ((uint64_t)i << f->entry_shift), 0,
+				split_entry(f, level, e, i))) {
+			t->mem->free(t->mem->ctx, table);
+			return PT_BAD_TABLE;
+		}
+	}
+	return PT_OK;
+}
+
+/*
+ * The one entry that could stand for all of the table, of level - 1: a leaf when it maps
+ * one contiguous range alike, 0 when it maps nothing. Entries on which hardware may still
+ * set a bit are left alone, so that no such bit gets lost. False: there is none.
+ */
+static bool merged_entry(const struct pt_tree *t, unsigned level, uint64_t table, uint64_t *out)
+{
+	const struct pt_format *f = t->fmt;
+	unsigned n = table_entries(f, level - 1), attrs;
+	uint64_t first, e;
+
+	if (!entry_read(t, table, &first))
+		return false;
+	*out = 0;
+	if (entry_present(f, first)) {
+		attrs = entry_attrs(f, level - 1, first);
+		if (!f->level[level].leaf || !entry_is_leaf(f, level - 1, first))
+			return false;
+		if ((f->accessed && !(attrs & PT_A)) ||
+		    (f->dirty && (attrs & PT_W) && !(attrs & PT_D)))
+			return false;
+		*out = make_leaf(f, level, leaf_target(f, level - 1, first), attrs);
+	}
+	/* Downwards: a table that is being filled or emptied mostly differs at its end. */
+	for (unsigned i = n; i-- > 0;) {
+		if (!entry_read(t, table + ((uint64_t)i << f->entry_shift), &e))
+			return false;
+		if (*out ? e != split_entry(f, level, *out, i) : entry_present(f, e))
+			return false;
+	}
+	return true;
+}
+
+/* Replace the table that the entry at leads to by one entry, if it can be. */
+static void try_merge(const struct change *c, unsigned level, uint64_t at, uint64_t addr)
+{
+	const struct pt_format *f = c->t->fmt;
+	uint64_t e, merged, table, start = ALIGN_DOWN(addr, level_span(f, level));
+
+	if (!entry_read(c->t, at, &e) || !entry_present(f, e) || entry_is_leaf(f, level, e))
+		return;
+	table = e & f->level[level].table_addr;
+	if (!merged_entry(c->t, level, table, &merged) || !entry_swap(c->t, at, e, merged))
+		return;
+	flush_add(c->flush, start, start + (level_span(f, level) - 1));
+	chain_freed(c->t, c->flush, table);
+}
+
+/*
+ * What entry e of the level is to become so that [start, start + size) is as wanted.
+ * False: one entry cannot say it; the answer is in the tables below.
+ */
+static bool wanted_entry(const struct change *c, unsigned level, uint64_t start, bool whole,
+			 uint64_t e, uint64_t *want)
+{
+	const struct pt_format *f = c->t->fmt;
+	bool present = entry_present(f, e), leaf = present && entry_is_leaf(f, level, e);
+	uint64_t span = level_span(f, level), pa;
+
+	*want = e;
+	switch (c->kind) {
+	case CHANGE_MAP:
+		pa = ALIGN_DOWN(start, span) + c->delta;
+		if (!f->level[level].leaf || !IS_ALIGNED(pa, span))
+			return false;
+		*want = make_leaf(f, level, pa, c->attrs);
+		return whole || *want == e;
+	case CHANGE_UNMAP:
+		if (!present)
+			return true;
+		*want = 0;
+		return whole;
+	default:
+		if (!present)
+			return true;
+		if (!leaf)
+			return false;
+		*want = make_leaf(f, level, leaf_target(f, level, e),
+				  (entry_attrs(f, level, e) & ~c->mask) | c->attrs);
+		return whole || *want == e;
+	}
+}
+
+static enum pt_status change_range(const struct change *c, unsigned level, uint64_t table,
+				   uint64_t start, uint64_t last);
+
+/* Go into the table below entry e, making it first if need be. PT_RACE: e has changed. */
+static enum pt_status change_below(const struct change *c, unsigned level, uint64_t at, uint64_t e,
+				   uint64_t start, uint64_t last)
+{
+	const struct pt_format *f = c->t->fmt;
+	uint64_t child = e & f->level[level].table_addr, span = level_span(f, level);
+	enum pt_status status;
+
+	if (!entry_present(f, e) || entry_is_leaf(f, level, e)) {
+		status = make_child(c->t, level, e, &child);
+		if (status != PT_OK)
+			return status;
+		if (!entry_swap(c->t, at, e, make_table(f, level, child))) {
+			c->t->mem->free(c->t->mem->ctx, child);
+			return PT_RACE;
+		}
+		if (entry_present(f, e))
+			flush_add(c->flush, ALIGN_DOWN(start, span), start | (span - 1));
+	}
+	status = change_range(c, level - 1, child, start, last);
+	try_merge(c, level, at, start);
+	return status;
+}
+
+/* Bring the part [start, last] of what one entry spans to what is wanted. */
+static enum pt_status change_entry(const struct change *c, unsigned level, uint64_t table,
+				   uint64_t start, uint64_t last)
+{
+	const struct pt_format *f = c->t->fmt;
+	uint64_t at = entry_address(f, level, table, start), e, want;
+	bool whole = last - start == level_span(f, level) - 1;
+
+	for (unsigned i = 0; i < SWAP_TRIES; i++) {
+		if (!entry_read(c->t, at, &e))
+			return PT_BAD_TABLE;
+		if (entry_present(f, e) && entry_is_bad(f, level, e))
+			return PT_RESERVED;
+		if (!wanted_entry(c, level, start, whole, e, &want)) {
+			enum pt_status status = change_below(c, level, at, e, start, last);
+
+			if (status == PT_RACE)
+				continue;
+			return status;
+		}
+		if (want == e)
+			return PT_OK;
+		if (!entry_swap(c->t, at, e, want))
+			continue;
+		if (!entry_present(f, e))
+			return PT_OK;
+		flush_add(c->flush, start, last);
+		if (!entry_is_leaf(f, level, e))
+			chain_subtree(c->t, c->flush, level - 1, e & f->level[level].table_addr);
+		return PT_OK;
+	}
+	return PT_RACE;
+}
+
+static enum pt_status change_range(const struct change *c, unsigned level, uint64_t table,
+				   uint64_t start, uint64_t last)
+{
+	uint64_t span = level_span(c->t->fmt, level);
+
+	for (;;) {
+		uint64_t upto = MIN(last, start | (span - 1));
+		enum pt_status status = change_entry(c, level, table, start, upto);
+
+		if (status != PT_OK || upto == last)
+			return status;
+		start = upto + 1;
+	}
+}
+
+static bool range_ok(const struct pt_tree *t, uint64_t addr, uint64_t size)
+{
+	uint64_t last = addr + size - 1;
+
+	if (!t || !t->fmt || !t->mem || !t->mem->read || !t->mem->cmpxchg || !t->mem->alloc ||
+	    !t->mem->free || !IS_ALIGNED(t->root, PAGE_SIZE))
+		return false;
+	if (!size || !IS_ALIGNED(addr | size, PAGE_SIZE) || last < addr)
+		return false;
+	/* Both ends on the same side of the hole between the canonical halves. */
+	return pt_addr_ok(t->fmt, addr) && pt_addr_ok(t->fmt, last) && (addr ^ last) >> 63 == 0;
+}
+
+/* Can pages of the level hold addresses up to last? */
+static bool target_fits(const struct pt_format *f, unsigned level, uint64_t last)
+{
+	const struct pt_level *l = &f->level[level];
+	uint64_t reach = l->leaf_addr | l->leaf_hi << l->leaf_hi_shift | (BIT(l->shift) - 1);
+
+	return l->leaf && !(last & ~reach);
+}
+
+/* Is there a page size that reaches the whole target and fits its alignment? */
+static bool target_ok(const struct pt_format *f, uint64_t addr, uint64_t pa, uint64_t size)
+{
+	uint64_t last = pa + size - 1;
+
+	if (last < pa)
+		return false;
+	for (unsigned i = 0; i < f->levels; i++)
+		if (target_fits(f, i, last) && IS_ALIGNED(addr | pa | size, level_span(f, i)))
+			return true;
+	return false;
+}
+
+/* Would a leaf with these attributes be one that hardware takes? */
+static bool attrs_ok(const struct pt_format *f, unsigned attrs)
+{
+	uint64_t e = make_leaf(f, 0, 0, attrs);
+
+	return !(attrs & ~PT_ATTRS) && entry_present(f, e) && !entry_is_bad(f, 0, e);
+}
+
+enum pt_status pt_map(const struct pt_tree *t, uint64_t addr, uint64_t pa, uint64_t size,
+		      unsigned attrs, struct pt_flush *flush)
+{
+	struct change c = {
+		.t = t,
+		.kind = CHANGE_MAP,
+		.delta = pa - addr,
+		.attrs = attrs,
+		.flush = flush,
+	};
+
+	if (!flush || !range_ok(t, addr, size) || !IS_ALIGNED(pa, PAGE_SIZE) ||
+	    !target_ok(t->fmt, addr, pa, size) || !attrs_ok(t->fmt, attrs))
+		return PT_BAD_ARG;
+	return change_range(&c, t->fmt->levels - 1u, t->root, addr, addr + size - 1);
+}
+
+enum pt_status pt_unmap(const struct pt_tree *t, uint64_t addr, uint64_t size,
+			struct pt_flush *flush)
+{
+	struct change c = { .t = t, .kind = CHANGE_UNMAP, .flush = flush };
+
+	if (!flush || !range_ok(t, addr, size))
+		return PT_BAD_ARG;
+	return change_range(&c, t->fmt->levels - 1u, t->root, addr, addr + size - 1);
+}
+
+/* Will the new attributes make a good entry, whatever the old ones are? */
+static bool protect_ok(const struct pt_format *f, unsigned mask, unsigned attrs)
+{
+	unsigned rights = mask & PT_RIGHTS;
+
+	if ((mask & ~PT_ATTRS) || (attrs & ~mask))
+		return false;
+	if (rights == PT_RIGHTS)
+		return attrs_ok(f, attrs);
+	return !f->r || !rights || (rights == PT_W && !(attrs & PT_W));
+}
+
+enum pt_status pt_protect(const struct pt_tree *t, uint64_t addr, uint64_t size, unsigned mask,
+			  unsigned attrs, struct pt_flush *flush)
+{
+	struct change c = {
+		.t = t,
+		.kind = CHANGE_PROTECT,
+		.mask = mask,
+		.attrs = attrs,
+		.flush = flush,
+	};
+
+	if (!flush || !range_ok(t, addr, size) || !protect_ok(t->fmt, mask, attrs))
+		return PT_BAD_ARG;
+	return change_range(&c, t->fmt->levels - 1u, t->root, addr, addr + size - 1);
+}
+
+void pt_release(const struct pt_tree *t, struct pt_flush *flush)
+{
+	while (flush->freed) {
+		uint64_t table = flush->freed, next;
+
+		/* The link was written here: it reads back. */
+		flush->freed = entry_read(t, table, &next) ? next : 0;
+		t->mem->free(t->mem->ctx, table);
+	}
+}
+
+enum pt_status pt_create(struct pt_tree *t, const struct pt_format *f, const struct pt_mem *m)
+{
+	if (!t || !f || !m || !m->read || !m->cmpxchg || !m->alloc || !m->free)
+		return PT_BAD_ARG;
+	*t = (struct pt_tree){ .fmt = f, .mem = m, .root = m->alloc(m->ctx) };
+	return t->root ? PT_OK : PT_NO_MEMORY;
+}
+
+void pt_destroy(struct pt_tree *t)
+{
+	struct pt_flush flush = PT_FLUSH_NONE;
+
+	if (!t->root)
+		return;
+	chain_subtree(t, &flush, t->fmt->levels - 1u, t->root);
+	t->root = 0;
+	pt_release(t, &flush);
+}

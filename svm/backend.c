@@ -1,0 +1,175 @@
+/* SVM's entries of the backend table, and those of them that are a few lines. */
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/mm.h"
+#include "svm/exit.h"
+#include "svm/perm.h"
+#include "svm/state.h"
+#include "svm/svm.h"
+#include "vmm/vm.h"
+
+/* Frame orders that hold the permission maps; both must be contiguous. */
+#define IOPM_ORDER 2
+#define MSRPM_ORDER 1
+static_assert(IOPM_SIZE <= PAGE_SIZE << IOPM_ORDER, "IOPM fits");
+static_assert(MSRPM_SIZE <= PAGE_SIZE << MSRPM_ORDER, "MSRPM fits");
+
+static void vm_destroy(struct vm *vm)
+{
+	struct svm_vm *sm = vm->hw;
+
+	if (sm->iopm.v)
+		frame_free(sm->iopm, IOPM_ORDER, FRAME_HYPERVISOR);
+	if (sm->msrpm.v)
+		frame_free(sm->msrpm, MSRPM_ORDER, FRAME_HYPERVISOR);
+	kfree(sm, sizeof(*sm));
+	vm->hw = NULL;
+}
+
+static int vm_init(struct vm *vm)
+{
+	struct svm_vm *sm = kalloc(sizeof(*sm));
+
+	if (!sm)
+		return trace_error(-ENOMEM);
+	vm->hw = sm;
+	sm->iopm = frame_alloc(IOPM_ORDER, FRAME_HYPERVISOR);
+	sm->msrpm = frame_alloc(MSRPM_ORDER, FRAME_HYPERVISOR);
+	if (!sm->iopm.v || !sm->msrpm.v) {
+		vm_destroy(vm);
+		return trace_error(-ENOMEM);
+	}
+	svm_iopm_init(hpa_to_ptr(sm->iopm));
+	svm_msrpm_init(hpa_to_ptr(sm->msrpm));
+	return 0;
+}
+
+/* The processor may have cached what it read of the maps. */
+static void maps_changed(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i])
+			vmcb_dirty(svm_vcpu(vm->vcpu[i])->vmcb, CLEAN_IOPM);
+}
+
+static void set_intercept_io(struct vm *vm, uint16_t port, unsigned count, bool on)
+{
+	struct svm_vm *sm = vm->hw;
+
+	svm_iopm_set(hpa_to_ptr(sm->iopm), port, count, on);
+	maps_changed(vm);
+}
+
+static void set_intercept_msr(struct vm *vm, uint32_t msr, bool read, bool write)
+{
+	struct svm_vm *sm = vm->hw;
+
+	svm_msrpm_set(hpa_to_ptr(sm->msrpm), msr, read, write);
+	maps_changed(vm);
+}
+
+static void set_intercept_exception(struct vcpu *vcpu, unsigned vector, bool on)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+	uint32_t bit = (uint32_t)BIT(vector & 31);
+
+	sv->exceptions = (on ? sv->exceptions | bit : sv->exceptions & ~bit) | SVM_OWN_EXCEPTIONS;
+	vmcb_set_exceptions(sv->vmcb, sv->exceptions);
+}
+
+/* On another CPU than last time neither its cached VMCB nor its ASIDs mean anything. */
+static void vcpu_load(struct vcpu *vcpu)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+	struct svm_cpu *cpu = svm_this_cpu();
+
+	if (sv->cpu == cpu)
+		return;
+	sv->cpu = cpu;
+	sv->asid_generation = 0;
+	sv->vmcb->clean = 0;
+}
+
+/* Nothing of the guest stays on the CPU between runs: svm_enter() switches all of it. */
+static void vcpu_put(struct vcpu *vcpu)
+{
+	(void)vcpu;
+}
+
+static void set_root(struct vcpu *vcpu, hpa_t root)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+
+	vmcb_set_n_cr3(sv->vmcb, root.v);
+	sv->flush = true;
+}
+
+static void flush(struct vcpu *vcpu, enum flush_scope scope)
+{
+	(void)scope;
+	svm_vcpu(vcpu)->flush = true;
+}
+
+typedef unsigned long long ull;
+
+static void dump_seg(const char *name, const struct vmcb_seg *s)
+{
+	log_info("  %-4s %04x base %016llx limit %08x attrib %03x", name, s->selector, (ull)s->base,
+		 s->limit, s->attrib);
+}
+
+static void dump(const struct vcpu *vcpu)
+{
+	const struct svm_vcpu *sv = svm_vcpu(vcpu);
+	const struct vmcb *v = sv->vmcb;
+	const char *broken = svm_check_vmcb(v, &svm_machine.limits);
+
+	log_info("VMCB at %llx: %s", (ull)sv->vmcb_pa.v, broken ? broken : "consistent");
+	log_info("  exit %llx %s info1 %llx info2 %llx intinfo %llx nrip %llx", (ull)v->exit_code,
+		 svm_exit_name(v->exit_code), (ull)v->exit_info1, (ull)v->exit_info2,
+		 (ull)v->exit_int_info, (ull)v->nrip);
+	log_info("  intercepts %08x %08x %08x %08x %08x %08x", v->intercept[0], v->intercept[1],
+		 v->intercept[2], v->intercept[3], v->intercept[4], v->intercept[5]);
+	log_info("  eventinj %llx vintr %llx shadow %llx asid %u tlb %u clean %x",
+		 (ull)v->event_inj, (ull)v->v_intr, (ull)v->interrupt_shadow, v->asid,
+		 v->tlb_control, v->clean);
+	log_info("  np %llx ncr3 %llx g_pat %llx tsc_offset %llx iopm %llx msrpm %llx",
+		 (ull)v->np_control, (ull)v->n_cr3, (ull)v->g_pat, (ull)v->tsc_offset,
+		 (ull)v->iopm_base_pa, (ull)v->msrpm_base_pa);
+	log_info("  cr0 %llx cr2 %llx cr3 %llx cr4 %llx efer %llx cpl %u", (ull)v->cr0, (ull)v->cr2,
+		 (ull)v->cr3, (ull)v->cr4, (ull)v->efer, v->cpl);
+	log_info("  rip %llx rsp %llx rax %llx rflags %llx dr6 %llx dr7 %llx", (ull)v->rip,
+		 (ull)v->rsp, (ull)v->rax, (ull)v->rflags, (ull)v->dr6, (ull)v->dr7);
+	dump_seg("cs", &v->cs);
+	dump_seg("ss", &v->ss);
+	dump_seg("ldtr", &v->ldtr);
+	dump_seg("tr", &v->tr);
+}
+
+const struct vmm_backend svm_backend = {
+	.name = "SVM",
+	.probe = svm_probe,
+	.cpu_enable = svm_cpu_enable,
+	.caps = svm_caps,
+	.vm_init = vm_init,
+	.vm_destroy = vm_destroy,
+	.vcpu_init = svm_vcpu_init,
+	.vcpu_destroy = svm_vcpu_destroy,
+	.vcpu_load = vcpu_load,
+	.vcpu_put = vcpu_put,
+	.run = svm_run,
+	.get_reg = svm_get_reg,
+	.set_reg = svm_set_reg,
+	.get_seg = svm_get_seg,
+	.set_seg = svm_set_seg,
+	.can_inject = svm_can_inject,
+	.inject = svm_inject,
+	.request_window = svm_request_window,
+	.set_intercept_io = set_intercept_io,
+	.set_intercept_msr = set_intercept_msr,
+	.set_intercept_exception = set_intercept_exception,
+	.set_root = set_root,
+	.flush = flush,
+	.dump = dump,
+};

@@ -1,0 +1,68 @@
+/* Events into the guest, and the windows for them. */
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/fault.h"
+#include "svm/event.h"
+#include "svm/state.h"
+
+#define DR7_GD BIT(13)
+
+bool svm_can_inject(const struct vcpu *vcpu, enum vm_event_kind kind)
+{
+	const struct svm_vcpu *sv = svm_vcpu(vcpu);
+	const struct vmcb *v = sv->vmcb;
+
+	if (v->event_inj & EVENT_V)
+		return false;
+	switch (kind) {
+	case EVENT_INTR:
+		return (vcpu->regs.rflags & RFLAGS_IF) &&
+		       !(v->interrupt_shadow & VMCB_INTERRUPT_SHADOW);
+	case EVENT_NMI:
+		return !sv->nmi_blocked && !(v->interrupt_shadow & VMCB_INTERRUPT_SHADOW);
+	default:
+		return true;
+	}
+}
+
+void svm_update_iret(struct svm_vcpu *sv)
+{
+	vmcb_set_intercept(sv->vmcb, INTERCEPT_IRET, sv->nmi_blocked || sv->nmi_window);
+}
+
+void svm_inject(struct vcpu *vcpu, const struct vm_event *ev)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+	struct vmcb *v = sv->vmcb;
+
+	v->event_inj = svm_event_encode(ev, v->cr0 & CR0_PE);
+	if (ev->kind == EVENT_NMI) {
+		sv->nmi_blocked = true;
+		svm_update_iret(sv);
+	}
+	/* The processor clears GD when it raises #DB, not when it is told to deliver one. */
+	if (ev->kind == EVENT_EXCEPTION && ev->vector == VEC_DB && (v->dr7 & DR7_GD))
+		vmcb_set_dr7(v, v->dr7 & ~DR7_GD);
+}
+
+/*
+ * For an interrupt: a virtual one of the highest priority waits for the guest to be able
+ * to take it, and its intercept reports that. For an NMI there is no such thing: the
+ * next IRET ends what is in its way (run.c), and every other exit is a chance too.
+ */
+void svm_request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+	struct vmcb *v = sv->vmcb;
+
+	if (kind == EVENT_NMI) {
+		sv->nmi_window = on;
+		svm_update_iret(sv);
+		return;
+	}
+	sv->intr_window = on;
+	vmcb_set_intercept(v, INTERCEPT_VINTR, on);
+	if (on)
+		vmcb_set_v_intr(v, v->v_intr | V_IRQ | V_IGN_TPR | V_INTR_PRIO_MASK);
+	else
+		vmcb_set_v_intr(v, v->v_intr & ~(V_IRQ | V_IGN_TPR | V_INTR_PRIO_MASK));
+}

@@ -1,0 +1,200 @@
+/* Registers and segments that live in the VMCB. */
+#include "arch/x86_64/include/cr.h"
+#include "svm/state.h"
+
+/* CR0 bits that the guest sees as it left them and the hardware never does. */
+#define CR0_HIDDEN (CR0_CD | CR0_NW)
+/* A change of these drops the guest's translations. APM vol. 2, 5.5.2. */
+#define CR4_FLUSHES                                                                                \
+	(CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE)
+
+/* Registers that are a VMCB field and no more; the others have a case of their own. */
+static const struct {
+	uint16_t offset;
+	uint16_t clean; /* clean bits that cover the field; VMLOAD's fields have none */
+} plain[VCPU_REGS] = {
+	[REG_CR2] = { offsetof(struct vmcb, cr2), CLEAN_CR2 },
+	[REG_CR3] = { offsetof(struct vmcb, cr3), CLEAN_CRX },
+	[REG_CR4] = { offsetof(struct vmcb, cr4), CLEAN_CRX },
+	[REG_DR6] = { offsetof(struct vmcb, dr6), CLEAN_DRX },
+	[REG_DR7] = { offsetof(struct vmcb, dr7), CLEAN_DRX },
+	[REG_PAT] = { offsetof(struct vmcb, g_pat), CLEAN_NP },
+	[REG_STAR] = { offsetof(struct vmcb, star), 0 },
+	[REG_LSTAR] = { offsetof(struct vmcb, lstar), 0 },
+	[REG_CSTAR] = { offsetof(struct vmcb, cstar), 0 },
+	[REG_SFMASK] = { offsetof(struct vmcb, sfmask), 0 },
+	[REG_KERNEL_GS_BASE] = { offsetof(struct vmcb, kernel_gs_base), 0 },
+	[REG_SYSENTER_CS] = { offsetof(struct vmcb, sysenter_cs), 0 },
+	[REG_SYSENTER_ESP] = { offsetof(struct vmcb, sysenter_esp), 0 },
+	[REG_SYSENTER_EIP] = { offsetof(struct vmcb, sysenter_eip), 0 },
+	[REG_TSC_OFFSET] = { offsetof(struct vmcb, tsc_offset), CLEAN_I },
+};
+
+static uint64_t *plain_field(struct vmcb *v, enum vcpu_reg reg)
+{
+	return (uint64_t *)((char *)v + plain[reg].offset);
+}
+
+uint64_t svm_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
+{
+	const struct svm_vcpu *sv = svm_vcpu(vcpu);
+	struct vmcb *v = sv->vmcb;
+
+	switch (reg) {
+	case REG_CR0:
+		return v->cr0 | sv->hidden_cr0;
+	case REG_CR8:
+		return v->v_intr & 15;
+	case REG_EFER:
+		return v->efer & ~EFER_SVME;
+	case REG_CPL:
+		return v->cpl;
+	case REG_INTR_SHADOW:
+		return v->interrupt_shadow & VMCB_INTERRUPT_SHADOW;
+	default:
+		return *plain_field(v, reg);
+	}
+}
+
+/* LMA is the processor's own: LME and PG together. SVME the guest never sees. */
+static void update_efer(struct vmcb *v, uint64_t efer)
+{
+	efer = (efer & ~EFER_LMA) | EFER_SVME;
+	if ((efer & EFER_LME) && (v->cr0 & CR0_PG))
+		efer |= EFER_LMA;
+	vmcb_set_efer(v, efer);
+}
+
+/*
+ * CD would make all of the guest's memory uncached, and its devices are not real: the
+ * hardware runs without. While the guest has it set, its reads of CR0 exit.
+ */
+static void set_cr0(struct svm_vcpu *sv, uint64_t val)
+{
+	struct vmcb *v = sv->vmcb;
+
+	val |= CR0_ET;
+	if ((val ^ v->cr0) & CR0_PG)
+		sv->flush = true;
+	sv->hidden_cr0 = val & CR0_HIDDEN;
+	vmcb_set_intercept(v, INTERCEPT_CR_READ + 0, sv->hidden_cr0 != 0);
+	vmcb_set_cr0(v, val & ~CR0_HIDDEN);
+	update_efer(v, v->efer);
+}
+
+static void set_plain(struct svm_vcpu *sv, enum vcpu_reg reg, uint64_t val)
+{
+	*plain_field(sv->vmcb, reg) = val;
+	vmcb_dirty(sv->vmcb, plain[reg].clean);
+}
+
+void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+	struct vmcb *v = sv->vmcb;
+
+	switch (reg) {
+	case REG_CR0:
+		set_cr0(sv, val);
+		break;
+	case REG_CR3:
+		sv->flush = true;
+		set_plain(sv, reg, val);
+		break;
+	case REG_CR4:
+		if ((val ^ v->cr4) & CR4_FLUSHES)
+			sv->flush = true;
+		set_plain(sv, reg, val);
+		break;
+	case REG_CR8:
+		vmcb_set_v_intr(v, (v->v_intr & ~V_TPR_MASK) | (val & 15));
+		break;
+	case REG_EFER:
+		if ((val ^ v->efer) & (EFER_NXE | EFER_LME))
+			sv->flush = true;
+		update_efer(v, val);
+		break;
+	case REG_CPL:
+		break;
+	case REG_INTR_SHADOW:
+		v->interrupt_shadow = val ? VMCB_INTERRUPT_SHADOW : 0;
+		break;
+	default:
+		set_plain(sv, reg, val);
+	}
+}
+
+static const uint16_t seg_offset[SEG_REGS] = {
+	[SEG_ES] = offsetof(struct vmcb, es),     [SEG_CS] = offsetof(struct vmcb, cs),
+	[SEG_SS] = offsetof(struct vmcb, ss),     [SEG_DS] = offsetof(struct vmcb, ds),
+	[SEG_FS] = offsetof(struct vmcb, fs),     [SEG_GS] = offsetof(struct vmcb, gs),
+	[SEG_LDTR] = offsetof(struct vmcb, ldtr), [SEG_TR] = offsetof(struct vmcb, tr),
+	[SEG_GDTR] = offsetof(struct vmcb, gdtr), [SEG_IDTR] = offsetof(struct vmcb, idtr),
+};
+
+static struct vmcb_seg *seg_field(struct vmcb *v, enum seg_reg reg)
+{
+	return (struct vmcb_seg *)((char *)v + seg_offset[reg]);
+}
+
+#define TSS_TYPE_BUSY 0x2u
+
+void svm_get_seg(const struct vcpu *vcpu, enum seg_reg reg, struct segment *seg)
+{
+	struct vmcb *v = svm_vcpu(vcpu)->vmcb;
+	const struct vmcb_seg *s = seg_field(v, reg);
+
+	seg->selector = s->selector;
+	seg->attr = s->attrib & 0xfff;
+	seg->limit = s->limit;
+	seg->base = s->base;
+	switch (reg) {
+	case SEG_SS:
+		/* CPL rules; a null SS may keep another DPL. */
+		seg->attr = (uint16_t)((seg->attr & ~SEG_ATTR_DPL) | v->cpl << SEG_ATTR_DPL_SHIFT);
+		break;
+	case SEG_TR:
+		seg->attr |= TSS_TYPE_BUSY;
+		break;
+	case SEG_GDTR:
+	case SEG_IDTR:
+		seg->selector = seg->attr = 0;
+		break;
+	default:
+		break;
+	}
+}
+
+void svm_set_seg(struct vcpu *vcpu, enum seg_reg reg, const struct segment *seg)
+{
+	struct vmcb *v = svm_vcpu(vcpu)->vmcb;
+	struct vmcb_seg *s = seg_field(v, reg);
+
+	s->selector = seg->selector;
+	s->attrib = seg->attr & 0xfff;
+	s->limit = seg->limit;
+	s->base = seg->base;
+	switch (reg) {
+	case SEG_SS:
+		v->cpl = (seg->attr & SEG_ATTR_DPL) >> SEG_ATTR_DPL_SHIFT;
+		vmcb_dirty(v, CLEAN_SEG);
+		break;
+	case SEG_ES:
+	case SEG_CS:
+	case SEG_DS:
+		vmcb_dirty(v, CLEAN_SEG);
+		break;
+	case SEG_TR:
+		/* QEMU: a busy TSS here aborts it at a change of rings; the processor does not
+		 * care. */
+		s->attrib &= (uint16_t)~TSS_TYPE_BUSY;
+		break;
+	case SEG_GDTR:
+	case SEG_IDTR:
+		s->selector = s->attrib = 0;
+		vmcb_dirty(v, CLEAN_DT);
+		break;
+	default:
+		break;
+	}
+}

@@ -1,0 +1,122 @@
+/* Into the guest and out again. */
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/fault.h"
+#include "arch/x86_64/log.h"
+#include "svm/exit.h"
+#include "svm/insn.h"
+#include "svm/state.h"
+#include "svm/step.h"
+
+/* One entry and exit, with the registers that the VMCB holds carried over. */
+static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmcb *v)
+{
+	struct vcpu_regs *regs = &vcpu->regs;
+
+	if (sv->asid_generation != sv->cpu->asid_generation || sv->flush)
+		svm_asid_renew(sv);
+	v->rax = regs->gpr[RAX];
+	v->rsp = regs->gpr[RSP];
+	v->rip = regs->rip;
+	v->rflags = regs->rflags;
+	svm_enter(regs, sv->vmcb_pa.v, sv->cpu->host_vmcb.v);
+	regs->gpr[RAX] = v->rax;
+	regs->gpr[RSP] = v->rsp;
+	regs->rip = v->rip;
+	regs->rflags = v->rflags;
+	v->clean = svm_machine.clean_mask;
+	v->tlb_control = TLB_CONTROL_NONE;
+}
+
+/*
+ * QEMU: VMRUN forgets the VMCB's interrupt shadow. The guest has left at the very
+ * instruction that stood in the shadow: put it back. True: the window was reported in
+ * spite of the shadow, and that instruction has to run first. A processor that keeps
+ * the shadow has it in the VMCB here already.
+ */
+static bool shadow_was_lost(struct vmcb *v)
+{
+	v->interrupt_shadow |= VMCB_INTERRUPT_SHADOW;
+	return v->exit_code == SVM_EXIT_VINTR;
+}
+
+/*
+ * Exits that are the backend's own affair. True: enter again. *kind: what to report in
+ * place of what the exit code says, or EXIT_KINDS.
+ */
+static bool own_exit(struct vcpu *vcpu, bool shadow_lost, enum vm_exit_kind *kind)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+
+	*kind = EXIT_KINDS;
+	if (sv->step != STEP_NONE && svm_step_end(vcpu, kind))
+		return true;
+	if (*kind != EXIT_KINDS)
+		return false;
+	if (shadow_lost) {
+		svm_step_begin(vcpu, STEP_SHADOW);
+		return true;
+	}
+	if (sv->vmcb->exit_code == SVM_EXIT_IRET && sv->nmi_blocked) {
+		svm_step_begin(vcpu, STEP_IRET);
+		return true;
+	}
+	return false;
+}
+
+/* VMRUN was refused, or so the exit code says. */
+static void invalid_exit(const struct svm_vcpu *sv, struct vm_exit *exit)
+{
+	struct vmcb *v = sv->vmcb;
+	const char *why = svm_check_vmcb(v, &svm_machine.limits);
+
+	v->clean = 0;
+	v->event_inj = 0;
+	if (why) {
+		log_err("SVM: VMRUN refused: %s", why);
+		return;
+	}
+	/* QEMU: MOV to CR3 of a reserved bit leaves the guest this way; the VMCB is sound. */
+	exit->kind = EXIT_CR_WRITE;
+	exit->cr.nr = 3;
+	exit->cr.gpr = VM_EXIT_GPR_UNKNOWN;
+}
+
+/* Is there an NMI that only an interrupt shadow keeps out? */
+static bool nmi_waits_for_shadow(const struct svm_vcpu *sv)
+{
+	return sv->nmi_window && !sv->nmi_blocked;
+}
+
+void svm_run(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+	struct vmcb *v = sv->vmcb;
+	enum vm_exit_kind kind = EXIT_KINDS;
+
+	for (;;) {
+		bool shadow = v->interrupt_shadow && !(v->event_inj & EVENT_V), lost = false;
+		uint64_t rip = vcpu->regs.rip;
+
+		if (shadow && sv->step == STEP_NONE && nmi_waits_for_shadow(sv))
+			svm_step_begin(vcpu, STEP_SHADOW);
+		enter_once(vcpu, sv, v);
+		if (svm_exit_is_invalid(v->exit_code))
+			break;
+		v->event_inj = 0;
+		if (shadow && vcpu->regs.rip == rip)
+			lost = shadow_was_lost(v);
+		if (sv->step == STEP_NONE && !lost && v->exit_code != SVM_EXIT_IRET)
+			break;
+		if (!own_exit(vcpu, lost, &kind))
+			break;
+	}
+	svm_exit_decode(v, svm_machine.features, exit);
+	if (kind != EXIT_KINDS)
+		exit->kind = kind;
+	if (exit->kind == EXIT_INVALID_STATE)
+		invalid_exit(sv, exit);
+	if (exit->kind == EXIT_EXCEPTION && exit->exception.vector == VEC_MC) {
+		svm_take_machine_check();
+		exit->kind = EXIT_INTR;
+	}
+}

@@ -1,0 +1,113 @@
+/* What the backend keeps for the machine, a CPU, a VM and a vCPU. For svm/ only. */
+#ifndef UMBRA_SVM_STATE_H
+#define UMBRA_SVM_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arch/x86_64/include/addr.h"
+#include "arch/x86_64/include/fault.h"
+#include "svm/check.h"
+#include "svm/features.h"
+#include "svm/vmcb.h"
+#include "vmm/backend.h"
+#include "vmm/vcpu.h"
+
+/* The machine, as probe() found it; constant afterwards. */
+struct svm_machine {
+	uint32_t features;   /* SVM_FEATURE_* in use */
+	uint32_t clean_mask; /* clean bits after a run: CLEAN_ALL, or 0 without them */
+	uint32_t nr_asids;   /* ASIDs 1 to nr_asids - 1 are for guests */
+	bool rdpru;          /* the CPU has RDPRU, and its intercept */
+	struct svm_limits limits;
+	struct backend_caps caps;
+};
+extern struct svm_machine svm_machine;
+
+/* One CPU; touched only by that CPU, with interrupts off. */
+struct svm_cpu {
+	unsigned id;
+	uint64_t asid_generation; /* from 1; an older one's ASIDs are stale */
+	uint32_t next_asid;
+	hpa_t host_vmcb; /* VMSAVE's copy of the host's FS, GS, TR, LDTR and syscall MSRs */
+	hpa_t hsave;     /* what VMRUN keeps the rest of the host in */
+};
+
+struct svm_vm {
+	hpa_t iopm, msrpm;
+};
+
+/* Why the guest runs a single instruction. See svm/step.h. */
+enum svm_step { STEP_NONE, STEP_IRET, STEP_SHADOW };
+
+struct svm_vcpu {
+	struct vmcb *vmcb;
+	hpa_t vmcb_pa;
+	struct svm_cpu *cpu;          /* where it is loaded, or was last; NULL: never was */
+	uint64_t asid_generation;     /* cpu's when vmcb->asid was given; 0: none yet */
+	bool flush;                   /* drop its translations at the next entry */
+	bool nmi_blocked;             /* from an NMI's injection to the end of its IRET */
+	bool intr_window, nmi_window; /* asked for by the core */
+	enum svm_step step;
+	bool step_guest_tf; /* the guest's own TF when the step began */
+	uint64_t step_rip, step_dr6;
+	uint64_t hidden_cr0; /* CR0.CD and NW as the guest has them */
+	uint32_t exceptions; /* intercepts: the core's and SVM_OWN_EXCEPTIONS */
+};
+
+/*
+ * Vectors that are intercepted whatever the core asks: #MC is the host's; with #DB or
+ * #AC a guest can make the processor deliver the same exception for ever, without an
+ * instruction boundary at which a host interrupt would be taken.
+ */
+#define SVM_OWN_EXCEPTIONS ((uint32_t)(BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC)))
+
+static inline struct svm_vcpu *svm_vcpu(const struct vcpu *vcpu)
+{
+	return vcpu->hw;
+}
+
+/* --- cpu.c --- */
+
+int svm_probe(void);
+int svm_cpu_enable(void);
+const struct backend_caps *svm_caps(void);
+/* The calling CPU's state; NULL before svm_cpu_enable(). */
+struct svm_cpu *svm_this_cpu(void);
+/* Give the vCPU, loaded on sv->cpu, an ASID with none of the translations it must not see. */
+void svm_asid_renew(struct svm_vcpu *sv);
+
+/* --- vcpu.c --- */
+
+int svm_vcpu_init(struct vcpu *vcpu);
+void svm_vcpu_destroy(struct vcpu *vcpu);
+
+/* --- reg.c --- */
+
+uint64_t svm_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg);
+void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val);
+void svm_get_seg(const struct vcpu *vcpu, enum seg_reg reg, struct segment *seg);
+void svm_set_seg(struct vcpu *vcpu, enum seg_reg reg, const struct segment *seg);
+
+/* --- inject.c --- */
+
+bool svm_can_inject(const struct vcpu *vcpu, enum vm_event_kind kind);
+void svm_inject(struct vcpu *vcpu, const struct vm_event *ev);
+void svm_request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on);
+/* Intercept IRET just when it ends an NMI, or when the core waits to inject one. */
+void svm_update_iret(struct svm_vcpu *sv);
+
+/* --- run.c --- */
+
+void svm_run(struct vcpu *vcpu, struct vm_exit *exit);
+
+/* --- enter.asm --- */
+
+/*
+ * One world switch: host registers out, the guest's (but RAX, RSP, RIP and RFLAGS, which
+ * the VMCB holds) in, VMRUN, and back. Interrupts must be off and are off afterwards.
+ */
+void svm_enter(struct vcpu_regs *regs, uint64_t guest_vmcb_pa, uint64_t host_vmcb_pa);
+
+#endif

@@ -1,0 +1,238 @@
+"""Drive a whole machine over its serial line: build an ISO, boot it in QEMU, type, expect.
+
+Every wait has a timeout from TIMEOUTS. A failure says what was expected, what was seen
+last, and where the whole transcript is.
+"""
+import os
+import re
+import subprocess
+import threading
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(TOP, "build")
+GUESTS = os.path.join(TOP, "deps", "guests")
+WORK = os.path.join(BUILD, "boot")
+
+# Seconds. TCG on a busy machine is slow: these are to catch what hangs, not what is slow.
+SCALE = float(os.environ.get("UMBRA_TIMEOUT_SCALE", "1"))
+TIMEOUTS = {
+    "umbra": 90,     # from power-on to Umbra's first line, BIOS
+    "uefi": 240,     # the same through OVMF
+    "shell": 180,    # from there to a guest's prompt
+    "command": 60,   # a typed command
+    "work": 400,     # a command that computes for long
+    "line": 60,      # something that Umbra is to say
+    "exit": 60,      # QEMU's end
+}
+
+UMBRA_LINE = "com1=115200 loglevel=info on-idle=poweroff"
+LINUX_LINE = "console=ttyS0 quiet"
+
+# What busybox' shell and terminals' line ends put between the words that count.
+NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\0")
+
+
+class Failure(Exception):
+    """A test's expectation that did not hold."""
+
+
+class Skip(Exception):
+    """A test that cannot be run here, and why."""
+
+
+def timeout(kind):
+    return TIMEOUTS[kind] * SCALE
+
+
+def guest_file(name):
+    """A file that guests are started from: fetched (deps/guests) or built (build/guest)."""
+    for place in (GUESTS, os.path.join(BUILD, "guest")):
+        path = os.path.join(place, name)
+        if os.path.exists(path):
+            return path
+    raise Failure(f"expected the file {name} in deps/guests or build/guest: run make")
+
+
+def linux(vm, kernel="vmlinux-amd64", options="memory=256M", line=LINUX_LINE):
+    """The module lines of a Linux guest, and the files it needs."""
+    return [(guest_file(kernel), f"vm={vm} kernel {options} -- {line} hostname={vm}"),
+            (guest_file("initrd-amd64"), f"vm={vm} initrd")]
+
+
+def tiny(vm, name, options="memory=16M debug-exit"):
+    """The module line of a guest from tests/guest/."""
+    return [(guest_file(name + ".elf"), f"vm={vm} kernel {options}")]
+
+
+def scratch(name, content):
+    """A file with this content, to use as a kernel or an initrd."""
+    os.makedirs(WORK, exist_ok=True)
+    path = os.path.join(WORK, name)
+    with open(path, "wb") as f:
+        f.write(content)
+    return path
+
+
+def make_iso(name, modules, umbra=UMBRA_LINE):
+    """An ISO whose only menu entry has these (file, line) modules; returns its path."""
+    os.makedirs(WORK, exist_ok=True)
+    cfg = os.path.join(WORK, name + ".cfg")
+    iso = os.path.join(WORK, name + ".iso")
+    lines = ["serial --unit=0 --speed=115200", "terminal_output serial", "set timeout=0",
+             'menuentry "test" {', f"multiboot2 /boot/umbra.elf {umbra}"]
+    lines += [f"module2 /guests/{os.path.basename(path)} {line}" for path, line in modules]
+    with open(cfg, "w", encoding="utf-8") as f:
+        f.write("\n".join(lines + ["}"]) + "\n")
+    files = sorted({path for path, _ in modules})
+    subprocess.run([os.path.join(TOP, "scripts", "mkiso"), "-o", iso, "-c", cfg, *files],
+                   check=True)
+    os.unlink(cfg)
+    return iso
+
+
+class Machine:
+    """A machine booted from an ISO; use as a context manager."""
+
+    def __init__(self, name, iso, *options, extra=(), keep_iso=False, script="run-qemu"):
+        os.makedirs(WORK, exist_ok=True)
+        self.log = os.path.join(WORK, name + ".log")
+        self.iso = None if keep_iso else iso
+        self.text = ""   # everything seen, without NOISE
+        self.at = 0      # up to where it has been looked at
+        self.uefi = "--uefi" in options
+        self.changed = threading.Condition()
+        self.ended = False
+        command = [os.path.join(TOP, "scripts", script), iso, *options]
+        # pylint: disable-next=consider-using-with
+        self.qemu = subprocess.Popen(command + ["--", *extra], stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.qemu.poll() is None:
+            self.qemu.kill()
+        self.qemu.wait()
+        self.reader.join(5)
+        self.qemu.stdin.close()
+        if self.iso:
+            os.unlink(self.iso)
+
+    def _read(self):
+        held = ""
+        with open(self.log, "wb") as log:
+            while True:
+                data = os.read(self.qemu.stdout.fileno(), 65536)
+                log.write(data)
+                log.flush()
+                with self.changed:
+                    if not data:
+                        self.ended = True
+                    # An escape sequence that is not whole yet waits for its end.
+                    held += data.decode("latin-1")
+                    cut = held.rfind("\x1b")
+                    if cut < 0 or len(held) - cut > 16 or NOISE.match(held, cut):
+                        cut = len(held)
+                    self.text += NOISE.sub("", held[:cut])
+                    held = held[cut:]
+                    self.changed.notify_all()
+                if not data:
+                    return
+
+    def _fail(self, expected, why):
+        seen = self.text[self.at:].strip().splitlines()[-25:]
+        shown = "\n".join("      | " + line[:200] for line in seen) or "      | (nothing)"
+        raise Failure(f"expected {expected}, {why}\n    seen since the last match:\n{shown}\n"
+                      f"    whole transcript: {os.path.relpath(self.log, TOP)}")
+
+    def expect(self, pattern, kind="line", never=None):
+        """Wait for the pattern in what was not looked at yet; go behind it; the match.
+
+        never: a pattern that must not turn up before.
+        """
+        regex = re.compile(pattern, re.MULTILINE)
+        end = time.monotonic() + timeout(kind)
+        with self.changed:
+            while True:
+                found = regex.search(self.text, self.at)
+                if never:
+                    bad = re.compile(never, re.MULTILINE).search(
+                        self.text, self.at, found.start() if found else len(self.text))
+                    if bad:
+                        self._fail(f"/{pattern}/", f"saw {bad.group()!r} first")
+                if found:
+                    self.at = found.end()
+                    return found
+                if self.ended:
+                    self._fail(f"/{pattern}/", "QEMU ended first")
+                left = end - time.monotonic()
+                if left <= 0:
+                    self._fail(f"/{pattern}/", f"not seen within {timeout(kind):.0f} s")
+                self.changed.wait(left)
+
+    def seen(self, pattern):
+        """Has the pattern turned up anywhere so far?"""
+        with self.changed:
+            return re.search(pattern, self.text, re.MULTILINE)
+
+    def type(self, text):
+        """Type as a person does: not faster than a serial line carries."""
+        for start in range(0, len(text), 8):
+            self.qemu.stdin.write(text[start:start + 8].encode())
+            self.qemu.stdin.flush()
+            time.sleep(0.02)
+
+    def expect_umbra(self):
+        return self.expect(r"Umbra", "uefi" if self.uefi else "umbra")
+
+    def expect_vm(self, vm, text, kind="line", never=None):
+        """Wait for a line of Umbra's about a VM."""
+        return self.expect(rf"vm {vm}: .*{text}", kind, never)
+
+    def expect_shell(self, vm, kind="shell"):
+        """Wait for a guest's prompt."""
+        return self.expect(rf"^{vm}:[^\n]*# ", kind, never=r"Kernel panic")
+
+    def command(self, vm, line, kind="command"):
+        """Type a command at a guest's prompt; what it printed."""
+        mark = f"done-{time.monotonic_ns() % 1000000}"
+        # The mark is split in what is typed, so that its echo does not end the wait.
+        self.type(f"{line}; echo {mark[:5]}''{mark[5:]} $?\n")
+        start = self.at
+        found = self.expect(rf"^{mark} (\d+)$", kind)
+        status = int(found.group(1))
+        out = self.text[start:found.start()]
+        self.expect_shell(vm, "command")
+        if status:
+            self._fail(f"status 0 of `{line}`", f"it is {status}, after:\n{out}")
+        return out.partition("$?\n")[2]  # less the echo of what was typed
+
+    def expect_exit(self, status=0):
+        """Wait for QEMU's end."""
+        end = time.monotonic() + timeout("exit")
+        try:
+            got = self.qemu.wait(max(1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._fail("the end of QEMU", f"it ran on for {timeout('exit'):.0f} s")
+        if got != status:
+            self._fail(f"exit status {status} of QEMU", f"it is {got}")
+
+    def still_runs(self, seconds=3):
+        """QEMU must not end within these seconds."""
+        time.sleep(seconds)
+        if self.qemu.poll() is not None:
+            self._fail("the machine to go on", "QEMU ended")
+
+
+def boot(name, modules, umbra=UMBRA_LINE):
+    """A machine booted with these modules from BIOS."""
+    return Machine(name, make_iso(name, modules, umbra))
+
+
+def check(condition, expected, seen):
+    if not condition:
+        raise Failure(f"expected {expected}, seen {seen!r}")

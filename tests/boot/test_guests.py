@@ -1,0 +1,72 @@
+"""Guests that do what no guest should: a PC's answer, one line from Umbra, no harm to others."""
+import lib
+
+
+def expect_guest(name, guest, *lines):
+    """The guest alone says and causes these lines, and the machine ends as usual."""
+    with lib.boot(name, lib.tiny("odd", guest)) as m:
+        for line in lines:
+            m.expect(line, never="WRONG|still alive|woken")
+        m.expect_exit()
+
+
+def test_hello(name):
+    """Debug exit: the VM stops with (value << 1) | 1."""
+    expect_guest(name, "hello", r"hello from a tiny guest", r"vm odd: debug-exit status 33")
+
+
+def test_bad_opcode_first(name):
+    expect_guest(name, "bad_opcode", r"vm odd: .*(?i:triple).*, stopped")
+
+
+def test_bad_opcode_handled(name):
+    expect_guest(name, "bad_opcode_handled", r"invalid opcode handled", r"vm odd: debug-exit status 33")
+
+
+def test_triple_fault(name):
+    expect_guest(name, "triple_fault", r"about to triple-fault", r"vm odd: .*(?i:triple).*, stopped")
+
+
+def test_triple_fault_restart(name):
+    """on-crash=restart: it comes up again, and again."""
+    with lib.boot(name, lib.tiny("odd", "triple_fault", "memory=16M on-crash=restart")) as m:
+        for _ in range(3):
+            m.expect(r"about to triple-fault")
+        m.still_runs()
+
+
+def test_jump_unmapped(name):
+    expect_guest(name, "jump_unmapped", r"about to jump",
+                 r"invalid opcode at the unmapped address|vm odd: .*d0000000")
+
+
+def test_rom_write(name):
+    expect_guest(name, "rom_write", r"the ROM did not change", r"vm odd: debug-exit status 33")
+
+
+def test_absent_device(name):
+    expect_guest(name, "absent_device", r"absent devices read as ones", r"vm odd: debug-exit status 33")
+
+
+def test_no_debug_exit(name):
+    """Without `debug-exit` on its line, port 0xf4 is a port that nobody answers."""
+    with lib.boot(name, lib.tiny("odd", "hello", "memory=16M")) as m:
+        m.expect(r"hello from a tiny guest")
+        m.still_runs()
+        lib.check(not m.seen(r"vm odd: debug-exit status 33"), "no debug exit", "one")
+
+
+def test_beside_linux(name):
+    """One guest loops with interrupts off, one halts so, two crash: Linux does its work."""
+    modules = lib.linux("deb64") + lib.tiny("loops", "cli_loop") + lib.tiny("halts", "cli_hlt") \
+        + lib.tiny("crashes", "triple_fault") + lib.tiny("opcode", "bad_opcode")
+    with lib.boot(name, modules) as m:
+        m.expect_umbra()
+        m.expect_shell("deb64", "work")
+        lib.check(m.seen(r"vm crashes: .*(?i:triple)"), "a line on the triple fault", m.text[-300:])
+        lib.check(m.seen(r"vm opcode: .*(?i:triple)"), "a line on the bad opcode", m.text[-300:])
+        out = m.command("deb64", "seq 1 1000 | wc -l", "work")
+        lib.check("1000" in out, "1000", out)
+        m.type("poweroff\n")
+        m.expect_vm("deb64", "powered off")
+        m.still_runs()

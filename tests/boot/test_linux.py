@@ -1,0 +1,140 @@
+"""Debian's kernel as a guest: to its shell, what works there, and how it ends."""
+import hashlib
+import os
+import time
+
+import lib
+
+def run_commands(machine):
+    out = machine.command("deb64", "echo $((6 * 7)) from the guest")
+    lib.check("42 from the guest" in out, "'42 from the guest'", out)
+
+    out = machine.command("deb64", "cat /proc/cpuinfo")
+    lib.check("hypervisor" in out, "the hypervisor flag in /proc/cpuinfo", out)
+    lib.check("model name" in out, "a model name in /proc/cpuinfo", out)
+
+    out = machine.command("deb64", "dd if=/dev/zero of=/tmp/z bs=64k count=256 && wc -c </tmp/z")
+    lib.check("16777216" in out, "16777216 bytes written by dd", out)
+    machine.command("deb64", "rm /tmp/z")
+
+
+def power_off(machine, vm="deb64"):
+    """The last guest's `poweroff`: Umbra says so and powers the machine off."""
+    machine.type("poweroff\n")
+    machine.expect_vm(vm, "powered off")
+    machine.expect_exit()
+
+
+def computed():
+    """64 MiB of numbers, and the command that makes and hashes the same in the guest."""
+    block = "".join(f"{n}\n" for n in range(1, 170000)).encode()[:1 << 20]
+    data = b"".join(block + b"%d\n" % i for i in range(64))
+    command = ("seq 1 169999 | head -c 1048576 >/tmp/n; i=0; while [ $i -lt 64 ]; do "
+               "cat /tmp/n; echo $i; i=$((i+1)); done | sha256sum")
+    return data, command
+
+
+def test_bios(name):
+    """The product's own ISO, from BIOS."""
+    iso = os.path.join(lib.BUILD, "umbra.iso")
+    with lib.Machine(name, iso, "--bios", keep_iso=True) as m:
+        m.expect_umbra()
+        m.expect_shell("deb64")
+        run_commands(m)
+        power_off(m)
+
+
+def test_uefi(name):
+    """The product's own ISO, from UEFI."""
+    iso = os.path.join(lib.BUILD, "umbra.iso")
+    with lib.Machine(name, iso, "--uefi", keep_iso=True) as m:
+        m.expect_umbra()
+        m.expect_shell("deb64")
+        run_commands(m)
+        power_off(m)
+
+
+def test_bzimage(name):
+    """A kernel that unpacks itself."""
+    with lib.boot(name, lib.linux("deb64", "vmlinuz-amd64")) as m:
+        m.expect_umbra()
+        m.expect_shell("deb64")
+        run_commands(m)
+        power_off(m)
+
+
+def test_compute(name):
+    """64 MiB computed and hashed as on the host; 1,000 fork/execs."""
+    data, command = computed()
+    want = hashlib.sha256(data).hexdigest()
+    with lib.boot(name, lib.linux("deb64")) as m:
+        m.expect_shell("deb64")
+        out = m.command("deb64", command, "work")
+        lib.check(want in out, f"sha256 {want} as on the host", out)
+        out = m.command("deb64", "i=0; while [ $i -lt 1000 ]; do /bin/busybox true && "
+                        "i=$((i+1)) || break; done; echo ran $i", "work")
+        lib.check("ran 1000" in out, "'ran 1000' fork/execs", out)
+        power_off(m)
+
+
+def test_time(name):
+    """The guest's clock against the host's, over 20 s: within 1%."""
+    with lib.boot(name, lib.linux("deb64")) as m:
+        m.expect_shell("deb64")
+        m.command("deb64", "true")
+        # The guest says its uptime twice; the host stamps the lines as they arrive.
+        m.type("cat /proc/uptime; sleep 20; cat /proc/uptime\n")
+        line = r"^(\d+\.\d+) \d+\.\d+$"
+        first = float(m.expect(line).group(1))
+        start = time.monotonic()
+        second = float(m.expect(line).group(1))
+        host = time.monotonic() - start
+        off = (second - first) / host - 1
+        lib.check(abs(off) < 0.01, "a guest's clock within 1% of the host's",
+                  f"{second - first:.2f} s in the guest, {host:.2f} s on the host")
+        power_off(m)
+
+
+def test_reboot(name):
+    """`reboot` restarts the VM, which comes up anew; the machine stays."""
+    with lib.boot(name, lib.linux("deb64")) as m:
+        m.expect_shell("deb64")
+        m.command("deb64", "touch /tmp/before")
+        for _ in range(2):
+            m.type("reboot\n")
+            m.expect_vm("deb64", "reset by the guest, restarting")
+            m.expect_shell("deb64")
+            out = m.command("deb64", "ls /tmp; cut -d. -f1 /proc/uptime")
+            lib.check("before" not in out, "an empty /tmp after the reboot", out)
+        power_off(m)
+
+
+def test_kernel_panic(name):
+    """A guest kernel that panics reboots, as its command line asks; nothing else suffers."""
+    line = lib.LINUX_LINE + " panic=1"
+    modules = lib.linux("deb64", options="memory=256M on-reset=stop", line=line)
+    with lib.boot(name, modules) as m:
+        m.expect_shell("deb64")
+        m.type("echo c >/proc/sysrq-trigger\n")
+        m.expect(r"sysrq triggered crash")
+        m.expect_vm("deb64", "reset by the guest, stopped")
+        m.expect_exit()
+
+
+def test_two_guests(name):
+    """Two guests reach their shells; one stops, the other goes on."""
+    modules = lib.linux("one", line=lib.LINUX_LINE) + lib.linux("two", line=lib.LINUX_LINE)
+    with lib.boot(name, modules) as m:
+        m.expect_umbra()
+        start = m.at
+        m.expect(r"one: Linux [\s\S]*two: Linux|two: Linux [\s\S]*one: Linux", "shell")
+        m.at = start
+        m.expect_shell("one")
+        m.type("poweroff\n")
+        m.expect_vm("one", "powered off")
+        m.still_runs()
+        m.type("\n")
+        m.expect_shell("two")
+        out = m.command("two", "echo $((6 * 7)) from two")
+        lib.check("42 from two" in out, "'42 from two'", out)
+        power_off(m, "two")

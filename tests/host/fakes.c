@@ -1,0 +1,315 @@
+#include "tests/host/fakes.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/console.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/fpu.h"
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/mm.h"
+#include "arch/x86_64/panic.h"
+#include "arch/x86_64/timer.h"
+
+/* --- clock and timers --- */
+
+uint64_t fake_now_ns;
+uint64_t fake_wall_seconds = 1700000000;
+static struct list_node timers = { &timers, &timers };
+
+uint64_t clock_ns(void)
+{
+	return fake_now_ns;
+}
+
+uint64_t clock_tsc_hz(void)
+{
+	return NS_PER_SEC;
+}
+
+uint64_t clock_wall_seconds(void)
+{
+	return fake_wall_seconds + fake_now_ns / NS_PER_SEC;
+}
+
+void timer_setup(struct timer *t, void (*fn)(void *ctx), void *ctx)
+{
+	*t = (struct timer){ .fn = fn, .ctx = ctx };
+	list_init(&t->node);
+}
+
+void timer_cancel(struct timer *t)
+{
+	if (t->armed)
+		list_remove(&t->node);
+	t->armed = false;
+}
+
+void timer_arm(struct timer *t, uint64_t deadline_ns)
+{
+	struct list_node *at;
+
+	timer_cancel(t);
+	t->deadline = deadline_ns;
+	for (at = timers.next; at != &timers; at = at->next)
+		if (container_of(at, struct timer, node)->deadline > deadline_ns)
+			break;
+	list_insert_before(at, &t->node);
+	t->armed = true;
+}
+
+void timer_run_expired(void)
+{
+	while (!list_empty(&timers)) {
+		struct timer *t = container_of(timers.next, struct timer, node);
+
+		if (t->deadline > fake_now_ns)
+			return;
+		timer_cancel(t);
+		t->fn(t->ctx);
+	}
+}
+
+void fake_clock_advance(uint64_t ns)
+{
+	uint64_t end = fake_now_ns + ns;
+
+	while (!list_empty(&timers)) {
+		struct timer *t = container_of(timers.next, struct timer, node);
+
+		if (t->deadline > end)
+			break;
+		if (t->deadline > fake_now_ns)
+			fake_now_ns = t->deadline;
+		timer_run_expired();
+	}
+	fake_now_ns = end;
+}
+
+void fake_timers_reset(void)
+{
+	while (!list_empty(&timers))
+		timer_cancel(container_of(timers.next, struct timer, node));
+	fake_now_ns = 0;
+}
+
+/* --- log, panic --- */
+
+char fake_log[65536];
+static enum log_level level = LOG_DEBUG;
+
+void fake_log_reset(void)
+{
+	fake_log[0] = '\0';
+}
+
+void log_set_level(enum log_level l)
+{
+	level = l;
+}
+
+enum log_level log_level(void)
+{
+	return level;
+}
+
+void log_vline(enum log_level l, const char *fmt, va_list ap)
+{
+	size_t at = strlen(fake_log);
+
+	(void)l;
+	vsnprintf(fake_log + at, sizeof(fake_log) - at, fmt, ap);
+	at = strlen(fake_log);
+	if (at + 1 < sizeof(fake_log))
+		strcpy(fake_log + at, "\n");
+}
+
+void log_line(enum log_level l, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_vline(l, fmt, ap);
+	va_end(ap);
+}
+
+int trace_error_at(int err, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return err;
+}
+
+void panic(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("panic: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+	abort();
+}
+
+/* --- frames: host memory, found by its address (direct map at 0) --- */
+
+uint64_t direct_map_base;
+uint64_t fake_frame_bytes;
+uint64_t fake_frame_limit = UINT64_MAX;
+
+#define FAKE_BLOCKS 8192
+static struct {
+	uint64_t pa, size;
+	unsigned owner;
+} blocks[FAKE_BLOCKS];
+
+hpa_t frame_alloc(unsigned order, unsigned owner)
+{
+	uint64_t size = PAGE_SIZE << order;
+
+	if (fake_frame_bytes + size > fake_frame_limit)
+		return HPA(0);
+	for (size_t i = 0; i < FAKE_BLOCKS; i++) {
+		if (blocks[i].size)
+			continue;
+		blocks[i].pa = (uintptr_t)aligned_alloc(size, size);
+		if (!blocks[i].pa)
+			return HPA(0);
+		memset(hpa_to_ptr(HPA(blocks[i].pa)), 0xa5, size);
+		blocks[i].size = size;
+		blocks[i].owner = owner;
+		fake_frame_bytes += size;
+		return HPA(blocks[i].pa);
+	}
+	return HPA(0);
+}
+
+hpa_t frame_alloc_zeroed(unsigned order, unsigned owner)
+{
+	hpa_t pa = frame_alloc(order, owner);
+
+	if (pa.v)
+		memset(hpa_to_ptr(pa), 0, PAGE_SIZE << order);
+	return pa;
+}
+
+void frame_free(hpa_t pa, unsigned order, unsigned owner)
+{
+	for (size_t i = 0; i < FAKE_BLOCKS; i++) {
+		if (blocks[i].pa != pa.v || blocks[i].size != PAGE_SIZE << order ||
+		    blocks[i].owner != owner)
+			continue;
+		free(hpa_to_ptr(pa));
+		fake_frame_bytes -= blocks[i].size;
+		blocks[i].size = blocks[i].pa = 0;
+		return;
+	}
+	panic("frame_free: %llx order %u owner %u was not given", (unsigned long long)pa.v, order,
+	      owner);
+}
+
+unsigned frame_owner_of(hpa_t pa)
+{
+	for (size_t i = 0; i < FAKE_BLOCKS; i++)
+		if (blocks[i].size && pa.v >= blocks[i].pa && pa.v - blocks[i].pa < blocks[i].size)
+			return blocks[i].owner;
+	return FRAME_NONE;
+}
+
+bool frame_range_owned(hpa_t pa, uint64_t size, unsigned owner)
+{
+	for (uint64_t off = 0; off < size; off += PAGE_SIZE)
+		if (frame_owner_of(HPA(pa.v + off)) != owner)
+			return false;
+	return size > 0;
+}
+
+uint64_t frame_bytes_total(void)
+{
+	return GIB(4);
+}
+
+uint64_t frame_bytes_free(void)
+{
+	return MIN(fake_frame_limit, GIB(4)) - fake_frame_bytes;
+}
+
+uint64_t frame_bytes_owned(unsigned owner)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < FAKE_BLOCKS; i++)
+		if (blocks[i].size && blocks[i].owner == owner)
+			n += blocks[i].size;
+	return n;
+}
+
+void *kalloc(size_t size)
+{
+	return calloc(1, size);
+}
+
+void kfree(void *p, size_t size)
+{
+	(void)size;
+	free(p);
+}
+
+/* --- FPU areas: never loaded, only owned --- */
+
+void *fpu_area_alloc(void)
+{
+	return calloc(1, 512);
+}
+
+void fpu_area_free(void *area)
+{
+	free(area);
+}
+
+/* --- console --- */
+
+char fake_console_out[65536];
+size_t fake_console_len;
+size_t fake_console_room = sizeof(fake_console_out);
+static const char *typed = "";
+
+bool console_try_putc(uint8_t c)
+{
+	if (!fake_console_room || fake_console_len + 1 >= sizeof(fake_console_out))
+		return false;
+	fake_console_room--;
+	fake_console_out[fake_console_len++] = (char)c;
+	fake_console_out[fake_console_len] = '\0';
+	return true;
+}
+
+size_t console_space(void)
+{
+	return fake_console_room;
+}
+
+void console_write(const char *s, size_t n)
+{
+	while (n--)
+		console_try_putc((uint8_t)*s++);
+}
+
+int console_getc(void)
+{
+	return *typed ? (uint8_t)*typed++ : -1;
+}
+
+void console_flush(void)
+{
+}
+
+void fake_console_type(const char *text)
+{
+	typed = text;
+}

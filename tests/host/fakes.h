@@ -1,0 +1,33 @@
+/*
+ * Stand-ins for the machine (floor 1), so that floors 0, 2 and 3 run in a hosted test:
+ * a clock that moves when told, timers on it, frames from the host's heap, a log kept
+ * in a buffer, a console.
+ */
+#ifndef UMBRA_TESTS_FAKES_H
+#define UMBRA_TESTS_FAKES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Clock: starts at 0. Advancing calls each timer that comes due, in order, at its time. */
+extern uint64_t fake_now_ns;
+void fake_clock_advance(uint64_t ns);
+extern uint64_t fake_wall_seconds; /* what clock_wall_seconds() says at clock 0 */
+void fake_timers_reset(void);      /* forget all armed timers, clock back to 0 */
+
+/* Log: the text of all lines since the last reset, newline after each. */
+extern char fake_log[65536];
+void fake_log_reset(void);
+
+/* Frames: how many bytes are out now, over all owners; and a limit to make them run out. */
+extern uint64_t fake_frame_bytes;
+extern uint64_t fake_frame_limit; /* default UINT64_MAX */
+
+/* Console: what was written, what will be read. */
+extern char fake_console_out[65536];
+extern size_t fake_console_len;
+extern size_t fake_console_room; /* console_space(); default a lot */
+void fake_console_type(const char *text);
+
+#endif

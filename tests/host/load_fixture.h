@@ -1,0 +1,132 @@
+/*
+ * A VM for the loaders' tests: memory in the test's own heap, a vCPU, and a backend that
+ * only keeps what is set, in order.
+ */
+#ifndef UMBRA_TESTS_LOAD_FIXTURE_H
+#define UMBRA_TESTS_LOAD_FIXTURE_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/x86_64/mm.h"
+#include "vmm/load/boot_params.h"
+#include "vmm/load/linux.h"
+#include "vmm/memmap.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+struct load_fixture {
+	struct vm vm;
+	struct vcpu vcpu;
+	struct vmm_backend backend;
+	struct load_source src;
+	uint8_t *ram;
+	uint64_t ram_size;
+	char why[200];
+};
+
+/* What the backend was told; unset segments have attr 0xffff. */
+static uint64_t fixture_reg[VCPU_REGS];
+static enum vcpu_reg fixture_order[64];
+static unsigned fixture_sets;
+static struct segment fixture_seg[SEG_REGS];
+
+static inline void fixture_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
+{
+	(void)vcpu;
+	fixture_reg[reg] = val;
+	if (fixture_sets < 64)
+		fixture_order[fixture_sets++] = reg;
+}
+
+static inline void fixture_set_seg(struct vcpu *vcpu, enum seg_reg reg, const struct segment *seg)
+{
+	(void)vcpu;
+	fixture_seg[reg] = *seg;
+}
+
+/* Position of a register in the order of sets; 99: never set. */
+static inline unsigned fixture_position(enum vcpu_reg reg)
+{
+	for (unsigned i = 0; i < fixture_sets; i++)
+		if (fixture_order[i] == reg)
+			return i;
+	return 99;
+}
+
+static inline void fixture_map(struct load_fixture *f, uint64_t start, uint64_t size,
+			       enum region_kind kind)
+{
+	const struct region r = { .start = GPA(start),
+				  .size = size,
+				  .kind = kind,
+				  .frames = ptr_to_hpa(f->ram + start) };
+
+	if (memmap_add(&f->vm.mem, &r))
+		abort();
+}
+
+/* As a PC of this size: RAM to 640 KiB, the BIOS area, RAM from 1 MiB. The memory is not
+ * zeroed: it holds 0xcc. */
+static inline void fixture_init(struct load_fixture *f, uint64_t ram_size)
+{
+	memset(f, 0, sizeof(*f));
+	memset(fixture_reg, 0xee, sizeof(fixture_reg));
+	memset(fixture_seg, 0xff, sizeof(fixture_seg));
+	fixture_sets = 0;
+	f->backend.set_reg = fixture_set_reg;
+	f->backend.set_seg = fixture_set_seg;
+	f->ram_size = ram_size;
+	f->ram = aligned_alloc(4096, ram_size);
+	memset(f->ram, 0xcc, ram_size);
+	memmap_init(&f->vm.mem);
+	fixture_map(f, 0, 0xa0000, REGION_MEM);
+	fixture_map(f, 0xf0000, 0x10000, REGION_ROM);
+	if (ram_size > 0x100000)
+		fixture_map(f, 0x100000, ram_size - 0x100000, REGION_MEM);
+	f->vm.backend = &f->backend;
+	f->vcpu.vm = &f->vm;
+	memset(&f->vcpu.regs, 0x77, sizeof(f->vcpu.regs));
+}
+
+static inline void fixture_free(struct load_fixture *f)
+{
+	free(f->ram);
+	f->ram = NULL;
+}
+
+static inline int fixture_load(struct load_fixture *f)
+{
+	memset(f->why, '?', sizeof(f->why));
+	return load_kernel(&f->vm, &f->vcpu, &f->src, f->why, sizeof(f->why));
+}
+
+/* The same with the file copied to a block of exactly its size, so that ASan sees a read
+ * past its end. */
+static inline int fixture_load_exact(struct load_fixture *f, const uint8_t *file, uint64_t size)
+{
+	uint8_t *copy = malloc(size ? size : 1);
+	int err;
+
+	memcpy(copy, file, size);
+	f->src.kernel = copy;
+	f->src.kernel_size = size;
+	err = fixture_load(f);
+	free(copy);
+	f->src.kernel = NULL;
+	return err;
+}
+
+static inline const struct boot_params *fixture_boot_params(const struct load_fixture *f)
+{
+	return (const struct boot_params *)(f->ram + f->vcpu.regs.gpr[RSI]);
+}
+
+/* The command line the zero page points to. */
+static inline const char *fixture_cmdline(const struct load_fixture *f)
+{
+	return (const char *)f->ram + fixture_boot_params(f)->hdr.cmd_line_ptr;
+}
+
+#endif

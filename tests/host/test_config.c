@@ -1,0 +1,372 @@
+/* GRUB's lines: what they mean, and what is said of the wrong ones. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/include/bits.h"
+#include "tests/host/fakes.h"
+#include "vmm/config.h"
+
+static struct boot_info bi;
+static struct umbra_config cfg;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&bi, 0, sizeof(bi));
+	bi.cmdline = "";
+	fake_log_reset();
+	return 0;
+}
+
+static void module(const char *line)
+{
+	bi.module[bi.nr_modules++] = (struct boot_module){ HPA(0x1000), 4096, line };
+}
+
+static void assert_logged(const char *text)
+{
+	if (!strstr(fake_log, text))
+		fail_msg("expected in the log: %s\nthe log is:\n%s", text, fake_log);
+}
+
+static void assert_quiet(void)
+{
+	assert_string_equal(fake_log, "");
+}
+
+static void test_defaults(void **state)
+{
+	(void)state;
+	module("vm=a kernel");
+	config_parse(&cfg, &bi);
+	assert_quiet();
+	assert_int_equal(cfg.loglevel, LOG_INFO);
+	assert_int_equal(cfg.on_idle, ON_IDLE_MONITOR);
+	assert_int_equal(cfg.nr_vms, 1);
+	assert_string_equal(cfg.vm[0].name, "a");
+	assert_int_equal(cfg.vm[0].memory, MIB(256));
+	assert_int_equal(cfg.vm[0].vcpus, 1);
+	assert_int_equal(cfg.vm[0].paging, PAGING_AUTO);
+	assert_int_equal(cfg.vm[0].on_reset, ON_RESET_RESTART);
+	assert_int_equal(cfg.vm[0].on_crash, ON_CRASH_STOP);
+	assert_false(cfg.vm[0].debug_exit);
+	assert_false(cfg.vm[0].stats);
+	assert_string_equal(cfg.vm[0].cmdline, "");
+	assert_ptr_equal(cfg.vm[0].kernel, &bi.module[0]);
+	assert_null(cfg.vm[0].initrd);
+}
+
+static void test_everything(void **state)
+{
+	(void)state;
+	bi.cmdline = "com1=115200 loglevel=debug on-idle=poweroff";
+	module("vm=deb64 initrd"); /* before its kernel */
+	module("  vm=deb64 kernel memory=1G vcpus=1 paging=nested on-reset=stop "
+	       "on-crash=restart debug-exit stats --  console=ttyS0 vm=x -- y");
+	module("kernel vm=Two_2-b paging=shadow memory=0x100000");
+	config_parse(&cfg, &bi);
+	assert_quiet();
+	assert_int_equal(cfg.loglevel, LOG_DEBUG);
+	assert_int_equal(cfg.on_idle, ON_IDLE_POWEROFF);
+	assert_int_equal(cfg.nr_vms, 2);
+	assert_string_equal(cfg.vm[0].name, "deb64");
+	assert_int_equal(cfg.vm[0].memory, GIB(1));
+	assert_int_equal(cfg.vm[0].paging, PAGING_NESTED);
+	assert_int_equal(cfg.vm[0].on_reset, ON_RESET_STOP);
+	assert_int_equal(cfg.vm[0].on_crash, ON_CRASH_RESTART);
+	assert_true(cfg.vm[0].debug_exit);
+	assert_true(cfg.vm[0].stats);
+	assert_string_equal(cfg.vm[0].cmdline, "console=ttyS0 vm=x -- y");
+	assert_ptr_equal(cfg.vm[0].kernel, &bi.module[1]);
+	assert_ptr_equal(cfg.vm[0].initrd, &bi.module[0]);
+	assert_string_equal(cfg.vm[1].name, "Two_2-b");
+	assert_int_equal(cfg.vm[1].memory, MIB(1));
+	assert_int_equal(cfg.vm[1].paging, PAGING_SHADOW);
+}
+
+/* Each line is left out with its reason; the guest beside it stays. */
+static void test_bad_kernel_lines(void **state)
+{
+	static const char *const bad[][2] = {
+		{ "vm=x kernel memoy=256M", "unknown token \"memoy=256M\"" },
+		{ "vm=x kernel memory", "unknown token \"memory\"" },
+		{ "vm=x kernel KERNEL", "unknown token \"KERNEL\"" },
+		{ "vmlinuz vm=x kernel", "unknown token \"vmlinuz\"" },
+		{ "vm=x kernel stats=1", "unknown token \"stats=1\"" },
+		{ "kernel memory=256M", "vm=NAME is missing" },
+		{ "vm= kernel", "\"vm=\": the name is empty" },
+		{ "vm=a/b kernel", "\"vm=a/b\": a name has letters" },
+		{ "vm=\xc3\xa9 kernel", "a name has letters" },
+		{ "vm=x vm=y kernel", "\"vm=y\": a second name" },
+		{ "vm=abcdefghijklmnopqrstuvwxyz123456 kernel", "longer than 31" },
+		{ "vm=x", "neither kernel nor initrd" },
+		{ "vm=x kernel initrd", "both kernel and initrd" },
+		{ "", "vm=NAME is missing" },
+		{ "-- vm=x kernel", "vm=NAME is missing" },
+		{ "vm=x kernel memory=", "\"memory=\": not a size" },
+		{ "vm=x kernel memory=lots", "\"memory=lots\": not a size" },
+		{ "vm=x kernel memory=0", "\"memory=0\": less than 1M" },
+		{ "vm=x kernel memory=1023K", "less than 1M" },
+		{ "vm=x kernel memory=1025K", "not a multiple of 1M" },
+		{ "vm=x kernel memory=17T", "more than 16T" },
+		{ "vm=x kernel memory=99999999999999999999", "not a size" },
+		{ "vm=x kernel vcpus=0", "\"vcpus=0\": less than 1" },
+		{ "vm=x kernel vcpus=two", "not a number" },
+		{ "vm=x kernel vcpus=4294967297", "more virtual CPUs" },
+		{ "vm=x kernel paging=ept", "\"paging=ept\": not nested, shadow or auto" },
+		{ "vm=x kernel paging=", "not nested, shadow or auto" },
+		{ "vm=x kernel on-reset=halt", "not restart or stop" },
+		{ "vm=x kernel on-crash=reboot", "not stop or restart" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		char line[256];
+
+		setup(state);
+		module("vm=good kernel");
+		module(bad[i][0]);
+		config_parse(&cfg, &bi);
+		assert_int_equal(cfg.nr_vms, 1);
+		assert_string_equal(cfg.vm[0].name, "good");
+		assert_logged(bad[i][1]);
+		snprintf(line, sizeof(line), "module 2 \"%s\": ", bad[i][0]);
+		assert_logged(line);
+		assert_logged("left out");
+	}
+}
+
+/* The very line that the documentation shows. */
+static void test_message(void **state)
+{
+	(void)state;
+	module("vm=other kernel");
+	module("vm=deb64 kernel memoy=256M");
+	config_parse(&cfg, &bi);
+	assert_string_equal(fake_log,
+			    "error: module 2 \"vm=deb64 kernel memoy=256M\": unknown token "
+			    "\"memoy=256M\"; this guest is left out\n");
+}
+
+static void test_duplicate_name(void **state)
+{
+	(void)state;
+	module("vm=a kernel memory=64M");
+	module("vm=a kernel memory=128M");
+	module("vm=a initrd");
+	module("vm=a initrd");
+	config_parse(&cfg, &bi);
+	assert_int_equal(cfg.nr_vms, 1);
+	assert_int_equal(cfg.vm[0].memory, MIB(64));
+	assert_ptr_equal(cfg.vm[0].initrd, &bi.module[2]);
+	assert_logged(
+		"module 2 \"vm=a kernel memory=128M\": \"vm=a\": another kernel has this name; "
+		"this guest is left out");
+	assert_logged("module 4 \"vm=a initrd\": \"a\" has an initrd already");
+}
+
+static void test_initrd_without_guest(void **state)
+{
+	(void)state;
+	module("vm=a kernel");
+	module("vm=b initrd");
+	config_parse(&cfg, &bi);
+	assert_int_equal(cfg.nr_vms, 1);
+	assert_null(cfg.vm[0].initrd);
+	assert_logged("module 2 \"vm=b initrd\": no guest \"b\" has a good kernel line");
+}
+
+/* A guest whose initrd line is wrong does not start without its initrd. */
+static void test_bad_initrd_line(void **state)
+{
+	static const char *const bad[][2] = {
+		{ "vm=a initrd memory=1G", "belongs on the kernel's line" },
+		{ "vm=a initrd -- console=ttyS0", "the command line belongs on the kernel's line" },
+		{ "compressed vm=a initrd", "unknown token \"compressed\"" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		setup(state);
+		module("vm=z kernel");
+		module("vm=a kernel");
+		module("vm=b kernel");
+		module(bad[i][0]);
+		config_parse(&cfg, &bi);
+		assert_int_equal(cfg.nr_vms, 2);
+		assert_string_equal(cfg.vm[0].name, "z");
+		assert_string_equal(cfg.vm[1].name, "b");
+		assert_logged(bad[i][1]);
+		assert_logged("this guest is left out");
+	}
+}
+
+static void test_no_guests(void **state)
+{
+	(void)state;
+	config_parse(&cfg, &bi);
+	assert_int_equal(cfg.nr_vms, 0);
+	assert_logged("error: no guest: ");
+	assert_logged("vm=NAME kernel");
+	setup(state);
+	bi.cmdline = NULL;
+	module(NULL);
+	config_parse(&cfg, &bi);
+	assert_int_equal(cfg.nr_vms, 0);
+	assert_logged("vm=NAME is missing");
+	assert_logged("no guest is left to start");
+}
+
+static void test_own_line_errors(void **state)
+{
+	(void)state;
+	bi.cmdline = "loglevel=loud on-idle=sleep onidle=poweroff on-idle=reboot quiet com2=1 "
+		     "com1=0x2f8,9600";
+	module("vm=a kernel");
+	config_parse(&cfg, &bi);
+	assert_int_equal(cfg.nr_vms, 1);
+	assert_int_equal(cfg.loglevel, LOG_INFO);
+	assert_int_equal(cfg.on_idle, ON_IDLE_REBOOT);
+	assert_logged("\"loglevel=loud\": not err, warn, info or debug; ignored");
+	assert_logged("\"on-idle=sleep\": not poweroff, reboot or monitor; ignored");
+	assert_logged("\"onidle=poweroff\": unknown token");
+	assert_logged("\"quiet\": unknown token");
+	assert_logged("error: Umbra's line: \"com2=1\": unknown token; ignored");
+	assert_null(strstr(fake_log, "com1"));
+}
+
+static void test_long_lines(void **state)
+{
+	size_t n = 100000;
+	char *line = malloc(n + 64);
+
+	(void)state;
+	/* A long command line is taken whole. */
+	strcpy(line, "vm=a kernel -- ");
+	memset(line + strlen(line), 'x', n);
+	line[15 + n] = '\0';
+	module(line);
+	config_parse(&cfg, &bi);
+	assert_quiet();
+	assert_int_equal(strlen(cfg.vm[0].cmdline), n);
+	/* A long wrong token makes a message of moderate length. */
+	memset(line, 'y', n);
+	line[n] = '\0';
+	setup(state);
+	module(line);
+	bi.cmdline = line;
+	config_parse(&cfg, &bi);
+	assert_int_equal(cfg.nr_vms, 0);
+	assert_logged("yyy...\": unknown token \"yyy");
+	assert_true(strlen(fake_log) < 800);
+	free(line);
+}
+
+static void test_many_modules(void **state)
+{
+	static char lines[BOOT_MAX_MODULES][32];
+
+	(void)state;
+	for (unsigned i = 0; i < BOOT_MAX_MODULES; i++) {
+		snprintf(lines[i], sizeof(lines[i]), "vm=g%u kernel", i);
+		module(lines[i]);
+	}
+	config_parse(&cfg, &bi);
+	assert_quiet();
+	assert_int_equal(cfg.nr_vms, BOOT_MAX_MODULES);
+	assert_string_equal(cfg.vm[63].name, "g63");
+}
+
+static void test_early_value(void **state)
+{
+	char buf[8] = "before";
+
+	(void)state;
+	assert_true(config_early_value("com1=115200 x", "com1", buf, sizeof(buf)));
+	assert_string_equal(buf, "115200");
+	assert_true(config_early_value("com1=1152001", "com1", buf, sizeof(buf)));
+	assert_string_equal(buf, "1152001");
+	assert_true(config_early_value("com1=11520012", "com1", buf, sizeof(buf)));
+	assert_string_equal(buf, "1152001");
+	assert_true(config_early_value("com1=", "com1", buf, sizeof(buf)));
+	assert_string_equal(buf, "");
+	assert_true(config_early_value("a=1 a=2", "a", buf, sizeof(buf)));
+	assert_string_equal(buf, "2");
+	strcpy(buf, "keep");
+	assert_false(config_early_value("xcom1=1 com1 com11=2", "com1", buf, sizeof(buf)));
+	assert_false(config_early_value("", "com1", buf, sizeof(buf)));
+	assert_false(config_early_value(NULL, "com1", buf, sizeof(buf)));
+	assert_false(config_early_value("com1=1", "com1", buf, 0));
+	assert_string_equal(buf, "keep");
+}
+
+/* Random lines from the grammar's own pieces: nothing is read or written out of bounds, and
+ * what comes out is in range. */
+static void test_fuzz(void **state)
+{
+	static const char *const piece[] = {
+		"vm=",        "a",        "b",         "kernel",     "initrd",    " ",
+		"  ",         "\t",       "--",        "-",          "memory=",   "1",
+		"G",          "256M",     "vcpus=",    "paging=",    "nested",    "on-reset=",
+		"stop",       "=",        "stats",     "debug-exit", "\xff",      "0x",
+		"9999999999", "on-idle=", "loglevel=", "debug",      "on-crash=",
+	};
+	char *line[9];
+
+	(void)state;
+	srand(1);
+	for (unsigned round = 0; round < 3000; round++) {
+		setup(state);
+		for (size_t i = 0; i < ARRAY_SIZE(line); i++) {
+			char text[512] = "";
+			int n = rand() % 14;
+
+			while (n-- > 0)
+				strcat(text, piece[(size_t)rand() % ARRAY_SIZE(piece)]);
+			line[i] = strdup(text); /* exact size: ASan sees a byte too many */
+			if (i)
+				module(line[i]);
+		}
+		bi.cmdline = line[0];
+		config_parse(&cfg, &bi);
+		assert_true(cfg.nr_vms < ARRAY_SIZE(line));
+		for (unsigned i = 0; i < cfg.nr_vms; i++) {
+			assert_true(cfg.vm[i].name[0] != '\0');
+			assert_true(cfg.vm[i].memory >= MIB(1) && cfg.vm[i].memory % MIB(1) == 0);
+			assert_int_equal(cfg.vm[i].vcpus, 1);
+			assert_non_null(cfg.vm[i].kernel);
+			for (unsigned j = 0; j < i; j++)
+				assert_string_not_equal(cfg.vm[i].name, cfg.vm[j].name);
+		}
+		for (size_t i = 0; i < ARRAY_SIZE(line); i++)
+			free(line[i]);
+	}
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup(f, setup)
+	const struct CMUnitTest tests[] = {
+		T(test_defaults),
+		T(test_everything),
+		T(test_bad_kernel_lines),
+		T(test_message),
+		T(test_duplicate_name),
+		T(test_initrd_without_guest),
+		T(test_bad_initrd_line),
+		T(test_no_guests),
+		T(test_own_line_errors),
+		T(test_long_lines),
+		T(test_many_modules),
+		T(test_early_value),
+		T(test_fuzz),
+	};
+#undef T
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

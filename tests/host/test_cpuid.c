@@ -1,0 +1,217 @@
+/* vmm/cpuid.c: what a guest sees of the machine, and that it sees no more. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/include/cr.h"
+#include "tests/host/fake_backend.h"
+#include "vmm/cpuid.h"
+
+#define XCR0_AVX_MASK (XCR0_X87 | XCR0_SSE | XCR0_AVX)
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_vm_reset();
+	cpuid_init(fake_cpuid_amd, XCR0_AVX_MASK | XCR0_PKRU);
+	return 0;
+}
+
+static struct cpuid_regs ask(uint32_t leaf, uint32_t subleaf)
+{
+	return cpuid_guest(&fake_vcpu, leaf, subleaf);
+}
+
+static void expect_zero(uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_regs r = ask(leaf, subleaf);
+
+	if (r.eax | r.ebx | r.ecx | r.edx)
+		fail_msg("leaf %x.%x leaks %08x %08x %08x %08x", leaf, subleaf, r.eax, r.ebx, r.ecx,
+			 r.edx);
+}
+
+static void test_signature(void **state)
+{
+	struct cpuid_regs r = ask(0x40000000, 0);
+	char text[13] = "";
+
+	(void)state;
+	memcpy(text, &r.ebx, 4);
+	memcpy(text + 4, &r.ecx, 4);
+	memcpy(text + 8, &r.edx, 4);
+	assert_string_equal(text, "UmbraUmbra  ");
+	assert_int_equal(r.eax, 0x40000001);
+	assert_true(ask(1, 0).ecx & BIT(31));
+	r = ask(0x40000000, 7); /* not a leaf with subleaves */
+	assert_int_equal(r.eax, 0x40000001);
+}
+
+/* From a machine that says yes to everything, only what is listed comes through. */
+static void test_nothing_unknown_leaks(void **state)
+{
+	static const uint32_t known[] = { 0x0,        0x1,        0x2,        0x4,
+					  0x7,        0xd,        0x80000000, 0x80000001,
+					  0x80000002, 0x80000003, 0x80000004, 0x80000005,
+					  0x80000006, 0x80000007, 0x80000008, 0x40000000 };
+	static const uint32_t bases[] = { 0, 0x40000000, 0x80000000, 0x80860000, 0xc0000000 };
+
+	(void)state;
+	cpuid_init(fake_cpuid_all_ones, ~UINT64_C(0));
+	for (unsigned b = 0; b < ARRAY_SIZE(bases); b++) {
+		for (uint32_t leaf = bases[b]; leaf < bases[b] + 0x200; leaf++) {
+			bool listed = false;
+
+			for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
+				listed |= known[i] == leaf;
+			if (!listed)
+				expect_zero(leaf, 0);
+		}
+	}
+	expect_zero(0x7, 1);
+	expect_zero(0x7, 0xffffffff);
+	expect_zero(0x4, 8);
+	expect_zero(0xd, 8);
+	expect_zero(0xd, 9);
+	expect_zero(0xd, 63);
+	expect_zero(0xd, 64);
+	expect_zero(0xffffffff, 0xffffffff);
+}
+
+static void test_hidden_features(void **state)
+{
+	struct cpuid_regs r;
+
+	(void)state;
+	cpuid_init(fake_cpuid_all_ones, ~UINT64_C(0));
+	fake_hw.reg[REG_CR4] &= ~CR4_OSXSAVE;
+	r = ask(1, 0);
+	/* DTES64 MONITOR DS-CPL VMX SMX EIST TM2 CNXT-ID SDBG xTPR PDCM DCA x2APIC
+	 * TSC-deadline OSXSAVE */
+	assert_int_equal(r.ecx & (BITS(8, 2) | BITS(11, 10) | BITS(15, 14) | BIT(18) | BIT(21) |
+				  BIT(24) | BIT(27)),
+			 0);
+	assert_int_equal(r.edx & (BIT(9) | BIT(18) | BITS(22, 20) | BITS(31, 28)), 0);
+	assert_int_equal(r.ebx >> 24, 0); /* APIC ID */
+	r = ask(7, 0);
+	assert_int_equal(r.eax, 0);
+	assert_int_equal(r.ebx & (BIT(2) | BIT(4) | BIT(11) | BIT(12) | BITS(15, 14)), 0);
+	assert_int_equal(r.ecx & (BITS(5, 3) | BIT(7) | BIT(13) | BIT(16)), 0); /* PKU CET LA57 */
+	assert_int_equal(r.edx & ~(BIT(4) | BIT(10) | BIT(14)), 0);
+	r = ask(0x80000001, 0);
+	assert_int_equal(r.ebx, 0);
+	assert_int_equal(r.ecx & (BITS(4, 1) | BITS(10, 9) | BITS(15, 12) | BIT(17) | BIT(22) |
+				  BITS(31, 23)),
+			 0);
+	assert_int_equal(r.edx & BIT(9), 0);
+	assert_int_equal(ask(0x80000007, 0).edx, BIT(8));
+	assert_int_equal(ask(0xd, 1).eax, 7); /* no XSAVES */
+}
+
+static void test_ranges(void **state)
+{
+	(void)state;
+	assert_int_equal(ask(0, 0).eax, 0xd);
+	assert_int_equal(ask(0, 0).ebx, 0x68747541);
+	assert_int_equal(ask(0x80000000, 0).eax, 0x80000008);
+	assert_int_equal(ask(0x80000008, 0).eax, 0x3028);
+	assert_int_equal(ask(0x80000008, 0).ecx, 0); /* one core */
+	assert_int_equal(ask(1, 0).eax, 0x800f12);
+	assert_int_equal(ask(1, 0).ebx, 0x0800);
+}
+
+static void test_osxsave_mirrors_cr4(void **state)
+{
+	(void)state;
+	fake_hw.reg[REG_CR4] = CR4_PAE;
+	assert_false(ask(1, 0).ecx & BIT(27));
+	fake_hw.reg[REG_CR4] |= CR4_OSXSAVE;
+	assert_true(ask(1, 0).ecx & BIT(27));
+}
+
+static void test_xsave_leaf(void **state)
+{
+	struct cpuid_regs r;
+
+	(void)state;
+	fake_vcpu.xcr0 = XCR0_X87;
+	r = ask(0xd, 0);
+	assert_int_equal(r.eax, 7);
+	assert_int_equal(r.ebx, 576);
+	assert_int_equal(r.ecx, 832);
+	assert_int_equal(r.edx, 0);
+	fake_vcpu.xcr0 = XCR0_AVX_MASK;
+	assert_int_equal(ask(0xd, 0).ebx, 832);
+	assert_int_equal(ask(0xd, 1).ebx, 832);
+	assert_int_equal(ask(0xd, 2).eax, 256);
+	assert_int_equal(ask(0xd, 2).ebx, 576);
+	expect_zero(0xd, 3);
+	expect_zero(0xd, 9); /* protection keys are not offered */
+}
+
+static void test_no_xsave(void **state)
+{
+	(void)state;
+	cpuid_init(fake_cpuid_amd, 0);
+	assert_int_equal(cpuid_policy()->xcr0, 0);
+	assert_int_equal(ask(1, 0).ecx & (BIT(12) | BIT(26) | BIT(28) | BIT(29)), 0);
+	assert_int_equal(ask(7, 0).ebx & (BIT(5) | BIT(16)), 0);
+	assert_int_equal(ask(0x80000001, 0).ecx & (BIT(11) | BIT(16)), 0);
+	expect_zero(0xd, 0);
+	expect_zero(0xd, 1);
+	expect_zero(0xd, 2);
+	assert_false(cpuid_policy()->cr4 & CR4_OSXSAVE);
+}
+
+static void test_policy(void **state)
+{
+	const struct cpuid_policy *p = cpuid_policy();
+
+	(void)state;
+	assert_int_equal(p->xcr0, XCR0_AVX_MASK);
+	assert_int_equal(p->maxphyaddr, 40);
+	assert_true(p->amd);
+	assert_false(p->intel);
+	assert_int_equal(p->efer, EFER_SCE | EFER_LME | EFER_NXE | EFER_FFXSR);
+	assert_int_equal(p->cr4 & (CR4_VMXE | CR4_SMXE | CR4_LA57 | CR4_PKE | CR4_CET), 0);
+	assert_true(p->cr4 & CR4_SMEP);
+}
+
+/* Whatever is asked for, however often: no crash, and the same answer twice. */
+static void test_any_question(void **state)
+{
+	uint64_t x = 88172645463325252u;
+
+	(void)state;
+	for (unsigned i = 0; i < 200000; i++) {
+		struct cpuid_regs a, b;
+
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		a = ask((uint32_t)(x >> 32), (uint32_t)x);
+		b = ask((uint32_t)(x >> 32), (uint32_t)x);
+		assert_memory_equal(&a, &b, sizeof(a));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_signature, setup),
+		cmocka_unit_test_setup(test_nothing_unknown_leaks, setup),
+		cmocka_unit_test_setup(test_hidden_features, setup),
+		cmocka_unit_test_setup(test_ranges, setup),
+		cmocka_unit_test_setup(test_osxsave_mirrors_cr4, setup),
+		cmocka_unit_test_setup(test_xsave_leaf, setup),
+		cmocka_unit_test_setup(test_no_xsave, setup),
+		cmocka_unit_test_setup(test_policy, setup),
+		cmocka_unit_test_setup(test_any_question, setup),
+	};
+
+	return cmocka_run_group_tests_name("cpuid", tests, NULL, NULL);
+}

@@ -1,0 +1,274 @@
+/* vmm/event.c: what is injected when, and what two exceptions become. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/include/cr.h"
+#include "tests/host/fake_backend.h"
+#include "vmm/vcpu.h"
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_vm_reset();
+	return 0;
+}
+
+static void expect_injected(unsigned nth, enum vm_event_kind kind, unsigned vector)
+{
+	assert_true(fake_hw.nr_injected > nth);
+	assert_int_equal(fake_hw.injected[nth].kind, kind);
+	assert_int_equal(fake_hw.injected[nth].vector, vector);
+}
+
+/* An exception whose delivery was cut off by another one. */
+static void raise_during(unsigned first, unsigned second)
+{
+	fake_vm_reset();
+	vcpu_requeue(&fake_vcpu, &(struct vm_event){ .kind = EVENT_EXCEPTION,
+						     .vector = (uint8_t)first,
+						     .has_error = fault_has_error(first),
+						     .error = 0x55 });
+	vcpu_raise(&fake_vcpu, &(struct guest_fault){ .vector = (uint8_t)second,
+						      .has_error = fault_has_error(second),
+						      .error = 0x66,
+						      .cr2 = 0xdead000 });
+}
+
+/* Every pair of exceptions, against APM vol. 2, table 8-4. */
+static void test_double_fault_table(void **state)
+{
+	static const unsigned vectors[] = { VEC_DE, VEC_DB, VEC_BP, VEC_OF, VEC_BR, VEC_UD,
+					    VEC_NM, VEC_TS, VEC_NP, VEC_SS, VEC_GP, VEC_PF,
+					    VEC_MF, VEC_AC, VEC_XF, VEC_CP };
+	static const uint32_t contributory = 1u << VEC_DE | 1u << VEC_TS | 1u << VEC_NP |
+					     1u << VEC_SS | 1u << VEC_GP | 1u << VEC_CP;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(vectors); i++) {
+		for (unsigned j = 0; j < ARRAY_SIZE(vectors); j++) {
+			bool c1 = contributory >> vectors[i] & 1, p1 = vectors[i] == VEC_PF;
+			bool c2 = contributory >> vectors[j] & 1, p2 = vectors[j] == VEC_PF;
+			bool df = (c1 && c2) || (p1 && (c2 || p2));
+			const struct vm_event *ev = &fake_vcpu.events.pending;
+
+			raise_during(vectors[i], vectors[j]);
+			assert_int_equal(fake_vm.stop_reason, VM_STOP_NONE);
+			if (ev->vector != (df ? VEC_DF : vectors[j]))
+				fail_msg("#%u during #%u gave #%u", vectors[j], vectors[i],
+					 ev->vector);
+			assert_int_equal(ev->has_error, df || fault_has_error(vectors[j]));
+			if (ev->has_error)
+				assert_int_equal(ev->error, df ? 0 : 0x66);
+		}
+	}
+}
+
+static void test_triple_fault(void **state)
+{
+	(void)state;
+	raise_during(VEC_DF, VEC_PF);
+	assert_int_equal(fake_vm.stop_reason, VM_STOP_TRIPLE);
+	raise_during(VEC_DF, VEC_GP);
+	assert_int_equal(fake_vm.stop_reason, VM_STOP_TRIPLE);
+	raise_during(VEC_DF, VEC_UD);
+	assert_int_equal(fake_vm.stop_reason, VM_STOP_NONE);
+	assert_int_equal(fake_vcpu.events.pending.vector, VEC_UD);
+}
+
+static void test_exception_over_interrupt(void **state)
+{
+	(void)state;
+	vcpu_requeue(&fake_vcpu, &(struct vm_event){ .kind = EVENT_INTR, .vector = 0x30 });
+	vcpu_raise_error(&fake_vcpu, VEC_GP, 0x182);
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 1);
+	expect_injected(0, EVENT_EXCEPTION, VEC_GP);
+	assert_int_equal(fake_hw.injected[0].error, 0x182);
+}
+
+static void test_page_fault_sets_cr2_and_rf(void **state)
+{
+	(void)state;
+	vcpu_raise(&fake_vcpu,
+		   &(struct guest_fault){
+			   .vector = VEC_PF, .has_error = true, .error = PF_W, .cr2 = 0x12345678 });
+	assert_int_equal(fake_hw.reg[REG_CR2], 0x12345678);
+	assert_true(fake_vcpu.regs.rflags & RFLAGS_RF);
+
+	fake_vm_reset();
+	vcpu_raise_vector(&fake_vcpu, VEC_DB);
+	assert_false(fake_vcpu.regs.rflags & RFLAGS_RF);
+	assert_int_equal(fake_hw.sets[REG_CR2], 0);
+}
+
+static void test_nothing_to_do(void **state)
+{
+	(void)state;
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 0);
+	assert_int_equal(fake_hw.window_calls, 0);
+	assert_false(vcpu_has_wakeup(&fake_vcpu));
+}
+
+static void test_interrupt_goes_in(void **state)
+{
+	(void)state;
+	fake_hw.intr_pending = true;
+	fake_hw.intr_vector = 0x31;
+	assert_true(vcpu_has_wakeup(&fake_vcpu));
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 1);
+	expect_injected(0, EVENT_INTR, 0x31);
+	assert_int_equal(fake_hw.acks, 1);
+	assert_false(fake_hw.window_intr);
+}
+
+/* An interrupt that cannot go in is not acknowledged; a window is asked for, once, and
+ * withdrawn after the interrupt has gone. */
+static void test_interrupt_waits_for_window(void **state)
+{
+	(void)state;
+	fake_hw.intr_pending = true;
+	fake_hw.can_inject_intr = false;
+	vcpu_inject_pending(&fake_vcpu);
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 0);
+	assert_int_equal(fake_hw.acks, 0);
+	assert_true(fake_hw.window_intr);
+	assert_int_equal(fake_hw.window_calls, 1);
+
+	fake_hw.can_inject_intr = true;
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 1);
+	assert_false(fake_hw.window_intr);
+	assert_int_equal(fake_hw.window_calls, 2);
+}
+
+static void test_exception_goes_before_interrupt(void **state)
+{
+	(void)state;
+	fake_hw.intr_pending = true;
+	vcpu_raise_nmi(&fake_vcpu);
+	vcpu_raise_vector(&fake_vcpu, VEC_UD);
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 1);
+	expect_injected(0, EVENT_EXCEPTION, VEC_UD);
+	assert_int_equal(fake_hw.acks, 0);
+	assert_true(fake_hw.window_intr);
+	assert_true(fake_hw.window_nmi);
+
+	vcpu_inject_pending(&fake_vcpu);
+	expect_injected(1, EVENT_NMI, VEC_NMI);
+	assert_false(fake_hw.window_nmi);
+	assert_int_equal(fake_hw.acks, 0);
+
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.injected[2].kind, EVENT_INTR);
+	assert_int_equal(fake_hw.nr_injected, 3);
+}
+
+/* What was cut off goes in again, whatever the flags say now. */
+static void test_requeued_interrupt(void **state)
+{
+	(void)state;
+	fake_hw.can_inject_intr = false;
+	vcpu_requeue(&fake_vcpu, &(struct vm_event){ .kind = EVENT_INTR, .vector = 0x40 });
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 1);
+	expect_injected(0, EVENT_INTR, 0x40);
+	assert_int_equal(fake_hw.acks, 0);
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 1);
+}
+
+static void test_nmi_blocked(void **state)
+{
+	(void)state;
+	fake_hw.can_inject_nmi = false;
+	vcpu_raise_nmi(&fake_vcpu);
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 0);
+	assert_true(fake_hw.window_nmi);
+}
+
+static void test_wakeup(void **state)
+{
+	(void)state;
+	fake_vcpu.regs.rflags &= ~RFLAGS_IF;
+	fake_hw.intr_pending = true;
+	assert_false(vcpu_has_wakeup(&fake_vcpu));
+	vcpu_raise_nmi(&fake_vcpu);
+	assert_true(vcpu_has_wakeup(&fake_vcpu));
+}
+
+static void test_retire(void **state)
+{
+	(void)state;
+	fake_hw.reg[REG_INTR_SHADOW] = 1;
+	fake_vcpu.regs.rflags |= RFLAGS_RF;
+	vcpu_retire_insn(&fake_vcpu, 2);
+	assert_int_equal(fake_vcpu.regs.rip, 0x1002);
+	assert_int_equal(fake_hw.reg[REG_INTR_SHADOW], 0);
+	assert_false(fake_vcpu.regs.rflags & RFLAGS_RF);
+	assert_int_equal(fake_vcpu.events.pending.kind, EVENT_NONE);
+}
+
+static void test_retire_single_step(void **state)
+{
+	(void)state;
+	fake_vcpu.regs.rflags |= RFLAGS_TF;
+	vcpu_retire_insn(&fake_vcpu, 3);
+	assert_int_equal(fake_vcpu.events.pending.kind, EVENT_EXCEPTION);
+	assert_int_equal(fake_vcpu.events.pending.vector, VEC_DB);
+	assert_true(fake_hw.reg[REG_DR6] & DR6_BS);
+}
+
+/* IP wraps at 16 bits, EIP at 32, RIP runs on. */
+static void test_retire_wraps(void **state)
+{
+	static const struct {
+		uint16_t attr;
+		uint64_t efer, rip, want;
+	} cases[] = {
+		{ 0, 0, 0xffff, 0x1 },
+		{ SEG_ATTR_DB, 0, 0xffff, 0x10001 },
+		{ SEG_ATTR_DB, 0, 0xffffffff, 0x1 },
+		{ SEG_ATTR_L, EFER_LMA, 0xffffffff, 0x100000001 },
+		{ SEG_ATTR_L, 0, 0xffff, 0x1 }, /* L counts in long mode only */
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		fake_hw.seg[SEG_CS].attr = cases[i].attr;
+		fake_hw.reg[REG_EFER] = cases[i].efer;
+		fake_vcpu.regs.rip = cases[i].rip;
+		vcpu_retire_insn(&fake_vcpu, 2);
+		assert_int_equal(fake_vcpu.regs.rip, cases[i].want);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_double_fault_table, setup),
+		cmocka_unit_test_setup(test_triple_fault, setup),
+		cmocka_unit_test_setup(test_exception_over_interrupt, setup),
+		cmocka_unit_test_setup(test_page_fault_sets_cr2_and_rf, setup),
+		cmocka_unit_test_setup(test_nothing_to_do, setup),
+		cmocka_unit_test_setup(test_interrupt_goes_in, setup),
+		cmocka_unit_test_setup(test_interrupt_waits_for_window, setup),
+		cmocka_unit_test_setup(test_exception_goes_before_interrupt, setup),
+		cmocka_unit_test_setup(test_requeued_interrupt, setup),
+		cmocka_unit_test_setup(test_nmi_blocked, setup),
+		cmocka_unit_test_setup(test_wakeup, setup),
+		cmocka_unit_test_setup(test_retire, setup),
+		cmocka_unit_test_setup(test_retire_single_step, setup),
+		cmocka_unit_test_setup(test_retire_wraps, setup),
+	};
+
+	return cmocka_run_group_tests_name("event", tests, NULL, NULL);
+}

@@ -1,0 +1,678 @@
+/*
+ * The SVM backend around VMRUN. svm_enter() is the test's own: each world switch runs the
+ * next of a list of functions that play the processor.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/fault.h"
+#include "arch/x86_64/include/msr.h"
+#include "arch/x86_64/mm.h"
+#include "svm/exit.h"
+#include "svm/perm.h"
+#include "svm/state.h"
+#include "svm/svm.h"
+#include "tests/host/fakes.h"
+#include "vmm/vm.h"
+
+/* --- the machine that the backend is linked against --- */
+
+const struct cpu_features *cpu_features(void)
+{
+	static const struct cpu_features features = { .svm = true, .maxphyaddr = 40 };
+
+	return &features;
+}
+
+bool rdmsr_safe(uint32_t msr, uint64_t *val)
+{
+	(void)msr;
+	(void)val;
+	return false;
+}
+
+bool wrmsr_safe(uint32_t msr, uint64_t val)
+{
+	(void)msr;
+	(void)val;
+	return false;
+}
+
+/* --- the processor --- */
+
+typedef void (*play_fn)(struct vmcb *v);
+
+static const play_fn *script;
+static unsigned entries;
+static struct vcpu_regs *entered_regs;
+
+void svm_enter(struct vcpu_regs *regs, uint64_t guest_vmcb_pa, uint64_t host_vmcb_pa)
+{
+	struct vmcb *v = hpa_to_ptr(HPA(guest_vmcb_pa));
+
+	assert_int_equal(host_vmcb_pa, 0x5000);
+	assert_non_null(script[entries]);
+	entered_regs = regs;
+	v->exit_info1 = v->exit_info2 = v->exit_int_info = 0;
+	script[entries++](v);
+}
+
+/* --- fixture: one vCPU, loaded --- */
+
+static struct vm vm;
+static struct vcpu vcpu;
+static struct svm_cpu cpu;
+static struct svm_vcpu *sv;
+static struct vmcb *v;
+static struct vm_exit exit_info;
+
+static int setup(void **state)
+{
+	(void)state;
+	svm_machine = (struct svm_machine){
+		.features = SVM_FEATURE_NP,
+		.nr_asids = 4,
+		.limits = { .maxphyaddr = 47, .cr4_valid = BITS(24, 0) },
+		.caps.nested_paging = true,
+	};
+	cpu = (struct svm_cpu){ .asid_generation = 1, .next_asid = 1, .host_vmcb = HPA(0x5000) };
+	memset(&vm, 0, sizeof(vm));
+	memset(&vcpu, 0, sizeof(vcpu));
+	memset(&exit_info, 0xa5, sizeof(exit_info));
+	vcpu.vm = &vm;
+	assert_int_equal(svm_backend.vm_init(&vm), 0);
+	assert_int_equal(svm_backend.vcpu_init(&vcpu), 0);
+	vm.vcpu[0] = &vcpu;
+	vm.nr_vcpus = 1;
+	sv = vcpu.hw;
+	sv->cpu = &cpu;
+	v = sv->vmcb;
+	vcpu.regs.rip = 0x1000;
+	vcpu.regs.rflags = RFLAGS_FIXED | RFLAGS_IF;
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE | CR0_ET);
+	entries = 0;
+	fake_log_reset();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	svm_backend.vcpu_destroy(&vcpu);
+	svm_backend.vm_destroy(&vm);
+	assert_int_equal(fake_frame_bytes, 0);
+	return 0;
+}
+
+static void run(const play_fn *plays, unsigned expected_entries)
+{
+	script = plays;
+	entries = 0;
+	svm_backend.run(&vcpu, &exit_info);
+	assert_int_equal(entries, expected_entries);
+	/* Whatever a step changed is undone, and nothing is left to be injected twice. */
+	assert_int_equal(sv->step, STEP_NONE);
+	assert_int_equal(v->event_inj, 0);
+	assert_int_equal(v->intercept[INTERCEPT_EXCEPTION_WORD], sv->exceptions);
+	assert_false(vmcb_intercepts(v, INTERCEPT_PUSHF));
+	assert_false(vmcb_intercepts(v, INTERCEPT_INTN));
+	assert_int_equal(vmcb_intercepts(v, INTERCEPT_VINTR), sv->intr_window);
+}
+
+/* --- plays --- */
+
+static void play_cpuid(struct vmcb *p)
+{
+	assert_int_equal(p->rax, 0x11);
+	assert_int_equal(p->rsp, 0x22);
+	assert_int_equal(p->rip, 0x1000);
+	p->exit_code = 0x72;
+	p->rax = 0x33;
+	p->rsp = 0x44;
+	p->rip = 0x1002;
+	p->rflags = RFLAGS_FIXED;
+}
+
+static void play_intr(struct vmcb *p)
+{
+	p->exit_code = SVM_EXIT_INTR;
+}
+
+static void play_vintr(struct vmcb *p)
+{
+	assert_true(p->v_intr & V_IRQ);
+	assert_true(vmcb_intercepts(p, INTERCEPT_VINTR));
+	p->exit_code = SVM_EXIT_VINTR;
+}
+
+static void play_iret_intercept(struct vmcb *p)
+{
+	assert_true(vmcb_intercepts(p, INTERCEPT_IRET));
+	p->exit_code = SVM_EXIT_IRET;
+}
+
+/* The stepped instruction is an IRET: TF must be set, IRET must run, #DB follows. */
+static void play_step_over_iret(struct vmcb *p)
+{
+	assert_true(p->rflags & RFLAGS_TF);
+	assert_false(vmcb_intercepts(p, INTERCEPT_IRET));
+	assert_true(vmcb_intercepts(p, INTERCEPT_EXCEPTION + VEC_DB));
+	p->rip = 0x2000;
+	p->rflags = RFLAGS_FIXED | RFLAGS_IF; /* as popped */
+	p->dr6 |= DR6_BS;
+	p->exit_code = SVM_EXIT_EXCEPTION + VEC_DB;
+}
+
+static void play_iret_faults(struct vmcb *p)
+{
+	assert_true(p->rflags & RFLAGS_TF);
+	p->exit_code = SVM_EXIT_EXCEPTION + VEC_GP;
+	p->exit_info1 = 0x18;
+}
+
+static void play_gp_delivered(struct vmcb *p)
+{
+	assert_int_equal(p->event_inj, 0x0000001880000b0d);
+	assert_false(p->rflags & RFLAGS_TF);
+	p->exit_code = SVM_EXIT_INTR;
+}
+
+/* --- tests --- */
+
+static void test_reset_state(void **state)
+{
+	struct segment seg;
+
+	(void)state;
+	svm_backend.get_seg(&vcpu, SEG_CS, &seg);
+	assert_int_equal(seg.selector, 0xf000);
+	assert_int_equal(seg.base, 0xffff0000);
+	assert_int_equal(seg.limit, 0xffff);
+	assert_int_equal(seg.attr, 0x9b);
+	svm_backend.get_seg(&vcpu, SEG_IDTR, &seg);
+	assert_int_equal(seg.limit, 0xffff);
+	svm_backend.get_seg(&vcpu, SEG_TR, &seg);
+	assert_int_equal(seg.attr, 0x8b);
+	assert_int_equal(svm_get_reg(&vcpu, REG_DR6), DR6_INIT);
+	assert_int_equal(svm_get_reg(&vcpu, REG_DR7), DR7_INIT);
+	assert_int_equal(svm_get_reg(&vcpu, REG_PAT), PAT_RESET);
+	assert_int_equal(svm_get_reg(&vcpu, REG_EFER), 0);
+	assert_int_equal(svm_get_reg(&vcpu, REG_CPL), 0);
+	/* Everything but the ASID, which the first entry gives, is as VMRUN wants it. */
+	assert_string_equal(svm_check_vmcb(v, &svm_machine.limits), "ASID is zero");
+}
+
+static void test_plain_exit(void **state)
+{
+	static const play_fn plays[] = { play_cpuid, NULL };
+
+	(void)state;
+	vcpu.regs.gpr[RAX] = 0x11;
+	vcpu.regs.gpr[RSP] = 0x22;
+	run(plays, 1);
+	assert_ptr_equal(entered_regs, &vcpu.regs);
+	assert_int_equal(exit_info.kind, EXIT_CPUID);
+	assert_int_equal(vcpu.regs.gpr[RAX], 0x33);
+	assert_int_equal(vcpu.regs.gpr[RSP], 0x44);
+	assert_int_equal(vcpu.regs.rip, 0x1002);
+	assert_int_equal(vcpu.regs.rflags, RFLAGS_FIXED);
+}
+
+static uint32_t seen_asid[16];
+static uint8_t seen_tlb[16];
+
+static void play_note_asid(struct vmcb *p)
+{
+	seen_asid[entries - 1] = p->asid;
+	seen_tlb[entries - 1] = p->tlb_control;
+	p->exit_code = SVM_EXIT_INTR;
+}
+
+/* One run; the ASID and TLB_CONTROL it was entered with. */
+static void run_noting(unsigned *asid, unsigned *tlb)
+{
+	static const play_fn plays[] = { play_note_asid, NULL };
+
+	run(plays, 1);
+	*asid = seen_asid[0];
+	*tlb = seen_tlb[0];
+	assert_int_equal(v->tlb_control, TLB_CONTROL_NONE);
+}
+
+static void test_asids(void **state)
+{
+	unsigned asid, tlb;
+
+	(void)state;
+	run_noting(&asid, &tlb);
+	assert_int_equal(asid, 1);
+	assert_int_equal(tlb, TLB_CONTROL_NONE);
+	run_noting(&asid, &tlb);
+	assert_int_equal(asid, 1);
+	/* Without flush-by-ASID each flush is another ASID, until they run out. */
+	svm_backend.flush(&vcpu, FLUSH_GUEST);
+	run_noting(&asid, &tlb);
+	assert_int_equal(asid, 2);
+	assert_int_equal(tlb, TLB_CONTROL_NONE);
+	svm_backend.flush(&vcpu, FLUSH_GUEST);
+	run_noting(&asid, &tlb);
+	assert_int_equal(asid, 3);
+	svm_backend.flush(&vcpu, FLUSH_GUEST);
+	run_noting(&asid, &tlb);
+	assert_int_equal(asid, 1);
+	assert_int_equal(tlb, TLB_CONTROL_FLUSH_ALL);
+	/* Another vCPU of this CPU began a new generation: ours is stale. */
+	cpu.asid_generation++;
+	cpu.next_asid = 2;
+	run_noting(&asid, &tlb);
+	assert_int_equal(asid, 2);
+	assert_int_equal(tlb, TLB_CONTROL_NONE);
+	/* With it the ASID stays. */
+	svm_machine.features |= SVM_FEATURE_FLUSH_BY_ASID;
+	svm_backend.flush(&vcpu, FLUSH_GUEST);
+	run_noting(&asid, &tlb);
+	assert_int_equal(asid, 2);
+	assert_int_equal(tlb, TLB_CONTROL_FLUSH_ASID);
+}
+
+static uint32_t seen_clean;
+
+static void play_note_clean(struct vmcb *p)
+{
+	seen_clean = p->clean;
+	p->exit_code = SVM_EXIT_INTR;
+}
+
+static void test_clean_bits_over_runs(void **state)
+{
+	static const play_fn plays[] = { play_note_clean, NULL };
+
+	(void)state;
+	run(plays, 1);
+	run(plays, 1);
+	assert_int_equal(seen_clean, 0);
+	svm_machine.clean_mask = CLEAN_ALL;
+	run(plays, 1);
+	run(plays, 1);
+	assert_int_equal(seen_clean, CLEAN_ALL);
+	svm_set_reg(&vcpu, REG_CR2, 1);
+	svm_backend.set_intercept_io(&vm, 0x80, 1, false);
+	run(plays, 1);
+	assert_int_equal(seen_clean, CLEAN_ALL & ~(CLEAN_CR2 | CLEAN_IOPM));
+	/* What was refused may have been cached in part. */
+	v->clean = CLEAN_ALL;
+	vmcb_set_intercept(v, INTERCEPT_VMRUN, false);
+	assert_int_equal(v->clean, CLEAN_ALL & ~CLEAN_I);
+}
+
+static void play_invalid(struct vmcb *p)
+{
+	p->exit_code = 0xffffffff;
+}
+
+static void test_invalid(void **state)
+{
+	static const play_fn plays[] = { play_invalid, NULL };
+
+	(void)state;
+	/* A sound VMCB: QEMU's way to refuse a MOV CR3. */
+	run(plays, 1);
+	assert_int_equal(exit_info.kind, EXIT_CR_WRITE);
+	assert_int_equal(exit_info.cr.nr, 3);
+	assert_int_equal(exit_info.cr.gpr, VM_EXIT_GPR_UNKNOWN);
+	assert_int_equal(v->clean, 0);
+	/* One that breaks a rule; an event that was to be delivered counts too. */
+	v->event_inj = EVENT_V | EVENT_TYPE_EXCEPTION << 8 | 40;
+	run(plays, 1);
+	assert_int_equal(exit_info.kind, EXIT_INVALID_STATE);
+	assert_non_null(strstr(fake_log, "EVENTINJ holds no valid event"));
+}
+
+static void test_registers(void **state)
+{
+	struct segment tr = { .selector = 0x40, .attr = 0x8b, .limit = 0x67, .base = 0x1234 };
+	struct segment ss = { .selector = 0x2b, .attr = 0xcf3, .limit = ~0u };
+	struct segment got;
+
+	(void)state;
+	/* CD and NW are the guest's to see and never the hardware's; then reads exit. */
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE | CR0_CD | CR0_NW);
+	assert_int_equal(svm_get_reg(&vcpu, REG_CR0), CR0_PE | CR0_ET | CR0_CD | CR0_NW);
+	assert_int_equal(v->cr0, CR0_PE | CR0_ET);
+	assert_true(vmcb_intercepts(v, INTERCEPT_CR_READ + 0));
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE);
+	assert_false(vmcb_intercepts(v, INTERCEPT_CR_READ + 0));
+	/* LMA follows LME and PG; SVME is hidden. */
+	svm_set_reg(&vcpu, REG_EFER, EFER_LME | EFER_SCE);
+	assert_int_equal(svm_get_reg(&vcpu, REG_EFER), EFER_LME | EFER_SCE);
+	assert_int_equal(v->efer, EFER_LME | EFER_SCE | EFER_SVME);
+	svm_set_reg(&vcpu, REG_CR4, CR4_PAE);
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE | CR0_PG);
+	assert_int_equal(svm_get_reg(&vcpu, REG_EFER), EFER_LME | EFER_LMA | EFER_SCE);
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE);
+	assert_int_equal(svm_get_reg(&vcpu, REG_EFER), EFER_LME | EFER_SCE);
+	svm_set_reg(&vcpu, REG_CR8, 9);
+	assert_int_equal(svm_get_reg(&vcpu, REG_CR8), 9);
+	assert_true(v->v_intr & V_INTR_MASKING);
+	/* QEMU must not find a busy TSS, the guest always does; SS says the CPL. */
+	svm_set_seg(&vcpu, SEG_TR, &tr);
+	assert_int_equal(v->tr.attrib, 0x89);
+	svm_get_seg(&vcpu, SEG_TR, &got);
+	assert_memory_equal(&got, &tr, sizeof(tr));
+	svm_set_seg(&vcpu, SEG_SS, &ss);
+	assert_int_equal(svm_get_reg(&vcpu, REG_CPL), 3);
+	v->ss.attrib = 0;
+	svm_get_seg(&vcpu, SEG_SS, &got);
+	assert_int_equal(got.attr & SEG_ATTR_DPL, SEG_ATTR_DPL);
+}
+
+static bool flushes(enum vcpu_reg reg, uint64_t val)
+{
+	sv->flush = false;
+	svm_set_reg(&vcpu, reg, val);
+	return sv->flush;
+}
+
+static void test_what_flushes(void **state)
+{
+	(void)state;
+	assert_true(flushes(REG_CR3, 0x1000));
+	assert_true(flushes(REG_CR0, CR0_PE | CR0_PG));
+	assert_false(flushes(REG_CR0, CR0_PE | CR0_PG | CR0_WP | CR0_TS));
+	assert_true(flushes(REG_CR4, CR4_PAE | CR4_PGE));
+	assert_false(flushes(REG_CR4, CR4_PAE | CR4_PGE | CR4_OSFXSR));
+	assert_true(flushes(REG_CR4, CR4_PAE | CR4_OSFXSR));
+	assert_true(flushes(REG_EFER, EFER_NXE));
+	assert_false(flushes(REG_EFER, EFER_NXE | EFER_SCE));
+	assert_false(flushes(REG_CR2, 1));
+	sv->flush = false;
+	svm_backend.set_root(&vcpu, HPA(0x7000));
+	assert_true(sv->flush);
+	assert_int_equal(v->n_cr3, 0x7000);
+}
+
+static void test_exceptions(void **state)
+{
+	(void)state;
+	svm_backend.set_intercept_exception(&vcpu, VEC_UD, true);
+	assert_true(vmcb_intercepts(v, INTERCEPT_EXCEPTION + VEC_UD));
+	svm_backend.set_intercept_exception(&vcpu, VEC_UD, false);
+	svm_backend.set_intercept_exception(&vcpu, VEC_DB, false);
+	/* A guest must not be able to loop in the delivery of these: never off. */
+	assert_int_equal(v->intercept[INTERCEPT_EXCEPTION_WORD],
+			 BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC));
+}
+
+static void test_windows(void **state)
+{
+	static const play_fn plays[] = { play_vintr, NULL };
+	struct vm_event ud = { .kind = EVENT_EXCEPTION, .vector = VEC_UD };
+
+	(void)state;
+	assert_true(svm_can_inject(&vcpu, EVENT_INTR));
+	svm_set_reg(&vcpu, REG_INTR_SHADOW, 1);
+	assert_false(svm_can_inject(&vcpu, EVENT_INTR));
+	assert_false(svm_can_inject(&vcpu, EVENT_NMI));
+	svm_set_reg(&vcpu, REG_INTR_SHADOW, 0);
+	vcpu.regs.rflags = RFLAGS_FIXED;
+	assert_false(svm_can_inject(&vcpu, EVENT_INTR));
+	assert_true(svm_can_inject(&vcpu, EVENT_NMI));
+	svm_inject(&vcpu, &ud);
+	assert_int_equal(v->event_inj, 0x80000306);
+	assert_false(svm_can_inject(&vcpu, EVENT_NMI));
+	v->event_inj = 0;
+
+	svm_request_window(&vcpu, EVENT_INTR, true);
+	run(plays, 1);
+	assert_int_equal(exit_info.kind, EXIT_INTR_WINDOW);
+	svm_request_window(&vcpu, EVENT_INTR, false);
+	assert_false(v->v_intr & V_IRQ);
+	assert_false(vmcb_intercepts(v, INTERCEPT_VINTR));
+	assert_true(v->v_intr & V_INTR_MASKING);
+}
+
+static void test_debug_exception_clears_gd(void **state)
+{
+	struct vm_event db = { .kind = EVENT_EXCEPTION, .vector = VEC_DB };
+
+	(void)state;
+	svm_set_reg(&vcpu, REG_DR7, DR7_INIT | BIT(13));
+	svm_inject(&vcpu, &db);
+	assert_int_equal(svm_get_reg(&vcpu, REG_DR7), DR7_INIT);
+	v->event_inj = 0;
+}
+
+static void inject_nmi(void)
+{
+	static const play_fn plays[] = { play_intr, NULL };
+	struct vm_event nmi = { .kind = EVENT_NMI, .vector = VEC_NMI };
+
+	svm_inject(&vcpu, &nmi);
+	assert_int_equal(v->event_inj, 0x80000202);
+	run(plays, 1);
+	assert_false(svm_can_inject(&vcpu, EVENT_NMI));
+	assert_true(svm_can_inject(&vcpu, EVENT_INTR));
+}
+
+static void test_nmi_until_iret(void **state)
+{
+	static const play_fn plays[] = { play_iret_intercept, play_step_over_iret, play_intr,
+					 NULL };
+
+	(void)state;
+	inject_nmi();
+	/* Nobody waits: the guest just goes on after its IRET. */
+	run(plays, 3);
+	assert_int_equal(exit_info.kind, EXIT_INTR);
+	assert_int_equal(vcpu.regs.rip, 0x2000);
+	assert_false(vcpu.regs.rflags & RFLAGS_TF);
+	assert_false(svm_get_reg(&vcpu, REG_DR6) & DR6_BS);
+	assert_false(vmcb_intercepts(v, INTERCEPT_IRET));
+	assert_true(svm_can_inject(&vcpu, EVENT_NMI));
+}
+
+static void test_nmi_window(void **state)
+{
+	static const play_fn plays[] = { play_iret_intercept, play_step_over_iret, NULL };
+	static const play_fn at_iret[] = { play_iret_intercept, NULL };
+
+	(void)state;
+	inject_nmi();
+	svm_request_window(&vcpu, EVENT_NMI, true);
+	run(plays, 2);
+	assert_int_equal(exit_info.kind, EXIT_NMI_WINDOW);
+	assert_true(svm_can_inject(&vcpu, EVENT_NMI));
+	/* Still wanted and not blocked: the next IRET is as good a moment as any. */
+	run(at_iret, 1);
+	assert_int_equal(exit_info.kind, EXIT_NMI_WINDOW);
+	svm_request_window(&vcpu, EVENT_NMI, false);
+	assert_false(vmcb_intercepts(v, INTERCEPT_IRET));
+}
+
+static void test_iret_that_faults(void **state)
+{
+	static const play_fn plays[] = { play_iret_intercept, play_iret_faults, play_gp_delivered,
+					 NULL };
+
+	(void)state;
+	inject_nmi();
+	run(plays, 3);
+	assert_int_equal(exit_info.kind, EXIT_INTR);
+	/* That IRET did not end the NMI. */
+	assert_false(svm_can_inject(&vcpu, EVENT_NMI));
+	assert_true(vmcb_intercepts(v, INTERCEPT_IRET));
+}
+
+static void test_interrupt_before_iret(void **state)
+{
+	static const play_fn plays[] = { play_iret_intercept, play_intr, NULL };
+
+	(void)state;
+	inject_nmi();
+	run(plays, 2);
+	assert_int_equal(exit_info.kind, EXIT_INTR);
+	assert_false(vcpu.regs.rflags & RFLAGS_TF);
+	assert_true(vmcb_intercepts(v, INTERCEPT_IRET));
+	assert_false(svm_can_inject(&vcpu, EVENT_NMI));
+}
+
+static void test_guest_that_steps_itself(void **state)
+{
+	static const play_fn plays[] = { play_iret_intercept, play_step_over_iret, NULL };
+
+	(void)state;
+	inject_nmi();
+	vcpu.regs.rflags |= RFLAGS_TF;
+	run(plays, 2);
+	/* Its own trap is reported, BS in place. */
+	assert_int_equal(exit_info.kind, EXIT_EXCEPTION);
+	assert_int_equal(exit_info.exception.vector, VEC_DB);
+	assert_true(svm_get_reg(&vcpu, REG_DR6) & DR6_BS);
+	assert_true(svm_can_inject(&vcpu, EVENT_NMI));
+}
+
+/* QEMU's VMRUN: the shadow is forgotten, and with it in the VMCB. */
+static void play_lost_shadow(struct vmcb *p)
+{
+	play_vintr(p);
+	p->interrupt_shadow = 0;
+}
+
+static void play_hlt_in_step(struct vmcb *p)
+{
+	assert_true(p->rflags & RFLAGS_TF);
+	assert_false(p->v_intr & V_IRQ);
+	assert_int_equal(p->interrupt_shadow, 1);
+	p->exit_code = 0x78;
+	p->interrupt_shadow = 0;
+}
+
+static void play_nop_in_step(struct vmcb *p)
+{
+	assert_true(p->rflags & RFLAGS_TF);
+	p->rip = 0x1001;
+	p->interrupt_shadow = 0;
+	p->dr6 |= DR6_BS;
+	p->exit_code = SVM_EXIT_EXCEPTION + VEC_DB;
+}
+
+static void play_pushf_in_step(struct vmcb *p)
+{
+	assert_true(vmcb_intercepts(p, INTERCEPT_PUSHF));
+	p->exit_code = SVM_EXIT_PUSHF;
+}
+
+static void test_shadow_lost_before_hlt(void **state)
+{
+	static const play_fn plays[] = { play_lost_shadow, play_hlt_in_step, NULL };
+
+	(void)state;
+	svm_set_reg(&vcpu, REG_INTR_SHADOW, 1);
+	svm_request_window(&vcpu, EVENT_INTR, true);
+	run(plays, 2);
+	/* STI; HLT is not split: the guest halts, then the interrupt wakes it. */
+	assert_int_equal(exit_info.kind, EXIT_HLT);
+	assert_int_equal(svm_get_reg(&vcpu, REG_INTR_SHADOW), 1);
+	assert_false(vcpu.regs.rflags & RFLAGS_TF);
+	assert_true(v->v_intr & V_IRQ);
+}
+
+static void test_shadow_lost_before_nop(void **state)
+{
+	static const play_fn plays[] = { play_lost_shadow, play_nop_in_step, NULL };
+
+	(void)state;
+	svm_set_reg(&vcpu, REG_INTR_SHADOW, 1);
+	svm_request_window(&vcpu, EVENT_INTR, true);
+	run(plays, 2);
+	assert_int_equal(exit_info.kind, EXIT_INTR_WINDOW);
+	assert_int_equal(vcpu.regs.rip, 0x1001);
+	assert_true(svm_can_inject(&vcpu, EVENT_INTR));
+}
+
+static void test_shadow_lost_before_pushf(void **state)
+{
+	static const play_fn plays[] = { play_lost_shadow, play_pushf_in_step, NULL };
+
+	(void)state;
+	svm_set_reg(&vcpu, REG_INTR_SHADOW, 1);
+	svm_request_window(&vcpu, EVENT_INTR, true);
+	run(plays, 2);
+	assert_int_equal(exit_info.kind, EXIT_INTR_WINDOW);
+	assert_false(vcpu.regs.rflags & RFLAGS_TF);
+}
+
+static void test_nmi_in_shadow(void **state)
+{
+	static const play_fn plays[] = { play_nop_in_step, NULL };
+
+	(void)state;
+	svm_set_reg(&vcpu, REG_INTR_SHADOW, 1);
+	svm_request_window(&vcpu, EVENT_NMI, true);
+	run(plays, 1);
+	assert_int_equal(exit_info.kind, EXIT_NMI_WINDOW);
+}
+
+static void test_no_memory(void **state)
+{
+	struct vm other = { 0 };
+	struct vcpu none = { .vm = &vm };
+	uint64_t used = fake_frame_bytes;
+
+	(void)state;
+	fake_frame_limit = used;
+	assert_int_equal(svm_backend.vm_init(&other), -12);
+	assert_null(other.hw);
+	assert_int_equal(svm_backend.vcpu_init(&none), -12);
+	/* Enough for the I/O map and not for the MSR map. */
+	fake_frame_limit = used + 4 * PAGE_SIZE;
+	assert_int_equal(svm_backend.vm_init(&other), -12);
+	assert_int_equal(fake_frame_bytes, used);
+	fake_frame_limit = UINT64_MAX;
+}
+
+static void test_dump(void **state)
+{
+	(void)state;
+	svm_backend.dump(&vcpu);
+	assert_non_null(strstr(fake_log, "ASID is zero"));
+	assert_non_null(strstr(fake_log, "ncr3"));
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_reset_state),
+		TEST(test_plain_exit),
+		TEST(test_asids),
+		TEST(test_clean_bits_over_runs),
+		TEST(test_invalid),
+		TEST(test_registers),
+		TEST(test_what_flushes),
+		TEST(test_exceptions),
+		TEST(test_windows),
+		TEST(test_debug_exception_clears_gd),
+		TEST(test_nmi_until_iret),
+		TEST(test_nmi_window),
+		TEST(test_iret_that_faults),
+		TEST(test_interrupt_before_iret),
+		TEST(test_guest_that_steps_itself),
+		TEST(test_shadow_lost_before_hlt),
+		TEST(test_shadow_lost_before_nop),
+		TEST(test_shadow_lost_before_pushf),
+		TEST(test_nmi_in_shadow),
+		TEST(test_no_memory),
+		TEST(test_dump),
+	};
+
+	return cmocka_run_group_tests_name("svm_run", tests, NULL, NULL);
+}

@@ -1,0 +1,320 @@
+/* vmm/vm_life.c: what a VM gets, that a start which fails leaves nothing, and its lines. */
+#include <elf.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#undef PF_W /* of a program header; a page fault's is meant below */
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/mm.h"
+#include "tests/host/fake_backend.h"
+#include "tests/host/fakes.h"
+#include "vmm/cpuid.h"
+#include "vmm/vm.h"
+
+#define KERNEL_AT 0x200000u
+
+const struct cpu_features *cpu_features(void)
+{
+	static const struct cpu_features cpu = { .maxphyaddr = 48, .nx = true };
+
+	return &cpu;
+}
+
+static struct {
+	Elf64_Ehdr ehdr;
+	Elf64_Phdr phdr;
+	uint8_t code[64];
+} kernel;
+
+static struct boot_module module;
+static struct vm_config cfg;
+static struct vm vm;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&kernel, 0, sizeof(kernel));
+	memcpy(kernel.ehdr.e_ident, ELFMAG, SELFMAG);
+	kernel.ehdr.e_ident[EI_CLASS] = ELFCLASS64;
+	kernel.ehdr.e_ident[EI_DATA] = ELFDATA2LSB;
+	kernel.ehdr.e_ident[EI_VERSION] = EV_CURRENT;
+	kernel.ehdr.e_type = ET_EXEC;
+	kernel.ehdr.e_machine = EM_X86_64;
+	kernel.ehdr.e_version = EV_CURRENT;
+	kernel.ehdr.e_entry = KERNEL_AT;
+	kernel.ehdr.e_phoff = offsetof(typeof(kernel), phdr);
+	kernel.ehdr.e_ehsize = sizeof(Elf64_Ehdr);
+	kernel.ehdr.e_phentsize = sizeof(Elf64_Phdr);
+	kernel.ehdr.e_phnum = 1;
+	kernel.phdr = (Elf64_Phdr){ .p_type = PT_LOAD,
+				    .p_flags = 5 /* read, execute */,
+				    .p_offset = offsetof(typeof(kernel), code),
+				    .p_vaddr = KERNEL_AT,
+				    .p_paddr = KERNEL_AT,
+				    .p_filesz = sizeof(kernel.code),
+				    .p_memsz = sizeof(kernel.code) };
+	memset(kernel.code, 0xf4, sizeof(kernel.code));
+	module = (struct boot_module){ ptr_to_hpa(&kernel), sizeof(kernel), "" };
+	cfg = (struct vm_config){
+		.name = "test", .memory = MIB(16), .vcpus = 1, .cmdline = "", .kernel = &module
+	};
+	fake_vm_reset();
+	fake_log_reset();
+	fake_has_nested = true;
+	fake_frame_limit = UINT64_MAX;
+	cpuid_init(fake_cpuid_amd, XCR0_X87);
+	memset(&vm, 0, sizeof(vm));
+	vm.id = 3;
+	vm.cfg = &cfg;
+	vm.backend = &fake_backend_ops;
+	vm.state = VM_STOPPED;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	fake_frame_limit = UINT64_MAX;
+	vm_teardown(&vm);
+	assert_int_equal(fake_frame_bytes, 0);
+	assert_int_equal(fake_hw.vms, 0);
+	assert_int_equal(fake_hw.vcpus, 0);
+	return 0;
+}
+
+static void expect_log(const char *text)
+{
+	if (!strstr(fake_log, text))
+		fail_msg("the log lacks \"%s\":\n%s", text, fake_log);
+}
+
+static void start(void)
+{
+	if (vm_start(&vm))
+		fail_msg("not started:\n%s", fake_log);
+	assert_int_equal(vm.state, VM_RUNNING);
+}
+
+/* What lies at a guest-physical address, in the memory map and in the nested table. */
+static void finds_memory(uint64_t gpa, int kind, unsigned rights)
+{
+	const struct region *r = memmap_find(&vm.mem, GPA(gpa));
+	unsigned got = 0;
+	uint64_t size;
+	hpa_t pa;
+
+	if (!r || (int)r->kind != kind)
+		fail_msg("0x%llx: not the region that was expected", (unsigned long long)gpa);
+	assert_true(nested_lookup(&vm.nested, GPA(gpa), &pa, &got, &size));
+	assert_int_equal(got & PT_RIGHTS & ~PT_U, rights);
+	assert_int_equal(pa.v, r->frames.v + (gpa - r->start.v));
+	assert_int_equal(frame_owner_of(pa), FRAME_VM0 + vm.id);
+}
+
+static void finds_nothing(uint64_t gpa)
+{
+	unsigned rights;
+	uint64_t size;
+	hpa_t pa;
+
+	assert_null(memmap_find(&vm.mem, GPA(gpa)));
+	assert_false(nested_lookup(&vm.nested, GPA(gpa), &pa, &rights, &size));
+}
+
+static void test_memory_layout(void **state)
+{
+	const unsigned ram = PT_R | PT_W | PT_X;
+
+	(void)state;
+	start();
+	finds_memory(0, REGION_MEM, ram);
+	finds_memory(0x9ffff, REGION_MEM, ram);
+	finds_nothing(0xa0000);
+	finds_nothing(0xbffff);
+	finds_memory(0xc0000, REGION_MEM, ram);
+	finds_memory(0xeffff, REGION_MEM, ram);
+	finds_memory(0xf0000, REGION_ROM, PT_R | PT_X);
+	finds_memory(0xfffff, REGION_ROM, PT_R | PT_X);
+	finds_memory(0x100000, REGION_MEM, ram);
+	finds_memory(MIB(16) - 1, REGION_MEM, ram);
+	finds_nothing(MIB(16));
+	finds_nothing(VM_PCI_HOLE);
+	assert_int_equal(fake_hw.root.v, vm.nested.root.v);
+}
+
+/* Blocks are as large as alignment allows, so that large nested pages are. */
+static void test_large_blocks(void **state)
+{
+	uint64_t size = 0;
+	unsigned rights;
+	hpa_t pa;
+
+	(void)state;
+	start();
+	assert_true(nested_lookup(&vm.nested, GPA(MIB(8)), &pa, &rights, &size));
+	assert_int_equal(size, MIB(2));
+	assert_true(vm.mem.nr <= 10);
+}
+
+static void test_memory_is_zeroed_and_kernel_loaded(void **state)
+{
+	uint8_t bytes[sizeof(kernel.code)];
+
+	(void)state;
+	start();
+	assert_true(memmap_read(&vm.mem, GPA(MIB(8)), bytes, sizeof(bytes)));
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		assert_int_equal(bytes[i], 0);
+	assert_true(memmap_read(&vm.mem, GPA(KERNEL_AT), bytes, sizeof(bytes)));
+	assert_memory_equal(bytes, kernel.code, sizeof(bytes));
+	assert_int_equal(vm.vcpu[0]->regs.rip, KERNEL_AT);
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	cfg.paging = PAGING_SHADOW;
+	assert_true(vm_start(&vm) < 0);
+	expect_log("vm test: paging=shadow is not supported by this build, not started\n");
+	fake_log_reset();
+	cfg.paging = PAGING_AUTO;
+	fake_has_nested = false;
+	assert_true(vm_start(&vm) < 0);
+	expect_log("no nested paging");
+	fake_has_nested = true;
+	fake_log_reset();
+	cfg.memory = GIB(64);
+	assert_true(vm_start(&vm) < 0);
+	expect_log("vm test: memory=65536M exceeds the 4096 MiB that are free, not started\n");
+	assert_int_equal(vm.state, VM_STOPPED);
+}
+
+static void test_bad_kernel(void **state)
+{
+	(void)state;
+	kernel.phdr.p_filesz = kernel.phdr.p_memsz = 4096;
+	assert_true(vm_start(&vm) < 0);
+	expect_log("p_filesz");
+	expect_log(", not started\n");
+	assert_int_equal(fake_frame_bytes, 0);
+	assert_int_equal(fake_hw.vms, 0);
+}
+
+/* Whatever step fails: one line, and nothing stays behind. */
+static void test_failed_steps(void **state)
+{
+	int *const fails[] = { &fake_hw.vm_init_error, &fake_hw.vcpu_init_error };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(fails); i++) {
+		fake_log_reset();
+		*fails[i] = -ENOMEM;
+		assert_int_equal(vm_start(&vm), -ENOMEM);
+		*fails[i] = 0;
+		assert_string_equal(fake_log,
+				    "vm test: not enough memory for its tables, not started\n");
+		assert_int_equal(fake_frame_bytes, 0);
+		assert_int_equal(fake_hw.vms, 0);
+		assert_int_equal(vm.state, VM_STOPPED);
+	}
+	start();
+}
+
+static void test_poweroff_gives_all_back(void **state)
+{
+	(void)state;
+	start();
+	vm_request_stop(&vm, VM_STOP_POWEROFF, 0, "powered off");
+	vm_stop(&vm);
+	expect_log("vm test: powered off\n");
+	assert_int_equal(fake_frame_bytes, 0);
+	assert_int_equal(vm.state, VM_STOPPED);
+	assert_int_equal(vm.stop_reason, VM_STOP_POWEROFF);
+	assert_false(vm_wants_restart(&vm));
+}
+
+static void test_crash_keeps_memory(void **state)
+{
+	(void)state;
+	start();
+	vm_request_stop(&vm, VM_STOP_TRIPLE, 0, "triple fault at rip 0x1, cr3 0x2");
+	assert_false(vm_wants_restart(&vm));
+	vm_stop(&vm);
+	expect_log("vm test: triple fault at rip 0x1, cr3 0x2, stopped\n");
+	assert_int_equal(fake_hw.dumps, 1);
+	assert_int_equal(frame_bytes_owned(FRAME_VM0 + vm.id), MIB(16) - 0x20000);
+	start(); /* anew, over what was kept */
+	assert_int_equal(frame_bytes_owned(FRAME_VM0 + vm.id), MIB(16) - 0x20000);
+}
+
+static void test_restart_wishes(void **state)
+{
+	static const struct {
+		enum vm_stop_reason reason;
+		enum on_reset on_reset;
+		enum on_crash on_crash;
+		bool restart;
+	} cases[] = {
+		{ VM_STOP_RESET, ON_RESET_RESTART, ON_CRASH_STOP, true },
+		{ VM_STOP_RESET, ON_RESET_STOP, ON_CRASH_RESTART, false },
+		{ VM_STOP_TRIPLE, ON_RESET_RESTART, ON_CRASH_STOP, false },
+		{ VM_STOP_TRIPLE, ON_RESET_STOP, ON_CRASH_RESTART, true },
+		{ VM_STOP_POWEROFF, ON_RESET_RESTART, ON_CRASH_RESTART, false },
+		{ VM_STOP_DEBUG_EXIT, ON_RESET_RESTART, ON_CRASH_RESTART, false },
+		{ VM_STOP_ERROR, ON_RESET_RESTART, ON_CRASH_RESTART, false },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		vm.stop_reason = cases[i].reason;
+		cfg.on_reset = cases[i].on_reset;
+		cfg.on_crash = cases[i].on_crash;
+		assert_int_equal(vm_wants_restart(&vm), cases[i].restart);
+	}
+	vm.stop_reason = VM_STOP_NONE;
+}
+
+static void test_stats(void **state)
+{
+	(void)state;
+	cfg.stats = true;
+	start();
+	vm.exits[EXIT_IO] = 1234;
+	vm.exits[EXIT_HLT] = 5;
+	vm_request_stop(&vm, VM_STOP_DEBUG_EXIT, 33, "debug-exit status 33");
+	vm_stop(&vm);
+	expect_log("vm test: debug-exit status 33\n");
+	expect_log("vm test: exits io                   1234\n");
+	expect_log("vm test: exits hlt                     5\n");
+	expect_log("vm test: exits total                1239\n");
+	assert_null(strstr(fake_log, "exits cpuid"));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(test_memory_layout),
+		CASE(test_large_blocks),
+		CASE(test_memory_is_zeroed_and_kernel_loaded),
+		CASE(test_refusals),
+		CASE(test_bad_kernel),
+		CASE(test_failed_steps),
+		CASE(test_poweroff_gives_all_back),
+		CASE(test_crash_keeps_memory),
+		CASE(test_restart_wishes),
+		CASE(test_stats),
+	};
+
+	return cmocka_run_group_tests_name("vm_life", tests, NULL, NULL);
+}

@@ -1,0 +1,115 @@
+/*
+ * The boundary to the hardware: what SVM and VMX both implement, every entry of it.
+ * Chosen once at boot. Nothing above this line knows which one it is.
+ */
+#ifndef UMBRA_VMM_BACKEND_H
+#define UMBRA_VMM_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/x86_64/include/addr.h"
+#include "arch/x86_64/include/desc.h"
+#include "paging/nested.h"
+#include "vmm/exit.h"
+
+struct vm;
+struct vcpu;
+
+/* Registers that the backend keeps; the general ones, RIP and RFLAGS are in vcpu->regs. */
+enum vcpu_reg {
+	REG_CR0,
+	REG_CR2,
+	REG_CR3,
+	REG_CR4,
+	REG_CR8,
+	REG_EFER,
+	REG_DR6,
+	REG_DR7,
+	REG_PAT,
+	REG_STAR,
+	REG_LSTAR,
+	REG_CSTAR,
+	REG_SFMASK,
+	REG_KERNEL_GS_BASE,
+	REG_SYSENTER_CS,
+	REG_SYSENTER_ESP,
+	REG_SYSENTER_EIP,
+	REG_TSC_OFFSET,
+	REG_CPL,         /* read only */
+	REG_INTR_SHADOW, /* 1: in the shadow of STI or MOV SS */
+	VCPU_REGS,
+};
+
+/* How much of a vCPU's translations to drop. */
+enum flush_scope {
+	FLUSH_GUEST, /* all of this vCPU's, global pages too */
+};
+
+struct backend_caps {
+	bool nested_paging;
+	enum nested_kind nested_kind;
+	bool nested_1g; /* 1 GiB pages in nested tables */
+	unsigned nested_phys_bits;
+	const char *features; /* one line for the boot log: what the CPU offers */
+};
+
+struct vmm_backend {
+	const char *name; /* "SVM", "VMX" */
+
+	/* Is it there and not locked off by firmware? 0, or a negative errno with the
+	 * reason logged in one line. */
+	int (*probe)(void);
+	/* Turn it on on the calling CPU; call once a CPU. 0 or negative errno. */
+	int (*cpu_enable)(void);
+	/* Valid after probe(). */
+	const struct backend_caps *(*caps)(void);
+
+	/* Per-VM state (permission maps). Every port and MSR starts intercepted but the
+	 * MSRs that the backend switches itself. 0 or -ENOMEM. */
+	int (*vm_init)(struct vm *vm);
+	void (*vm_destroy)(struct vm *vm);
+	/* Per-vCPU state, in the state after RESET (APM vol. 2, 14.1.3). */
+	int (*vcpu_init)(struct vcpu *vcpu);
+	void (*vcpu_destroy)(struct vcpu *vcpu);
+
+	/* Make this vCPU the one whose hardware state is on this CPU, and take it off. */
+	void (*vcpu_load)(struct vcpu *vcpu);
+	void (*vcpu_put)(struct vcpu *vcpu);
+
+	/*
+	 * Enter the guest with vcpu->regs and leave again with *exit filled in and
+	 * vcpu->regs current. Called with interrupts off; a pending host interrupt ends
+	 * the run with EXIT_INTR and is taken when the caller enables them.
+	 */
+	void (*run)(struct vcpu *vcpu, struct vm_exit *exit);
+
+	uint64_t (*get_reg)(const struct vcpu *vcpu, enum vcpu_reg reg);
+	/* The value is one the guest may have: the caller has checked it. Setting CR0, CR3,
+	 * CR4 or EFER does what follows for hardware (LMA, hidden bits, TLB). */
+	void (*set_reg)(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val);
+	void (*get_seg)(const struct vcpu *vcpu, enum seg_reg reg, struct segment *seg);
+	void (*set_seg)(struct vcpu *vcpu, enum seg_reg reg, const struct segment *seg);
+
+	/* Could an event of this kind be injected at the next entry? EVENT_INTR: IF set, no
+	 * shadow; EVENT_NMI: not blocked; and nothing else is queued in hardware. */
+	bool (*can_inject)(const struct vcpu *vcpu, enum vm_event_kind kind);
+	/* Deliver the event at the next entry. */
+	void (*inject)(struct vcpu *vcpu, const struct vm_event *ev);
+	/* Ask for, or withdraw, an exit as soon as can_inject(kind) would be true;
+	 * kind: EVENT_INTR or EVENT_NMI. */
+	void (*request_window)(struct vcpu *vcpu, enum vm_event_kind kind, bool on);
+
+	void (*set_intercept_io)(struct vm *vm, uint16_t port, unsigned count, bool on);
+	void (*set_intercept_msr)(struct vm *vm, uint32_t msr, bool read, bool write);
+	void (*set_intercept_exception)(struct vcpu *vcpu, unsigned vector, bool on);
+
+	/* Root of the nested table for this vCPU. */
+	void (*set_root)(struct vcpu *vcpu, hpa_t root);
+	void (*flush)(struct vcpu *vcpu, enum flush_scope scope);
+
+	/* Log the hardware's own control and state words (VMCB, VMCS). */
+	void (*dump)(const struct vcpu *vcpu);
+};
+
+#endif

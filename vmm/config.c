@@ -1,0 +1,397 @@
+#include "vmm/config.h"
+
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/lib/parse.h"
+#include "arch/x86_64/lib/printf.h"
+#include "arch/x86_64/lib/string.h"
+#include "vmm/vm.h"
+
+#define MEMORY_DEFAULT MIB(256)
+#define MEMORY_STEP MIB(1)
+#define MEMORY_MAX (GIB(1) << 14)
+
+/* How much of a line or token a message quotes. */
+#define QUOTE_LINE 100
+#define QUOTE_TOKEN 60
+
+/* One module line while it is read. */
+struct line {
+	unsigned number; /* 1: the first module line of the menu entry */
+	const struct boot_module *module;
+	bool is_kernel, is_initrd;
+	bool has_name;
+	bool only_kernel_token; /* a token was there that only a kernel's line may have */
+	struct vm_config vm;
+	char why[192]; /* what is wrong; "": nothing */
+};
+
+/* A value that is one word of a list. */
+struct choice {
+	const char *word;
+	int value;
+};
+
+static bool choose(const struct choice *list, size_t n, const struct token *tok, int *value)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (token_is(tok, list[i].word)) {
+			*value = list[i].value;
+			return true;
+		}
+	}
+	return false;
+}
+
+static const struct choice paging_modes[] = {
+	{ "auto", PAGING_AUTO },
+	{ "nested", PAGING_NESTED },
+	{ "shadow", PAGING_SHADOW },
+};
+static const struct choice reset_actions[] = {
+	{ "restart", ON_RESET_RESTART },
+	{ "stop", ON_RESET_STOP },
+};
+static const struct choice crash_actions[] = {
+	{ "stop", ON_CRASH_STOP },
+	{ "restart", ON_CRASH_RESTART },
+};
+static const struct choice idle_actions[] = {
+	{ "monitor", ON_IDLE_MONITOR },
+	{ "poweroff", ON_IDLE_POWEROFF },
+	{ "reboot", ON_IDLE_REBOOT },
+};
+static const struct choice log_levels[] = {
+	{ "err", LOG_ERR },
+	{ "warn", LOG_WARN },
+	{ "info", LOG_INFO },
+	{ "debug", LOG_DEBUG },
+};
+
+/* --- tokens of a kernel's line: each returns NULL, or what is wrong with the value --- */
+
+static const char *set_name(struct vm_config *vm, const struct token *val)
+{
+	if (!val->len)
+		return "the name is empty";
+	if (val->len >= VM_NAME_MAX)
+		return "the name is longer than 31 characters";
+	for (size_t i = 0; i < val->len; i++) {
+		char c = val->text[i];
+
+		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+		      c == '_' || c == '-'))
+			return "a name has letters, digits, _ and - only";
+	}
+	memcpy(vm->name, val->text, val->len);
+	vm->name[val->len] = '\0';
+	return NULL;
+}
+
+static const char *set_memory(struct vm_config *vm, const struct token *val)
+{
+	uint64_t size;
+
+	if (!parse_size(val, &size))
+		return "not a size (such as 256M or 1G)";
+	if (size < MEMORY_STEP)
+		return "less than 1M";
+	if (size > MEMORY_MAX)
+		return "more than 16T";
+	if (size % MEMORY_STEP)
+		return "not a multiple of 1M";
+	vm->memory = size;
+	return NULL;
+}
+
+static const char *set_vcpus(struct vm_config *vm, const struct token *val)
+{
+	uint64_t n;
+
+	if (!parse_u64(val, &n))
+		return "not a number";
+	if (n < 1)
+		return "less than 1";
+	if (n > VM_MAX_VCPUS)
+		return "more virtual CPUs than this version has";
+	vm->vcpus = (unsigned)n;
+	return NULL;
+}
+
+static const char *set_paging(struct vm_config *vm, const struct token *val)
+{
+	int v;
+
+	if (!choose(paging_modes, ARRAY_SIZE(paging_modes), val, &v))
+		return "not nested, shadow or auto";
+	vm->paging = (enum paging_mode)v;
+	return NULL;
+}
+
+static const char *set_on_reset(struct vm_config *vm, const struct token *val)
+{
+	int v;
+
+	if (!choose(reset_actions, ARRAY_SIZE(reset_actions), val, &v))
+		return "not restart or stop";
+	vm->on_reset = (enum on_reset)v;
+	return NULL;
+}
+
+static const char *set_on_crash(struct vm_config *vm, const struct token *val)
+{
+	int v;
+
+	if (!choose(crash_actions, ARRAY_SIZE(crash_actions), val, &v))
+		return "not stop or restart";
+	vm->on_crash = (enum on_crash)v;
+	return NULL;
+}
+
+static const struct {
+	const char *key;
+	const char *(*set)(struct vm_config *vm, const struct token *val);
+} kernel_values[] = {
+	{ "memory", set_memory },     { "vcpus", set_vcpus },       { "paging", set_paging },
+	{ "on-reset", set_on_reset }, { "on-crash", set_on_crash },
+};
+
+/* --- module lines --- */
+
+static int quoted_len(const struct token *tok)
+{
+	return (int)MIN(tok->len, (size_t)QUOTE_TOKEN);
+}
+
+static void complain(struct line *l, const struct token *tok, const char *what)
+{
+	ksnprintf(l->why, sizeof(l->why), "\"%.*s\": %s", quoted_len(tok), tok->text, what);
+}
+
+/* Was it a token of a kernel's line, good or bad? */
+static bool take_kernel_token(struct line *l, const struct token *tok)
+{
+	struct token val;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kernel_values); i++) {
+		const char *what;
+
+		if (!token_value(tok, kernel_values[i].key, &val))
+			continue;
+		what = kernel_values[i].set(&l->vm, &val);
+		if (what)
+			complain(l, tok, what);
+		return true;
+	}
+	if (token_is(tok, "debug-exit"))
+		l->vm.debug_exit = true;
+	else if (token_is(tok, "stats"))
+		l->vm.stats = true;
+	else
+		return false;
+	return true;
+}
+
+static void take_token(struct line *l, const struct token *tok)
+{
+	struct token val;
+
+	if (token_value(tok, "vm", &val)) {
+		const char *what = l->has_name ? "a second name" : set_name(&l->vm, &val);
+
+		l->has_name = true;
+		if (what)
+			complain(l, tok, what);
+	} else if (token_is(tok, "kernel")) {
+		l->is_kernel = true;
+	} else if (token_is(tok, "initrd")) {
+		l->is_initrd = true;
+	} else if (take_kernel_token(l, tok)) {
+		l->only_kernel_token = true;
+	} else {
+		ksnprintf(l->why, sizeof(l->why), "unknown token \"%.*s\"", quoted_len(tok),
+			  tok->text);
+	}
+}
+
+/* What the tokens of a line, each good by itself, lack together. */
+static const char *line_lacks(const struct line *l)
+{
+	if (!l->has_name)
+		return "vm=NAME is missing";
+	if (l->is_kernel == l->is_initrd)
+		return l->is_kernel ? "it cannot be both kernel and initrd"
+				    : "neither kernel nor initrd";
+	if (l->is_initrd && l->only_kernel_token)
+		return "an initrd's line takes vm= only; the rest belongs on the kernel's line";
+	if (l->is_initrd && *l->vm.cmdline)
+		return "the command line belongs on the kernel's line";
+	return NULL;
+}
+
+/* Read the line up to its first mistake. The vm=, kernel and initrd tokens are looked for
+ * beyond it, so that a message can say whose line it was. */
+static void parse_line(struct line *l, unsigned number, const struct boot_module *m)
+{
+	const char *p = m->cmdline ? m->cmdline : "";
+	struct token tok, val;
+	const char *lacks;
+
+	memset(l, 0, sizeof(*l));
+	l->number = number;
+	l->module = m;
+	l->vm.memory = MEMORY_DEFAULT;
+	l->vm.vcpus = 1;
+	l->vm.cmdline = "";
+	while (parse_token(&p, &tok)) {
+		if (token_is(&tok, "--")) {
+			while (*p == ' ' || *p == '\t')
+				p++;
+			l->vm.cmdline = p;
+			break;
+		}
+		if (!l->why[0] || token_value(&tok, "vm", &val) || token_is(&tok, "kernel") ||
+		    token_is(&tok, "initrd"))
+			take_token(l, &tok);
+	}
+	lacks = line_lacks(l);
+	if (!l->why[0] && lacks)
+		str_copy(l->why, lacks, sizeof(l->why));
+}
+
+static void report(const struct line *l, const char *consequence)
+{
+	const char *text = l->module->cmdline ? l->module->cmdline : "";
+
+	log_err("error: module %u \"%.*s%s\": %s; %s", l->number, QUOTE_LINE, text,
+		strnlen(text, QUOTE_LINE + 1) > QUOTE_LINE ? "..." : "", l->why, consequence);
+}
+
+static struct vm_config *find_vm(struct umbra_config *cfg, const char *name)
+{
+	for (unsigned i = 0; i < cfg->nr_vms; i++)
+		if (!strcmp(cfg->vm[i].name, name))
+			return &cfg->vm[i];
+	return NULL;
+}
+
+static void remove_vm(struct umbra_config *cfg, struct vm_config *vm)
+{
+	unsigned i = (unsigned)(vm - cfg->vm);
+
+	cfg->nr_vms--;
+	memmove(vm, vm + 1, (cfg->nr_vms - i) * sizeof(*vm));
+}
+
+static void take_kernel_line(struct umbra_config *cfg, struct line *l)
+{
+	if (!l->why[0] && find_vm(cfg, l->vm.name))
+		ksnprintf(l->why, sizeof(l->why), "\"vm=%s\": another kernel has this name",
+			  l->vm.name);
+	if (!l->why[0] && cfg->nr_vms == VM_CONFIG_MAX)
+		ksnprintf(l->why, sizeof(l->why), "more than %d guests", VM_CONFIG_MAX);
+	if (l->why[0]) {
+		report(l, "this guest is left out");
+		return;
+	}
+	l->vm.kernel = l->module;
+	cfg->vm[cfg->nr_vms++] = l->vm;
+}
+
+static void take_initrd_line(struct umbra_config *cfg, struct line *l)
+{
+	struct vm_config *vm = l->has_name ? find_vm(cfg, l->vm.name) : NULL;
+
+	if (l->why[0]) {
+		if (vm)
+			remove_vm(cfg, vm);
+		report(l, vm ? "this guest is left out" : "this line is left out");
+	} else if (!vm) {
+		ksnprintf(l->why, sizeof(l->why), "no guest \"%s\" has a good kernel line",
+			  l->vm.name);
+		report(l, "this initrd is left out");
+	} else if (vm->initrd) {
+		ksnprintf(l->why, sizeof(l->why), "\"%s\" has an initrd already", l->vm.name);
+		report(l, "this initrd is left out");
+	} else {
+		vm->initrd = l->module;
+	}
+}
+
+/* Kernels first, so that an initrd's line may stand before its kernel's. */
+static void parse_modules(struct umbra_config *cfg, const struct boot_info *bi)
+{
+	struct line l;
+
+	for (unsigned i = 0; i < bi->nr_modules; i++) {
+		parse_line(&l, i + 1, &bi->module[i]);
+		if (!l.is_initrd || l.is_kernel)
+			take_kernel_line(cfg, &l);
+	}
+	for (unsigned i = 0; i < bi->nr_modules; i++) {
+		parse_line(&l, i + 1, &bi->module[i]);
+		if (l.is_initrd && !l.is_kernel)
+			take_initrd_line(cfg, &l);
+	}
+}
+
+/* --- Umbra's own line --- */
+
+static void parse_own_line(struct umbra_config *cfg, const char *line)
+{
+	struct token tok, val;
+	int v;
+
+	while (parse_token(&line, &tok)) {
+		const char *wrong = NULL;
+
+		if (token_value(&tok, "loglevel", &val)) {
+			if (choose(log_levels, ARRAY_SIZE(log_levels), &val, &v))
+				cfg->loglevel = (enum log_level)v;
+			else
+				wrong = "not err, warn, info or debug";
+		} else if (token_value(&tok, "on-idle", &val)) {
+			if (choose(idle_actions, ARRAY_SIZE(idle_actions), &val, &v))
+				cfg->on_idle = (enum on_idle)v;
+			else
+				wrong = "not poweroff, reboot or monitor";
+		} else if (!token_value(&tok, "com1", &val)) { /* the console reads that early */
+			wrong = "unknown token";
+		}
+		if (wrong)
+			log_err("error: Umbra's line: \"%.*s\": %s; ignored", quoted_len(&tok),
+				tok.text, wrong);
+	}
+}
+
+void config_parse(struct umbra_config *cfg, const struct boot_info *bi)
+{
+	memset(cfg, 0, sizeof(*cfg));
+	cfg->loglevel = LOG_INFO;
+	cfg->on_idle = ON_IDLE_MONITOR;
+	parse_own_line(cfg, bi->cmdline ? bi->cmdline : "");
+	parse_modules(cfg, bi);
+	if (cfg->nr_vms)
+		return;
+	if (bi->nr_modules)
+		log_err("error: no guest is left to start");
+	else
+		log_err("error: no guest: the menu entry has no line such as "
+			"\"module2 /guests/vmlinuz vm=NAME kernel memory=256M -- console=ttyS0\"");
+}
+
+bool config_early_value(const char *cmdline, const char *key, char *buf, size_t size)
+{
+	struct token tok, val;
+	bool found = false;
+
+	while (cmdline && parse_token(&cmdline, &tok)) {
+		if (!token_value(&tok, key, &val) || !size)
+			continue;
+		val.len = MIN(val.len, size - 1);
+		memcpy(buf, val.text, val.len);
+		buf[val.len] = '\0';
+		found = true;
+	}
+	return found;
+}

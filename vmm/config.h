@@ -1,0 +1,61 @@
+/*
+ * Guests as GRUB's own lines describe them:
+ *
+ *   module2 FILE vm=NAME kernel [memory=SIZE] [vcpus=N] [paging=...] ... [-- command line]
+ *   module2 FILE vm=NAME initrd
+ *
+ * and the options of Umbra's own line.
+ */
+#ifndef UMBRA_VMM_CONFIG_H
+#define UMBRA_VMM_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arch/x86_64/boot_info.h"
+#include "arch/x86_64/log.h"
+
+#define VM_NAME_MAX 32
+#define VM_CONFIG_MAX 64
+
+enum paging_mode { PAGING_AUTO, PAGING_NESTED, PAGING_SHADOW };
+enum on_idle { ON_IDLE_MONITOR, ON_IDLE_POWEROFF, ON_IDLE_REBOOT };
+enum on_reset { ON_RESET_RESTART, ON_RESET_STOP };
+enum on_crash { ON_CRASH_STOP, ON_CRASH_RESTART };
+
+struct vm_config {
+	char name[VM_NAME_MAX];
+	uint64_t memory; /* bytes; a multiple of 1 MiB */
+	unsigned vcpus;
+	enum paging_mode paging;
+	enum on_reset on_reset; /* on-reset=restart|stop */
+	enum on_crash on_crash; /* on-crash=stop|restart: triple fault */
+	bool debug_exit;        /* debug-exit: port 0xf4 stops the VM */
+	bool stats;             /* print the exit counters when the VM stops */
+	const char *cmdline;    /* what follows " -- ", in GRUB's memory; "" if none */
+	const struct boot_module *kernel;
+	const struct boot_module *initrd; /* NULL: none */
+};
+
+struct umbra_config {
+	enum log_level loglevel;
+	enum on_idle on_idle;
+	unsigned nr_vms;
+	struct vm_config vm[VM_CONFIG_MAX];
+};
+
+/*
+ * What a line got wrong is logged as one line naming the line and the token; that guest
+ * is left out and the others stay. An error in Umbra's own line is logged and that
+ * token ignored.
+ */
+void config_parse(struct umbra_config *cfg, const struct boot_info *bi);
+
+/*
+ * The value of `key=` in Umbra's own line, for those who need it before config_parse()
+ * (com1=, loglevel=). Copies at most size bytes, terminated. False: not there.
+ */
+bool config_early_value(const char *cmdline, const char *key, char *buf, size_t size);
+
+#endif

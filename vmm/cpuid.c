@@ -1,0 +1,365 @@
+#include "vmm/cpuid.h"
+
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "vmm/backend.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+/* Feature bits by their register: APM vol. 3, appendix E; SDM vol. 2, CPUID. */
+#define F1C_SSE3 BIT(0)
+#define F1C_PCLMUL BIT(1)
+#define F1C_SSSE3 BIT(9)
+#define F1C_FMA BIT(12)
+#define F1C_CX16 BIT(13)
+#define F1C_PCID BIT(17)
+#define F1C_SSE41 BIT(19)
+#define F1C_SSE42 BIT(20)
+#define F1C_MOVBE BIT(22)
+#define F1C_POPCNT BIT(23)
+#define F1C_AES BIT(25)
+#define F1C_XSAVE BIT(26)
+#define F1C_OSXSAVE BIT(27)
+#define F1C_AVX BIT(28)
+#define F1C_F16C BIT(29)
+#define F1C_RDRAND BIT(30)
+#define F1C_HYPERVISOR BIT(31)
+#define F1C_ALLOWED                                                                                \
+	(F1C_SSE3 | F1C_PCLMUL | F1C_SSSE3 | F1C_FMA | F1C_CX16 | F1C_PCID | F1C_SSE41 |           \
+	 F1C_SSE42 | F1C_MOVBE | F1C_POPCNT | F1C_AES | F1C_XSAVE | F1C_AVX | F1C_F16C |           \
+	 F1C_RDRAND)
+
+/* FPU VME DE PSE TSC MSR PAE MCE CX8, not APIC (9) */
+#define F1D_COMMON (BITS(8, 0) | BITS(17, 12) | BITS(24, 23))
+#define F1D_VME BIT(1)
+#define F1D_DE BIT(2)
+#define F1D_PSE BIT(3)
+#define F1D_PAE BIT(6)
+#define F1D_MCE BIT(7)
+#define F1D_PGE BIT(13)
+#define F1D_PSE36 BIT(17)
+#define F1D_FXSR BIT(24)
+/* + SEP, CLFLUSH, SSE, SSE2, self snoop; no PSN, DS, ACPI, HTT, TM, PBE */
+#define F1D_ALLOWED (F1D_COMMON | BIT(11) | BIT(19) | BITS(27, 25))
+
+#define F7B_FSGSBASE BIT(0)
+#define F7B_TSC_ADJUST BIT(1)
+#define F7B_AVX2 BIT(5)
+#define F7B_SMEP BIT(7)
+#define F7B_SMAP BIT(20)
+#define F7B_AVX512 (BITS(17, 16) | BIT(21) | BIT(28) | BITS(31, 30))
+/* FSGSBASE TSC_ADJUST BMI1 AVX2 FDP SMEP BMI2 ERMS INVPCID FCSDS RDSEED ADX SMAP CLFLUSHOPT
+ * CLWB SHA; no SGX, HLE, RTM, PQM, MPX, PQE, PT */
+#define F7B_ALLOWED                                                                                \
+	(F7B_FSGSBASE | F7B_TSC_ADJUST | BIT(3) | F7B_AVX2 | BIT(6) | F7B_SMEP | BIT(8) | BIT(9) | \
+	 BIT(10) | BIT(13) | BIT(18) | BIT(19) | F7B_SMAP | BITS(24, 23) | BIT(29) | F7B_AVX512)
+#define F7C_UMIP BIT(2)
+#define F7C_RDPID BIT(22)
+#define F7C_AVX (BITS(10, 9)) /* VAES, VPCLMULQDQ */
+#define F7C_AVX512 (BIT(1) | BIT(6) | BITS(12, 11) | BIT(14))
+/* UMIP GFNI RDPID; no PKU (its rights live in a register the core does not read), CET, LA57 */
+#define F7C_ALLOWED (F7C_UMIP | BIT(8) | F7C_RDPID | F7C_AVX | F7C_AVX512)
+/* FSRM, MD_CLEAR, SERIALIZE; none whose MSR is not offered */
+#define F7D_ALLOWED (BIT(4) | BIT(10) | BIT(14))
+
+#define E1C_XOP BIT(11)
+#define E1C_FMA4 BIT(16)
+/* LAHF ABM SSE4A MISALIGNSSE 3DNOWPREFETCH XOP FMA4 TBM */
+#define E1C_ALLOWED (BIT(0) | BITS(8, 5) | E1C_XOP | E1C_FMA4 | BIT(21))
+#define E1D_SYSCALL BIT(11)
+#define E1D_NX BIT(20)
+#define E1D_FFXSR BIT(25)
+#define E1D_1G BIT(26)
+#define E1D_RDTSCP BIT(27)
+#define E1D_LM BIT(29)
+/* + MMXEXT, 3DNowExt, 3DNow; leaf 1's common bits only where AMD repeats them */
+#define E1D_ALLOWED                                                                                \
+	(F1D_COMMON | E1D_SYSCALL | E1D_NX | BIT(22) | E1D_FFXSR | E1D_1G | E1D_RDTSCP | E1D_LM |  \
+	 BITS(31, 30))
+
+#define XSAVE_OPT_C_XGETBV1 BITS(2, 0) /* leaf 0xd, 1: not XSAVES */
+#define MAX_BASIC 0xdu
+#define MAX_EXTENDED 0x80000008u
+#define ALL 0xffffffffu
+
+struct entry {
+	uint32_t leaf, subleaf;
+	struct cpuid_regs regs;
+};
+
+/*
+ * What the machine may tell a guest. A register's bits outside its mask are zero; a leaf
+ * that is not here is zero altogether.
+ */
+static const struct {
+	uint32_t leaf, last_sub; /* subleaves 0 to last_sub are looked at */
+	uint32_t eax, ebx, ecx, edx;
+} allowed[] = {
+	{ 0x0, 0, ALL, ALL, ALL, ALL },
+	{ 0x1, 0, ALL, BITS(15, 0), F1C_ALLOWED, F1D_ALLOWED },
+	{ 0x2, 0, ALL, ALL, ALL, ALL },               /* caches and TLBs, Intel */
+	{ 0x4, 7, BITS(9, 0), ALL, ALL, BITS(2, 0) }, /* caches; one core, one thread */
+	{ 0x7, 0, 0, F7B_ALLOWED, F7C_ALLOWED, F7D_ALLOWED },
+	{ 0xd, 62, ALL, ALL, ALL, ALL }, /* cut down by fix_xsave() */
+	{ 0x80000000, 0, ALL, ALL, ALL, ALL },
+	{ 0x80000001, 0, ALL, 0, E1C_ALLOWED, E1D_ALLOWED },
+	{ 0x80000002, 0, ALL, ALL, ALL, ALL }, /* the processor's name */
+	{ 0x80000003, 0, ALL, ALL, ALL, ALL },
+	{ 0x80000004, 0, ALL, ALL, ALL, ALL },
+	{ 0x80000005, 0, ALL, ALL, ALL, ALL },                 /* L1 caches and TLBs, AMD */
+	{ 0x80000006, 0, ALL, ALL, ALL, ALL },                 /* L2, L3 */
+	{ 0x80000007, 0, 0, 0, 0, BIT(8) },                    /* invariant TSC */
+	{ 0x80000008, 0, BITS(15, 0), BIT(0) | BIT(2), 0, 0 }, /* sizes; CLZERO, XSAVEERPTR */
+};
+
+#define MAX_ENTRIES 96
+static struct entry table[MAX_ENTRIES];
+static unsigned nr_entries;
+static struct cpuid_policy policy;
+
+const struct cpuid_policy *cpuid_policy(void)
+{
+	return &policy;
+}
+
+static struct entry *find(uint32_t leaf, uint32_t subleaf)
+{
+	unsigned lo = 0, hi = nr_entries;
+
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2;
+		struct entry *e = &table[mid];
+
+		if (e->leaf == leaf && e->subleaf == subleaf)
+			return e;
+		if (e->leaf < leaf || (e->leaf == leaf && e->subleaf < subleaf))
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return NULL;
+}
+
+static struct cpuid_regs stored(uint32_t leaf, uint32_t subleaf)
+{
+	const struct entry *e = find(leaf, subleaf);
+
+	return e ? e->regs : (struct cpuid_regs){ 0 };
+}
+
+/* Bytes that XSAVE (or XSAVEC: compacted) writes for these components; subleaf i of leaf
+ * 0xd has component i's size, offset and alignment. */
+static uint32_t xsave_size(uint64_t xcr0, bool compacted)
+{
+	uint32_t end = 576; /* legacy region and header */
+
+	for (unsigned i = 2; i < 63; i++) {
+		struct cpuid_regs c;
+
+		if (!(xcr0 & BIT(i)))
+			continue;
+		c = stored(0xd, i);
+		if (!compacted)
+			end = MAX(end, c.ebx + c.eax);
+		else
+			end = (uint32_t)((c.ecx & BIT(1)) ? ALIGN_UP(end, 64) : end) + c.eax;
+	}
+	return end;
+}
+
+/* Leaf 0xd: only the components that policy.xcr0 has; no supervisor state. */
+static void fix_xsave(uint32_t subleaf, struct cpuid_regs *r)
+{
+	if (!policy.xcr0) {
+		*r = (struct cpuid_regs){ 0 };
+	} else if (subleaf == 0) {
+		*r = (struct cpuid_regs){ .eax = (uint32_t)policy.xcr0,
+					  .edx = (uint32_t)(policy.xcr0 >> 32) };
+	} else if (subleaf == 1) {
+		*r = (struct cpuid_regs){ .eax = r->eax & XSAVE_OPT_C_XGETBV1 };
+	} else if (policy.xcr0 & BIT(subleaf)) {
+		r->ecx &= (uint32_t)BIT(1);
+		r->edx = 0;
+	} else {
+		*r = (struct cpuid_regs){ 0 };
+	}
+}
+
+/* Bits that are taken away because what they need is not there. */
+static void fix_dependent(uint32_t leaf, struct cpuid_regs *r)
+{
+	bool avx = policy.xcr0 & XCR0_AVX, avx512 = policy.xcr0 & XCR0_OPMASK;
+
+	switch (leaf) {
+	case 0x1:
+		r->ecx |= (uint32_t)F1C_HYPERVISOR;
+		if (!policy.xcr0)
+			r->ecx &= (uint32_t)~F1C_XSAVE;
+		if (!avx)
+			r->ecx &= (uint32_t) ~(F1C_AVX | F1C_FMA | F1C_F16C);
+		break;
+	case 0x7:
+		if (!avx) {
+			r->ebx &= (uint32_t)~F7B_AVX2;
+			r->ecx &= (uint32_t)~F7C_AVX;
+		}
+		if (!avx512) {
+			r->ebx &= (uint32_t)~F7B_AVX512;
+			r->ecx &= (uint32_t)~F7C_AVX512;
+		}
+		if (!policy.rdtscp)
+			r->ecx &= (uint32_t)~F7C_RDPID;
+		break;
+	case 0x80000001:
+		if (!avx)
+			r->ecx &= (uint32_t) ~(E1C_XOP | E1C_FMA4);
+		break;
+	default:
+		break;
+	}
+}
+
+static void fix_ranges(uint32_t leaf, struct cpuid_regs *r)
+{
+	if (leaf == 0)
+		r->eax = MIN(r->eax, MAX_BASIC);
+	else if (leaf == 0x80000000)
+		r->eax = MIN(r->eax, MAX_EXTENDED);
+	else if (leaf == 0x80000008) /* linear addresses: 48 bits, no 5-level paging */
+		r->eax = (r->eax & (uint32_t)BITS(7, 0)) | 48u << 8;
+}
+
+static void add(uint32_t leaf, uint32_t subleaf, struct cpuid_regs r)
+{
+	if (nr_entries < MAX_ENTRIES)
+		table[nr_entries++] = (struct entry){ leaf, subleaf, r };
+}
+
+static void add_hypervisor_leaves(void)
+{
+	add(CPUID_HV_BASE, 0,
+	    (struct cpuid_regs){ .eax = CPUID_HV_MAX,
+				 .ebx = 'U' | 'm' << 8 | 'b' << 16 | 'r' << 24,
+				 .ecx = 'a' | 'U' << 8 | 'm' << 16 | 'b' << 24,
+				 .edx = 'r' | 'a' << 8 | ' ' << 16 | ' ' << 24 });
+	/* The interface's identity: none yet that a guest could use. */
+	add(CPUID_HV_MAX, 0, (struct cpuid_regs){ 0 });
+}
+
+static uint64_t cr4_from_features(struct cpuid_regs one, struct cpuid_regs seven)
+{
+	const struct {
+		uint32_t have;
+		uint64_t feature, cr4;
+	} map[] = {
+		{ one.edx, F1D_VME, CR4_VME | CR4_PVI },
+		{ one.edx, F1D_DE, CR4_DE },
+		{ one.edx, F1D_PSE, CR4_PSE },
+		{ one.edx, F1D_PAE, CR4_PAE },
+		{ one.edx, F1D_MCE, CR4_MCE },
+		{ one.edx, F1D_PGE, CR4_PGE },
+		{ one.edx, F1D_FXSR, CR4_OSFXSR | CR4_OSXMMEXCPT },
+		{ one.ecx, F1C_PCID, CR4_PCIDE },
+		{ one.ecx, F1C_XSAVE, CR4_OSXSAVE },
+		{ seven.ebx, F7B_FSGSBASE, CR4_FSGSBASE },
+		{ seven.ebx, F7B_SMEP, CR4_SMEP },
+		{ seven.ebx, F7B_SMAP, CR4_SMAP },
+		{ seven.ecx, F7C_UMIP, CR4_UMIP },
+	};
+	uint64_t cr4 = CR4_TSD | CR4_PCE;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(map); i++)
+		if (map[i].have & map[i].feature)
+			cr4 |= map[i].cr4;
+	return cr4;
+}
+
+/* The part of the policy that the table's masks depend on. */
+static void policy_before(struct cpuid_regs (*host)(uint32_t, uint32_t), uint64_t xcr0_mask)
+{
+	const uint64_t offered =
+		XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM;
+	bool xsave = (host(1, 0).ecx & F1C_XSAVE) && host(0, 0).eax >= 0xd;
+
+	policy = (struct cpuid_policy){ 0 };
+	policy.xcr0 = xsave ? xcr0_mask & offered : 0;
+	policy.rdtscp = host(0x80000001, 0).edx & E1D_RDTSCP;
+}
+
+/* The part that is read off the finished table. */
+static void policy_after(void)
+{
+	struct cpuid_regs zero = stored(0, 0), one = stored(1, 0), seven = stored(7, 0);
+	struct cpuid_regs ext = stored(0x80000001, 0);
+
+	/* "Auth", "Hygo", "Genu" of AuthenticAMD, HygonGenuine, GenuineIntel */
+	policy.amd = zero.ebx == 0x68747541 || zero.ebx == 0x6f677948;
+	policy.intel = zero.ebx == 0x756e6547;
+	policy.cr4 = cr4_from_features(one, seven);
+	policy.efer = (ext.edx & E1D_SYSCALL ? EFER_SCE : 0) | (ext.edx & E1D_LM ? EFER_LME : 0) |
+		      (ext.edx & E1D_NX ? EFER_NXE : 0) | (ext.edx & E1D_FFXSR ? EFER_FFXSR : 0);
+	policy.maxphyaddr = stored(0x80000008, 0).eax & 0xff;
+	if (!policy.maxphyaddr)
+		policy.maxphyaddr = 36;
+	policy.page_1g = ext.edx & E1D_1G;
+	policy.nx = ext.edx & E1D_NX;
+	policy.pse36 = one.edx & F1D_PSE36;
+	policy.tsc_adjust = seven.ebx & F7B_TSC_ADJUST;
+}
+
+void cpuid_init(struct cpuid_regs (*host)(uint32_t leaf, uint32_t subleaf), uint64_t xcr0_mask)
+{
+	uint32_t max_basic = host(0, 0).eax, max_ext = host(0x80000000, 0).eax;
+	bool hv_added = false;
+
+	nr_entries = 0;
+	policy_before(host, xcr0_mask);
+	for (unsigned i = 0; i < ARRAY_SIZE(allowed); i++) {
+		uint32_t leaf = allowed[i].leaf;
+
+		if (leaf >= 0x80000000 && !hv_added) {
+			add_hypervisor_leaves();
+			hv_added = true;
+		}
+		if (leaf > (leaf >= 0x80000000 ? max_ext : max_basic))
+			continue;
+		for (uint32_t sub = 0; sub <= allowed[i].last_sub; sub++) {
+			struct cpuid_regs r = host(leaf, sub);
+
+			r.eax &= allowed[i].eax;
+			r.ebx &= allowed[i].ebx;
+			r.ecx &= allowed[i].ecx;
+			r.edx &= allowed[i].edx;
+			fix_dependent(leaf, &r);
+			fix_ranges(leaf, &r);
+			if (leaf == 0xd)
+				fix_xsave(sub, &r);
+			if (!sub || r.eax | r.ebx | r.ecx | r.edx)
+				add(leaf, sub, r);
+		}
+	}
+	policy_after();
+}
+
+static bool has_subleaves(uint32_t leaf)
+{
+	return leaf == 0x4 || leaf == 0x7 || leaf == 0xd;
+}
+
+struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_regs r = stored(leaf, has_subleaves(leaf) ? subleaf : 0);
+
+	if (leaf == 0x1) {
+		if (vcpu->vm->backend->get_reg(vcpu, REG_CR4) & CR4_OSXSAVE)
+			r.ecx |= (uint32_t)F1C_OSXSAVE;
+	} else if (leaf == 0xd && policy.xcr0) {
+		if (subleaf == 0) {
+			r.ebx = xsave_size(vcpu->xcr0, false);
+			r.ecx = xsave_size(policy.xcr0, false);
+		} else if (subleaf == 1 && (r.eax & BIT(1))) {
+			r.ebx = xsave_size(vcpu->xcr0, true);
+		}
+	}
+	return r;
+}

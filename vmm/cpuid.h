@@ -1,0 +1,36 @@
+/* CPUID as guests see it: the machine's own answers through an allow-list. */
+#ifndef UMBRA_VMM_CPUID_H
+#define UMBRA_VMM_CPUID_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/x86_64/insn.h"
+
+struct vcpu;
+
+/* Hypervisor leaves: the highest, and "UmbraUmbra  " in EBX, ECX, EDX. */
+#define CPUID_HV_BASE 0x40000000u
+#define CPUID_HV_MAX 0x40000001u
+
+/*
+ * Work the table out, once, from what `host` answers (the CPUID instruction) and the
+ * XCR0 bits that Umbra can switch. Before the first vCPU exists.
+ */
+void cpuid_init(struct cpuid_regs (*host)(uint32_t leaf, uint32_t subleaf), uint64_t xcr0_mask);
+
+/* What CPUID gives this vCPU now. */
+struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, uint32_t leaf, uint32_t subleaf);
+
+/* What follows from the table for others who check what a guest does. */
+struct cpuid_policy {
+	uint64_t xcr0; /* XCR0 bits a guest may set; 0: no XSAVE */
+	uint64_t cr4;  /* CR4 bits a guest may set */
+	uint64_t efer; /* EFER bits a guest may set */
+	unsigned maxphyaddr;
+	bool amd, intel; /* whose MSRs to offer */
+	bool page_1g, nx, pse36, rdtscp, tsc_adjust;
+};
+const struct cpuid_policy *cpuid_policy(void);
+
+#endif

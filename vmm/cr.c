@@ -1,0 +1,229 @@
+#include "vmm/cr.h"
+
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "vmm/backend.h"
+#include "vmm/cpuid.h"
+#include "vmm/memmap.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+#define CR0_DEFINED                                                                                \
+	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
+	 CR0_PG)
+/* CR4 bits whose change reloads the PDPTEs under PAE paging: SDM vol. 3, 4.4.1. */
+#define CR4_PDPTE_BITS (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP)
+
+static uint64_t get(const struct vcpu *vcpu, enum vcpu_reg reg)
+{
+	return vcpu->vm->backend->get_reg(vcpu, reg);
+}
+
+static void set(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
+{
+	vcpu->vm->backend->set_reg(vcpu, reg, val);
+}
+
+static bool refuse(struct vcpu *vcpu)
+{
+	vcpu_raise_error(vcpu, VEC_GP, 0);
+	return false;
+}
+
+/*
+ * Load the four PDPTEs that PAE paging keeps in the CPU, or find that one is refused.
+ * Reserved when present: bits 2:1, 8:6 and those above MAXPHYADDR (APM vol. 2, 5.3.2,
+ * and SDM vol. 3, table 4-8). Bit 5 is reserved too, but there are CPUs that set it as
+ * an accessed bit, after which the guest's own next load must not fail.
+ */
+static bool load_pdptes(struct vcpu *vcpu, uint64_t cr3)
+{
+	uint64_t reserved = BITS(2, 1) | BITS(8, 6) | BITS(63, cpuid_policy()->maxphyaddr);
+	uint64_t pdpte[4];
+
+	if (!memmap_read(&vcpu->vm->mem, GPA(cr3 & BITS(31, 5)), pdpte, sizeof(pdpte)))
+		return false; /* nothing there: it reads all ones, reserved bits included */
+	for (unsigned i = 0; i < ARRAY_SIZE(pdpte); i++)
+		if ((pdpte[i] & BIT(0)) && (pdpte[i] & reserved))
+			return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(pdpte); i++)
+		vcpu->pdpte[i] = pdpte[i];
+	return true;
+}
+
+/* What MOV CR0 checks before PG goes from 0 to 1. */
+static bool paging_may_start(struct vcpu *vcpu)
+{
+	uint64_t cr4 = get(vcpu, REG_CR4);
+	struct segment cs;
+
+	if (get(vcpu, REG_EFER) & EFER_LME) {
+		vcpu->vm->backend->get_seg(vcpu, SEG_CS, &cs);
+		return (cr4 & CR4_PAE) && !(cs.attr & SEG_ATTR_L);
+	}
+	return !(cr4 & CR4_PAE) || load_pdptes(vcpu, get(vcpu, REG_CR3));
+}
+
+static bool write_cr0_checked(struct vcpu *vcpu, uint64_t val)
+{
+	uint64_t old = get(vcpu, REG_CR0);
+
+	if (val >> 32)
+		return refuse(vcpu);
+	val = (val & CR0_DEFINED) | CR0_ET;
+	if ((val & CR0_PG) && !(val & CR0_PE))
+		return refuse(vcpu);
+	if ((val & CR0_NW) && !(val & CR0_CD))
+		return refuse(vcpu);
+	if ((val & CR0_PG) && !(old & CR0_PG) && !paging_may_start(vcpu))
+		return refuse(vcpu);
+	if (!(val & CR0_PG) && (old & CR0_PG) &&
+	    (vcpu_code_size(vcpu) == 8 || (get(vcpu, REG_CR4) & CR4_PCIDE)))
+		return refuse(vcpu);
+	if (val != old)
+		set(vcpu, REG_CR0, val);
+	return true;
+}
+
+static bool write_cr3_checked(struct vcpu *vcpu, uint64_t val)
+{
+	uint64_t cr4 = get(vcpu, REG_CR4);
+
+	if (get(vcpu, REG_EFER) & EFER_LMA) {
+		if (cr4 & CR4_PCIDE)
+			val &= ~CR3_NOFLUSH;
+		if (val & BITS(63, cpuid_policy()->maxphyaddr))
+			return refuse(vcpu);
+	} else if ((get(vcpu, REG_CR0) & CR0_PG) && (cr4 & CR4_PAE)) {
+		if (!load_pdptes(vcpu, val))
+			return refuse(vcpu);
+	}
+	set(vcpu, REG_CR3, val);
+	return true;
+}
+
+uint64_t cr4_allowed(const struct vcpu *vcpu)
+{
+	(void)vcpu;
+	return cpuid_policy()->cr4;
+}
+
+static bool write_cr4_checked(struct vcpu *vcpu, uint64_t val)
+{
+	uint64_t old = get(vcpu, REG_CR4), changed = val ^ old;
+	bool long_mode = get(vcpu, REG_EFER) & EFER_LMA;
+
+	if (val & ~cr4_allowed(vcpu))
+		return refuse(vcpu);
+	if (long_mode && !(val & CR4_PAE))
+		return refuse(vcpu);
+	if ((changed & val & CR4_PCIDE) && (!long_mode || (get(vcpu, REG_CR3) & CR3_PCID_MASK)))
+		return refuse(vcpu);
+	if (!long_mode && (val & CR4_PAE) && (get(vcpu, REG_CR0) & CR0_PG) &&
+	    (changed & CR4_PDPTE_BITS) && !load_pdptes(vcpu, get(vcpu, REG_CR3)))
+		return refuse(vcpu);
+	if (changed)
+		set(vcpu, REG_CR4, val);
+	return true;
+}
+
+static bool write_cr8_checked(struct vcpu *vcpu, uint64_t val)
+{
+	if (val > 15)
+		return refuse(vcpu);
+	set(vcpu, REG_CR8, val);
+	return true;
+}
+
+bool cr_write(struct vcpu *vcpu, unsigned nr, uint64_t val)
+{
+	switch (nr) {
+	case 0:
+		return write_cr0_checked(vcpu, val);
+	case 2:
+		set(vcpu, REG_CR2, val);
+		return true;
+	case 3:
+		return write_cr3_checked(vcpu, val);
+	case 4:
+		return write_cr4_checked(vcpu, val);
+	case 8:
+		return write_cr8_checked(vcpu, val);
+	default:
+		vcpu_raise_vector(vcpu, VEC_UD);
+		return false;
+	}
+}
+
+bool cr_write_lmsw(struct vcpu *vcpu, uint16_t val)
+{
+	const uint64_t msw = CR0_PE | CR0_MP | CR0_EM | CR0_TS;
+	uint64_t old = get(vcpu, REG_CR0);
+
+	return write_cr0_checked(vcpu, (old & ~(msw & ~CR0_PE)) | (val & msw));
+}
+
+bool cr_clts(struct vcpu *vcpu)
+{
+	set(vcpu, REG_CR0, get(vcpu, REG_CR0) & ~CR0_TS);
+	return true;
+}
+
+uint64_t cr_read(const struct vcpu *vcpu, unsigned nr)
+{
+	switch (nr) {
+	case 0:
+		return get(vcpu, REG_CR0);
+	case 2:
+		return get(vcpu, REG_CR2);
+	case 3:
+		return get(vcpu, REG_CR3);
+	case 4:
+		return get(vcpu, REG_CR4);
+	default:
+		return get(vcpu, REG_CR8);
+	}
+}
+
+bool cr_write_efer(struct vcpu *vcpu, uint64_t val)
+{
+	uint64_t old = get(vcpu, REG_EFER);
+
+	/* LMA is the CPU's own: what software writes there counts for nothing. */
+	val = (val & ~EFER_LMA) | (old & EFER_LMA);
+	if (val & ~(cpuid_policy()->efer | EFER_LMA))
+		return false;
+	if (((val ^ old) & EFER_LME) && (get(vcpu, REG_CR0) & CR0_PG))
+		return false;
+	if (val != old)
+		set(vcpu, REG_EFER, val);
+	return true;
+}
+
+/* XCR0's rules: APM vol. 2, 11.5.2; SDM vol. 1, 13.3. */
+static bool xcr0_valid(uint64_t val)
+{
+	const uint64_t avx512 = XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM;
+	const uint64_t mpx = XCR0_BNDREG | XCR0_BNDCSR;
+
+	if (!(val & XCR0_X87) || (val & ~cpuid_policy()->xcr0))
+		return false;
+	if ((val & XCR0_AVX) && !(val & XCR0_SSE))
+		return false;
+	if ((val & avx512) && ((val & avx512) != avx512 || !(val & XCR0_AVX)))
+		return false;
+	return !(val & mpx) || (val & mpx) == mpx;
+}
+
+bool cr_write_xcr(struct vcpu *vcpu, uint32_t nr, uint64_t val)
+{
+	if (!(get(vcpu, REG_CR4) & CR4_OSXSAVE)) {
+		vcpu_raise_vector(vcpu, VEC_UD);
+		return false;
+	}
+	if (nr != 0 || vcpu_cpl(vcpu) != 0 || !xcr0_valid(val))
+		return refuse(vcpu);
+	vcpu->xcr0 = val;
+	vcpu->stale = true;
+	return true;
+}

@@ -1,0 +1,207 @@
+#include "vmm/dev/pc.h"
+
+#include <stddef.h>
+
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/log.h"
+#include "vmm/console.h"
+#include "vmm/dev/acpi.h"
+#include "vmm/dev/acpi_pm.h"
+#include "vmm/dev/debug.h"
+#include "vmm/dev/pci.h"
+#include "vmm/dev/pic.h"
+#include "vmm/dev/pit.h"
+#include "vmm/dev/ps2.h"
+#include "vmm/dev/rtc.h"
+#include "vmm/dev/serial.h"
+#include "vmm/vm.h"
+
+struct pc {
+	struct vm *vm;
+	struct pic pic;
+	struct pit pit;
+	struct rtc rtc;
+	struct ps2 ps2;
+	struct serial com[2];
+	struct pci pci;
+	struct acpi_pm pm;
+	struct debug_ports debug;
+};
+
+/* Which device answers at which ports. */
+#define DEVICE(member) offsetof(struct pc, member)
+static const struct pc_ports {
+	uint16_t base, count;
+	const char *name;
+	const struct io_ops *ops;
+	size_t device;
+} board[] = {
+	{ 0x20, 2, "pic", &pic_ops, DEVICE(pic) },
+	{ 0x40, 4, "pit", &pit_ops, DEVICE(pit) },
+	{ 0x60, 1, "ps2", &ps2_ops, DEVICE(ps2) },
+	{ 0x61, 1, "port61", &pit_port61_ops, DEVICE(pit) },
+	{ 0x64, 1, "ps2", &ps2_ops, DEVICE(ps2) },
+	{ 0x70, 2, "rtc", &rtc_ops, DEVICE(rtc) },
+	{ DEBUG_PORT_POST, 1, "post", &debug_post_ops, DEVICE(debug) },
+	{ 0x92, 1, "port92", &ps2_port92_ops, DEVICE(ps2) },
+	{ 0xa0, 2, "pic", &pic_ops, DEVICE(pic) },
+	{ DEBUG_PORT_PRINT, 1, "debug-print", &debug_print_ops, DEVICE(debug) },
+	{ 0x2f8, SERIAL_PORTS, "com2", &serial_ops, DEVICE(com[1]) },
+	{ 0x3f8, SERIAL_PORTS, "com1", &serial_ops, DEVICE(com[0]) },
+	{ 0x4d0, 2, "elcr", &pic_elcr_ops, DEVICE(pic) },
+	{ ACPI_PM_BASE, ACPI_PM_PORTS, "acpi", &acpi_pm_ops, DEVICE(pm) },
+	{ 0xcf8, 8, "pci", &pci_ops, DEVICE(pci) },
+};
+
+/* On which wires of the interrupt controller. */
+enum { IRQ_PIT = 0, IRQ_KBD = 1, IRQ_COM2 = 3, IRQ_COM1 = 4, IRQ_RTC = 8 };
+
+/* --- what devices ask of the VM --- */
+
+static void pc_power_off(void *ctx)
+{
+	struct pc *pc = ctx;
+
+	vm_request_stop(pc->vm, VM_STOP_POWEROFF, 0, "powered off");
+}
+
+static void pc_reset(void *ctx)
+{
+	struct pc *pc = ctx;
+
+	vm_request_stop(pc->vm, VM_STOP_RESET, 0, "reset by the guest");
+}
+
+static void pc_debug_exit(void *ctx, uint32_t value)
+{
+	struct pc *pc = ctx;
+	int status = (int)(value << 1 | 1);
+
+	vm_request_stop(pc->vm, VM_STOP_DEBUG_EXIT, status, "debug-exit status %d", status);
+}
+
+static bool pc_print(void *ctx, uint8_t byte)
+{
+	struct pc *pc = ctx;
+
+	return console_vm_tx(pc->vm, byte);
+}
+
+static void pc_irq_acked(void *ctx, unsigned irq)
+{
+	struct pc *pc = ctx;
+
+	if (irq == IRQ_PIT)
+		pit_irq_acked(&pc->pit);
+}
+
+static bool pc_timer_masked(void *ctx)
+{
+	const struct pc *pc = ctx;
+
+	return pic_masked(&pc->pic, IRQ_PIT);
+}
+
+static bool pc_timer_requested(void *ctx)
+{
+	const struct pc *pc = ctx;
+
+	return pic_requested(&pc->pic, IRQ_PIT);
+}
+
+/* --- the board --- */
+
+static void pc_init_devices(struct pc *pc)
+{
+	uint64_t memory = pc->vm->cfg->memory, low = MIN(memory, VM_PCI_HOLE);
+
+	pic_init(&pc->pic);
+	pc->pic.acked = pc_irq_acked;
+	pc->pic.acked_ctx = pc;
+	pit_init(&pc->pit, pic_line(&pc->pic, IRQ_PIT),
+		 (struct pit_controller){ pc_timer_masked, pc_timer_requested, pc });
+	rtc_init(&pc->rtc, pic_line(&pc->pic, IRQ_RTC), low, memory - low);
+	ps2_init(&pc->ps2, pic_line(&pc->pic, IRQ_KBD), pc_reset, pc);
+	serial_init(&pc->com[0], pic_line(&pc->pic, IRQ_COM1), pc_print, pc);
+	serial_init(&pc->com[1], pic_line(&pc->pic, IRQ_COM2), NULL, NULL);
+	pci_init(&pc->pci, pc_reset, pc);
+	acpi_pm_init(&pc->pm, pic_line(&pc->pic, ACPI_SCI), pc_power_off, pc);
+	pc->debug = (struct debug_ports){ .print = pc_print, .exit = pc_debug_exit, .ctx = pc };
+}
+
+static int pc_plug(struct pc *pc)
+{
+	struct bus *bus = &pc->vm->bus;
+	int err = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(board) && !err; i++)
+		err = bus_register_io(bus, board[i].base, board[i].count, board[i].name,
+				      board[i].ops, (char *)pc + board[i].device);
+	if (!err && pc->vm->cfg->debug_exit)
+		err = bus_register_io(bus, DEBUG_PORT_EXIT, DEBUG_EXIT_PORTS, "debug-exit",
+				      &debug_exit_ops, &pc->debug);
+	return err;
+}
+
+static void pc_unplug(struct pc *pc)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(board); i++)
+		bus_unregister_io(&pc->vm->bus, board[i].base);
+	if (pc->vm->cfg->debug_exit)
+		bus_unregister_io(&pc->vm->bus, DEBUG_PORT_EXIT);
+}
+
+int pc_create(struct vm *vm)
+{
+	struct pc *pc = kalloc(sizeof(*pc));
+	int err;
+
+	if (!pc)
+		return trace_error(-ENOMEM);
+	pc->vm = vm;
+	pc_init_devices(pc);
+	vm->pc = pc;
+	vm->intr =
+		(struct vm_intr_source){ .pending = pic_pending, .ack = pic_ack, .ctx = &pc->pic };
+	err = pc_plug(pc);
+	if (err)
+		pc_destroy(vm);
+	return err;
+}
+
+void pc_destroy(struct vm *vm)
+{
+	struct pc *pc = vm->pc;
+
+	if (!pc)
+		return;
+	pc_unplug(pc);
+	pit_destroy(&pc->pit);
+	rtc_destroy(&pc->rtc);
+	acpi_pm_destroy(&pc->pm);
+	vm->intr = (struct vm_intr_source){ 0 };
+	vm->pc = NULL;
+	kfree(pc, sizeof(*pc));
+}
+
+gpa_t pc_write_tables(struct vm *vm)
+{
+	uint64_t room;
+	uint8_t *rom = memmap_ptr(&vm->mem, GPA(VM_BIOS_ROM), false, &room);
+
+	if (!rom || !acpi_write_tables(rom, room, GPA(VM_BIOS_ROM), vm->nr_vcpus))
+		return GPA(0);
+	return GPA(VM_BIOS_ROM);
+}
+
+bool pc_console_input(struct vm *vm, uint8_t c)
+{
+	return serial_rx(&vm->pc->com[0], c);
+}
+
+void pc_console_ready(struct vm *vm)
+{
+	serial_tx_ready(&vm->pc->com[0]);
+}

@@ -1,0 +1,236 @@
+#include "vmm/emulate.h"
+
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/fault.h"
+#include "arch/x86_64/lib/string.h"
+#include "vmm/emulate_alu.h"
+#include "vmm/emulate_core.h"
+#include "vmm/gmem.h"
+#include "vmm/memmap.h"
+#include "vmm/vm.h"
+
+/* --- from exit to instruction --- */
+
+/* The instruction's bytes, from the hardware's decode assist or from memory. */
+static unsigned fetch(struct vcpu *vcpu, uint8_t *bytes, struct guest_fault *fault)
+{
+	unsigned n = MIN(vcpu->exit.nr_bytes, VM_EXIT_MAX_INSN);
+
+	if (!n)
+		return gmem_fetch(vcpu, bytes, VM_EXIT_MAX_INSN, fault);
+	memcpy(bytes, vcpu->exit.bytes, n);
+	return n;
+}
+
+/* No valid instruction. When the hardware has met its operand it was one: the decoder
+ * does not know it. */
+static enum emulate_result undefined(struct vcpu *vcpu)
+{
+	if (vcpu->exit.kind == EXIT_NESTED_FAULT && !vcpu->exit.nested.fetch)
+		return EMULATE_FAILED;
+	vcpu_raise_vector(vcpu, VEC_UD);
+	return EMULATE_FAULT;
+}
+
+/* EMULATE_DONE: *out is the instruction at RIP. Otherwise why not. */
+static enum emulate_result decode(struct vcpu *vcpu, unsigned code_size, const struct insn **out)
+{
+	uint8_t bytes[VM_EXIT_MAX_INSN];
+	struct guest_fault fault;
+	unsigned n = fetch(vcpu, bytes, &fault);
+	enum decode_status status = DECODE_TRUNCATED;
+
+	if (n)
+		status = decode_cached(&vcpu->emulate.decode, vcpu->regs.rip, bytes, n, code_size,
+				       out);
+	/* The hardware gave too few bytes: look in memory. */
+	if (status == DECODE_TRUNCATED && vcpu->exit.nr_bytes) {
+		n = gmem_fetch(vcpu, bytes, VM_EXIT_MAX_INSN, &fault);
+		if (n)
+			status = decode_cached(&vcpu->emulate.decode, vcpu->regs.rip, bytes, n,
+					       code_size, out);
+	}
+	if (!n) {
+		vcpu_raise(vcpu, &fault);
+		return EMULATE_FAULT;
+	}
+	return status == DECODE_OK ? EMULATE_DONE : undefined(vcpu);
+}
+
+enum emulate_result emu_begin(struct emu *e, struct vcpu *vcpu)
+{
+	*e = (struct emu){ .vcpu = vcpu,
+			   .code_size = vcpu_code_size(vcpu),
+			   .user = vcpu_cpl(vcpu) == 3,
+			   .flags = vcpu->regs.rflags };
+	return decode(vcpu, e->code_size, &e->insn);
+}
+
+enum emulate_result emu_fault(struct emu *e)
+{
+	vcpu_raise(e->vcpu, &e->fault);
+	return EMULATE_FAULT;
+}
+
+enum emulate_result emu_retire(struct emu *e)
+{
+	e->vcpu->regs.rflags = e->flags;
+	vcpu_retire_insn(e->vcpu, e->insn->len);
+	return EMULATE_DONE;
+}
+
+/* --- instruction length --- */
+
+/* Exits that only these instructions cause, each unless it bears prefixes. */
+struct opcode {
+	uint8_t len, bytes[3];
+};
+
+#define MAX_OPCODES 2
+static const struct opcode exact[EXIT_KINDS][MAX_OPCODES] = {
+	[EXIT_CPUID] = { { 2, { 0x0f, 0xa2 } } },
+	[EXIT_RDMSR] = { { 2, { 0x0f, 0x32 } } },
+	[EXIT_WRMSR] = { { 2, { 0x0f, 0x30 } } },
+	[EXIT_HLT] = { { 1, { 0xf4 } } },
+	[EXIT_PAUSE] = { { 2, { 0xf3, 0x90 } } },
+	[EXIT_MONITOR] = { { 3, { 0x0f, 0x01, 0xc8 } }, { 3, { 0x0f, 0x01, 0xfa } } },
+	[EXIT_MWAIT] = { { 3, { 0x0f, 0x01, 0xc9 } }, { 3, { 0x0f, 0x01, 0xfb } } },
+	[EXIT_INVD] = { { 2, { 0x0f, 0x08 } } },
+	[EXIT_WBINVD] = { { 2, { 0x0f, 0x09 } } },
+	[EXIT_XSETBV] = { { 3, { 0x0f, 0x01, 0xd1 } } },
+	[EXIT_RDTSC] = { { 2, { 0x0f, 0x31 } }, { 3, { 0x0f, 0x01, 0xf9 } } },
+	[EXIT_RDPMC] = { { 2, { 0x0f, 0x33 } } },
+	[EXIT_HYPERCALL] = { { 3, { 0x0f, 0x01, 0xd9 } }, { 3, { 0x0f, 0x01, 0xc1 } } },
+};
+
+/*
+ * The code page's guest-physical address, as the last walk under this CR3 found it. It may
+ * be out of date: whoever asks must know what he expects to find there.
+ */
+static bool code_page(struct vcpu *vcpu, gva_t gva, gpa_t *out)
+{
+	uint64_t cr3 = vcpu->vm->backend->get_reg(vcpu, REG_CR3);
+	uint64_t page = ALIGN_DOWN(gva.v, PAGE_SIZE);
+	struct emulate_code_page *c =
+		&vcpu->emulate.code[(page >> PAGE_SHIFT) % EMULATE_CODE_PAGES];
+
+	if (!c->valid || c->page != page || c->cr3 != cr3) {
+		struct guest_paging gp;
+		struct guest_xlat xlat;
+
+		vcpu_guest_paging(vcpu, &gp);
+		if (!guest_peek(&gp, gmem_pt_mem(vcpu->vm), gva, &xlat))
+			return false;
+		*c = (struct emulate_code_page){ .valid = true,
+						 .page = page,
+						 .cr3 = cr3,
+						 .gpa = ALIGN_DOWN(xlat.gpa.v, PAGE_SIZE) };
+	}
+	*out = GPA(c->gpa | (gva.v & (PAGE_SIZE - 1)));
+	return true;
+}
+
+/* 0: not one of the exact opcodes, or not this way. */
+static unsigned exact_length(struct vcpu *vcpu)
+{
+	const struct opcode *op = exact[vcpu->exit.kind];
+	const uint8_t *bytes;
+	uint64_t avail;
+	gva_t gva;
+	gpa_t gpa;
+
+	if (!op[0].len)
+		return 0;
+	gva = gmem_code_address(vcpu);
+	if ((gva.v & (PAGE_SIZE - 1)) > PAGE_SIZE - sizeof(op->bytes) ||
+	    !code_page(vcpu, gva, &gpa))
+		return 0;
+	bytes = memmap_ptr(&vcpu->vm->mem, gpa, false, &avail);
+	for (unsigned i = 0; bytes && i < MAX_OPCODES; i++)
+		if (op[i].len && !memcmp(bytes, op[i].bytes, op[i].len))
+			return op[i].len;
+	return 0;
+}
+
+unsigned emulate_insn_length(struct vcpu *vcpu)
+{
+	const struct insn *insn;
+	unsigned len = vcpu->exit.insn_len;
+
+	if (!len)
+		len = exact_length(vcpu);
+	if (len)
+		return len;
+	return decode(vcpu, vcpu_code_size(vcpu), &insn) == EMULATE_DONE ? insn->len : 0;
+}
+
+/* --- control registers --- */
+
+/* The 16 bits that LMSW loads. */
+static bool lmsw_operand(struct emu *e, uint64_t *val)
+{
+	const struct operand *src = &e->insn->operand[0];
+	struct emu_span span;
+
+	if (src->kind == OPERAND_REG) {
+		*val = emu_reg(e, src->reg, 2);
+		return true;
+	}
+	if (!emu_span(e, e->insn->seg, emu_offset(e), 2, false, &span)) {
+		emu_fault(e);
+		return false;
+	}
+	*val = emu_span_read(e, &span);
+	return true;
+}
+
+bool emulate_decode_cr(struct vcpu *vcpu, struct cr_insn *out)
+{
+	const struct operand *dst, *src;
+	struct emu e;
+
+	if (emu_begin(&e, vcpu) != EMULATE_DONE)
+		return false;
+	dst = &e.insn->operand[0];
+	src = &e.insn->operand[1];
+	*out = (struct cr_insn){ .len = e.insn->len };
+	switch (e.insn->op) {
+	case INSN_MOV_TO_CR:
+		out->op = CR_INSN_MOV_TO;
+		out->nr = dst->reg;
+		out->gpr = src->reg;
+		out->value = emu_reg(&e, src->reg, src->size);
+		return true;
+	case INSN_MOV_FROM_CR:
+		out->op = CR_INSN_MOV_FROM;
+		out->nr = src->reg;
+		out->gpr = dst->reg;
+		return true;
+	case INSN_CLTS:
+		out->op = CR_INSN_CLTS;
+		return true;
+	case INSN_LMSW:
+		out->op = CR_INSN_LMSW;
+		return lmsw_operand(&e, &out->value);
+	case INSN_SMSW:
+		out->op = CR_INSN_SMSW;
+		out->gpr = dst->reg;
+		out->size = dst->size;
+		return dst->kind == OPERAND_REG;
+	default:
+		return false;
+	}
+}
+
+/* --- text --- */
+
+void emulate_disassemble(struct vcpu *vcpu, char *buf, unsigned size)
+{
+	uint8_t bytes[VM_EXIT_MAX_INSN];
+	struct guest_fault fault;
+	unsigned n = gmem_fetch(vcpu, bytes, sizeof(bytes), &fault);
+
+	if (!n || !decode_format(bytes, n, vcpu_code_size(vcpu), vcpu->regs.rip, buf, size))
+		str_copy(buf, "?", size);
+}

@@ -1,0 +1,64 @@
+/* Decoding (by Zydis) and emulating the guest's instructions. */
+#ifndef UMBRA_VMM_EMULATE_H
+#define UMBRA_VMM_EMULATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/decode.h"
+
+struct vcpu;
+
+/* What a vCPU remembers of the code it exits from. All zero: nothing yet. */
+#define EMULATE_CODE_PAGES 4
+struct emulate_cache {
+	struct decode_cache decode;
+	struct emulate_code_page {
+		bool valid;
+		uint64_t cr3, page, gpa;
+	} code[EMULATE_CODE_PAGES];
+};
+
+enum emulate_result {
+	EMULATE_DONE,   /* retired, or one step of a REP with RIP left in place */
+	EMULATE_FAULT,  /* a fault was raised for the guest */
+	EMULATE_FAILED, /* not an instruction that is emulated: stop the VM */
+};
+
+/*
+ * The length of the instruction that caused vcpu->exit. Exits that the hardware names
+ * exactly (CPUID, HLT, RDMSR...) are answered by comparing the bytes at RIP with that
+ * opcode; anything else by decoding. 0: the bytes could not be fetched or decoded; a
+ * fault has been raised.
+ */
+unsigned emulate_insn_length(struct vcpu *vcpu);
+
+/*
+ * MOV to or from CRn, LMSW, SMSW to a register, or CLTS at RIP, for hardware that does not
+ * say which register.
+ */
+struct cr_insn {
+	enum {
+		CR_INSN_MOV_TO,
+		CR_INSN_MOV_FROM,
+		CR_INSN_CLTS,
+		CR_INSN_LMSW,
+		CR_INSN_SMSW,
+	} op;
+	uint8_t nr;   /* MOV: control register */
+	uint8_t gpr;  /* MOV, SMSW: ModRM order */
+	uint8_t size; /* SMSW: bytes of gpr to write, 2, 4 or 8 */
+	uint8_t len;
+	uint64_t value; /* MOV_TO: the register's value; LMSW: the low 16 bits */
+};
+/* False: something else stands there, or a fault was raised. */
+bool emulate_decode_cr(struct vcpu *vcpu, struct cr_insn *out);
+
+/* Emulate the instruction at RIP whose memory operand met no RAM. */
+enum emulate_result emulate_mmio(struct vcpu *vcpu);
+/* INS and OUTS (vcpu->exit.io describes the port side). */
+enum emulate_result emulate_string_io(struct vcpu *vcpu);
+/* The instruction at RIP as text, for messages; "?" when it can't be read. */
+void emulate_disassemble(struct vcpu *vcpu, char *buf, unsigned size);
+
+#endif

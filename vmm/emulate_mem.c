@@ -1,0 +1,197 @@
+/* Operands: registers, effective addresses, segmentation, memory. */
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/lib/string.h"
+#include "vmm/emulate_alu.h"
+#include "vmm/emulate_core.h"
+#include "vmm/gmem.h"
+#include "vmm/vm.h"
+
+uint64_t emu_reg(const struct emu *e, unsigned reg, unsigned size)
+{
+	return alu_cut(e->vcpu->regs.gpr[reg], size);
+}
+
+void emu_set_reg(struct emu *e, unsigned reg, unsigned size, uint64_t val)
+{
+	uint64_t *r = &e->vcpu->regs.gpr[reg];
+
+	if (size >= 4)
+		*r = alu_cut(val, size);
+	else
+		*r = (*r & ~alu_cut(~UINT64_C(0), size)) | alu_cut(val, size);
+}
+
+uint64_t emu_offset(const struct emu *e)
+{
+	const struct insn *insn = e->insn;
+	uint64_t addr = (uint64_t)insn->disp;
+
+	if (insn->base == INSN_RIP)
+		addr += e->vcpu->regs.rip + insn->len;
+	else if (insn->base != INSN_NO_REG)
+		addr += e->vcpu->regs.gpr[insn->base];
+	if (insn->index < GPRS)
+		addr += e->vcpu->regs.gpr[insn->index] * insn->scale;
+	return alu_cut(addr, insn->addr_size);
+}
+
+static bool segment_fault(struct emu *e, unsigned seg)
+{
+	e->fault = (struct guest_fault){ .vector = seg == SEG_SS ? VEC_SS : VEC_GP,
+					 .has_error = true };
+	return false;
+}
+
+static const struct guest_paging *paging_state(struct emu *e)
+{
+	if (!e->have_paging)
+		vcpu_guest_paging(e->vcpu, &e->paging);
+	e->have_paging = true;
+	return &e->paging;
+}
+
+static bool canonical(uint64_t addr, unsigned bits)
+{
+	return (uint64_t)((int64_t)(addr << (64 - bits)) >> (64 - bits)) == addr;
+}
+
+/* 64-bit code: FS and GS have bases, nothing has a limit (APM vol. 2, 4.5.3). */
+static bool linear_64(struct emu *e, unsigned seg, uint64_t offset, unsigned size, gva_t *out)
+{
+	struct segment s = { 0 };
+	uint64_t first, last;
+
+	if (seg == SEG_FS || seg == SEG_GS)
+		e->vcpu->vm->backend->get_seg(e->vcpu, (enum seg_reg)seg, &s);
+	first = s.base + offset;
+	last = first + size - 1;
+	*out = GVA(first);
+	if (canonical(first, 48) && canonical(last, 48))
+		return true;
+	if ((paging_state(e)->cr4 & CR4_LA57) && canonical(first, 57) && canonical(last, 57))
+		return true;
+	return segment_fault(e, seg);
+}
+
+/* May this segment be read, or written, at all? (APM vol. 2, 4.7 and 4.8) */
+static bool segment_type_allows(const struct segment *s, bool write)
+{
+	unsigned type = s->attr & SEG_ATTR_TYPE;
+
+	if (!(s->attr & SEG_ATTR_P))
+		return false;
+	if (type & 8) /* code: bit 1 means readable */
+		return !write && (type & 2);
+	return !write || (type & 2);
+}
+
+static bool segment_limit_allows(const struct segment *s, uint64_t offset, unsigned size)
+{
+	uint64_t last = offset + size - 1;
+
+	if ((s->attr & (SEG_ATTR_S | 0xc)) == (SEG_ATTR_S | 0x4)) /* data, expand-down */
+		return offset > s->limit &&
+		       last <= (s->attr & SEG_ATTR_DB ? BITS(31, 0) : BITS(15, 0));
+	return last <= s->limit;
+}
+
+static bool linear_legacy(struct emu *e, unsigned seg, uint64_t offset, unsigned size, bool write,
+			  gva_t *out)
+{
+	const struct guest_paging *gp = paging_state(e);
+	bool protected_mode = (gp->cr0 & CR0_PE) && !(gp->rflags & RFLAGS_VM);
+	struct segment s;
+
+	e->vcpu->vm->backend->get_seg(e->vcpu, (enum seg_reg)seg, &s);
+	if ((protected_mode && !segment_type_allows(&s, write)) ||
+	    !segment_limit_allows(&s, offset, size))
+		return segment_fault(e, seg);
+	*out = GVA((s.base + offset) & BITS(31, 0));
+	return true;
+}
+
+/*
+ * Hardware has just translated the operand's address itself, and passed it, when the exit
+ * was for a data access of the same kind at the same place in its page: believe it. The
+ * operations concerned have no other access to memory.
+ */
+static bool exit_knows(const struct emu *e, uint64_t addr, bool write, gpa_t *out)
+{
+	const struct vm_exit *exit = &e->vcpu->exit;
+
+	if (exit->kind != EXIT_NESTED_FAULT || exit->nested.table_walk || exit->nested.fetch ||
+	    exit->nested.write != write || e->insn->size ||
+	    ((exit->nested.gpa.v ^ addr) & (PAGE_SIZE - 1)))
+		return false;
+	*out = exit->nested.gpa;
+	return true;
+}
+
+static bool translate(struct emu *e, uint64_t addr, bool write, gpa_t *out)
+{
+	uint64_t page = ALIGN_DOWN(addr, PAGE_SIZE);
+	uint64_t tag = page | EMU_PAGE_VALID | (write ? EMU_PAGE_WRITE : 0);
+	struct emu_page *p = &e->page[(page >> PAGE_SHIFT & 1) * 2 + write];
+	struct guest_access access = { .write = write, .user = e->user };
+	struct guest_xlat xlat;
+
+	if (p->tag != tag) {
+		if (!guest_translate(paging_state(e), gmem_pt_mem(e->vcpu->vm), GVA(addr), access,
+				     &xlat, &e->fault))
+			return false;
+		p->tag = tag;
+		p->gpa = GPA(ALIGN_DOWN(xlat.gpa.v, PAGE_SIZE));
+	}
+	*out = GPA(p->gpa.v | (addr & (PAGE_SIZE - 1)));
+	return true;
+}
+
+bool emu_span(struct emu *e, unsigned seg, uint64_t offset, unsigned size, bool write,
+	      struct emu_span *span)
+{
+	unsigned rest;
+	uint64_t next;
+	gva_t gva;
+
+	if (e->code_size == 8 ? !linear_64(e, seg, offset, size, &gva)
+			      : !linear_legacy(e, seg, offset, size, write, &gva))
+		return false;
+	rest = (unsigned)(PAGE_SIZE - (gva.v & (PAGE_SIZE - 1)));
+	span->size = (uint8_t)size;
+	span->first = (uint8_t)MIN(size, rest);
+	if (span->first == size && exit_knows(e, gva.v, write, &span->gpa[0]))
+		return true;
+	if (!translate(e, gva.v, write, &span->gpa[0]))
+		return false;
+	if (span->first == size)
+		return true;
+	next = gva.v + rest;
+	if (e->code_size != 8)
+		next &= BITS(31, 0);
+	return translate(e, next, write, &span->gpa[1]);
+}
+
+uint64_t emu_span_read(struct emu *e, const struct emu_span *span)
+{
+	struct vm *vm = e->vcpu->vm;
+	uint8_t bytes[8] = { 0 };
+	uint64_t val;
+
+	gmem_phys_read(vm, span->gpa[0], bytes, span->first);
+	if (span->first != span->size)
+		gmem_phys_read(vm, span->gpa[1], bytes + span->first, span->size - span->first);
+	memcpy(&val, bytes, sizeof(val));
+	return val;
+}
+
+void emu_span_write(struct emu *e, const struct emu_span *span, uint64_t val)
+{
+	struct vm *vm = e->vcpu->vm;
+	uint8_t bytes[8];
+
+	memcpy(bytes, &val, sizeof(val));
+	gmem_phys_write(vm, span->gpa[0], bytes, span->first);
+	if (span->first != span->size)
+		gmem_phys_write(vm, span->gpa[1], bytes + span->first, span->size - span->first);
+}

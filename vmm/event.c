@@ -1,0 +1,159 @@
+/*
+ * The one event queue: what is due for delivery, what was cut off and is due again, and
+ * what two exceptions at once become.
+ */
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "vmm/backend.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+/* APM vol. 2, 8.2.9, table 8-4; SDM vol. 3, table 6-4. */
+enum exception_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
+
+static enum exception_class class_of(unsigned vector)
+{
+	switch (vector) {
+	case VEC_DE:
+	case VEC_TS:
+	case VEC_NP:
+	case VEC_SS:
+	case VEC_GP:
+	case VEC_CP:
+	case VEC_SX:
+		return CONTRIBUTORY;
+	case VEC_PF:
+		return PAGE_FAULT;
+	case VEC_DF:
+		return DOUBLE_FAULT;
+	default:
+		return BENIGN;
+	}
+}
+
+/* What a second exception during the delivery of a first one leads to. */
+enum double_outcome { DELIVER_SECOND, DELIVER_DF, SHUTDOWN };
+
+static enum double_outcome combine(unsigned first, unsigned second)
+{
+	enum exception_class a = class_of(first), b = class_of(second);
+
+	if (b == BENIGN || a == BENIGN)
+		return DELIVER_SECOND;
+	if (a == DOUBLE_FAULT)
+		return SHUTDOWN;
+	if (a == CONTRIBUTORY && b == PAGE_FAULT)
+		return DELIVER_SECOND;
+	return DELIVER_DF;
+}
+
+/* Do handlers of this vector see RFLAGS.RF set in the saved image? Those of faults do. */
+static bool is_fault(unsigned vector)
+{
+	return vector != VEC_DB && vector != VEC_BP && vector != VEC_OF && vector != VEC_DF &&
+	       vector != VEC_MC;
+}
+
+void vcpu_triple_fault(struct vcpu *vcpu)
+{
+	vm_request_stop(vcpu->vm, VM_STOP_TRIPLE, 0, "triple fault at rip 0x%llx, cr3 0x%llx",
+			(unsigned long long)vcpu->regs.rip,
+			(unsigned long long)vcpu->vm->backend->get_reg(vcpu, REG_CR3));
+}
+
+void vcpu_raise(struct vcpu *vcpu, const struct guest_fault *fault)
+{
+	struct vm_event *pending = &vcpu->events.pending;
+	struct vm_event ev = { .kind = EVENT_EXCEPTION,
+			       .vector = fault->vector,
+			       .has_error = fault->has_error,
+			       .error = fault->error };
+
+	if (pending->kind == EVENT_EXCEPTION) {
+		switch (combine(pending->vector, fault->vector)) {
+		case DELIVER_SECOND:
+			break;
+		case DELIVER_DF:
+			ev.vector = VEC_DF;
+			ev.has_error = true;
+			ev.error = 0;
+			break;
+		case SHUTDOWN:
+			vcpu_triple_fault(vcpu);
+			return;
+		}
+	}
+	if (fault->vector == VEC_PF)
+		vcpu->vm->backend->set_reg(vcpu, REG_CR2, fault->cr2);
+	if (is_fault(ev.vector))
+		vcpu->regs.rflags |= RFLAGS_RF;
+	*pending = ev;
+}
+
+void vcpu_raise_vector(struct vcpu *vcpu, unsigned vector)
+{
+	vcpu_raise(vcpu, &(struct guest_fault){ .vector = (uint8_t)vector });
+}
+
+void vcpu_raise_error(struct vcpu *vcpu, unsigned vector, uint32_t error)
+{
+	vcpu_raise(vcpu, &(struct guest_fault){
+				 .vector = (uint8_t)vector, .has_error = true, .error = error });
+}
+
+void vcpu_raise_nmi(struct vcpu *vcpu)
+{
+	vcpu->events.nmi = true;
+}
+
+void vcpu_requeue(struct vcpu *vcpu, const struct vm_event *ev)
+{
+	vcpu->events.pending = *ev;
+}
+
+static bool intr_pending(const struct vm *vm)
+{
+	return vm->intr.pending && vm->intr.pending(vm->intr.ctx);
+}
+
+/* Ask the backend only when what we want of it changes. */
+static void want_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
+{
+	bool *requested = &vcpu->events.window_requested[kind == EVENT_NMI];
+
+	if (*requested == on)
+		return;
+	*requested = on;
+	vcpu->vm->backend->request_window(vcpu, kind, on);
+}
+
+void vcpu_inject_pending(struct vcpu *vcpu)
+{
+	const struct vmm_backend *backend = vcpu->vm->backend;
+	struct vcpu_events *events = &vcpu->events;
+	struct vm *vm = vcpu->vm;
+	bool intr = intr_pending(vm);
+
+	if (events->pending.kind != EVENT_NONE) {
+		backend->inject(vcpu, &events->pending);
+		events->pending.kind = EVENT_NONE;
+	} else if (events->nmi && backend->can_inject(vcpu, EVENT_NMI)) {
+		backend->inject(vcpu, &(struct vm_event){ .kind = EVENT_NMI, .vector = VEC_NMI });
+		events->nmi = false;
+	} else if (intr && backend->can_inject(vcpu, EVENT_INTR)) {
+		int vector = vm->intr.ack(vm->intr.ctx);
+
+		backend->inject(
+			vcpu, &(struct vm_event){ .kind = EVENT_INTR, .vector = (uint8_t)vector });
+		intr = intr_pending(vm);
+	}
+	want_window(vcpu, EVENT_NMI, events->nmi);
+	want_window(vcpu, EVENT_INTR, intr);
+}
+
+bool vcpu_has_wakeup(const struct vcpu *vcpu)
+{
+	if (vcpu->events.pending.kind != EVENT_NONE || vcpu->events.nmi)
+		return true;
+	return (vcpu->regs.rflags & RFLAGS_IF) && intr_pending(vcpu->vm);
+}

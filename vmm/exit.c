@@ -1,0 +1,406 @@
+/*
+ * What each kind of exit asks for. The table at the end leads
+ * from the kind to its handler. A guest's mistake gets what hardware would give it; what Umbra
+ * cannot emulate stops that VM with a line that says why.
+ */
+#include "vmm/exit.h"
+
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/log.h"
+#include "vmm/backend.h"
+#include "vmm/bus.h"
+#include "vmm/cpuid.h"
+#include "vmm/cr.h"
+#include "vmm/emulate.h"
+#include "vmm/memmap.h"
+#include "vmm/msr.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+/* Length of the exiting instruction; 0: it could not be read, a fault was raised. */
+static unsigned insn_len(struct vcpu *vcpu)
+{
+	return vcpu->exit.insn_len ? vcpu->exit.insn_len : emulate_insn_length(vcpu);
+}
+
+static void retire(struct vcpu *vcpu)
+{
+	unsigned len = insn_len(vcpu);
+
+	if (len)
+		vcpu_retire_insn(vcpu, len);
+}
+
+/* 8 and 16 bits keep the rest of the register, 32 bits clear its upper half. */
+static void set_gpr(struct vcpu *vcpu, unsigned reg, uint64_t val, unsigned size)
+{
+	uint64_t mask = BITS(8 * size - 1, 0);
+	uint64_t *gpr = &vcpu->regs.gpr[reg & 0xf];
+
+	*gpr = size >= 4 ? val & mask : (*gpr & ~mask) | (val & mask);
+}
+
+/* EDX:EAX, the pair that RDMSR and its like use. */
+static uint64_t get_edx_eax(const struct vcpu *vcpu)
+{
+	return vcpu->regs.gpr[RDX] << 32 | (uint32_t)vcpu->regs.gpr[RAX];
+}
+
+static void set_edx_eax(struct vcpu *vcpu, uint64_t val)
+{
+	set_gpr(vcpu, RAX, val, 4);
+	set_gpr(vcpu, RDX, val >> 32, 4);
+}
+
+static void stop_at_insn(struct vcpu *vcpu, const char *what)
+{
+	char insn[64];
+
+	emulate_disassemble(vcpu, insn, sizeof(insn));
+	vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0, "%s at rip 0x%llx: %s", what,
+			(unsigned long long)vcpu->regs.rip, insn);
+}
+
+static void after_emulation(struct vcpu *vcpu, enum emulate_result result)
+{
+	if (result == EMULATE_FAILED)
+		stop_at_insn(vcpu, "cannot emulate");
+}
+
+/* --- what the hardware reports of itself --- */
+
+static void handle_unknown(struct vcpu *vcpu)
+{
+	vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0, "exit 0x%llx (%s) is not handled, rip 0x%llx",
+			(unsigned long long)vcpu->exit.raw[0],
+			vcpu->exit.hw_name ? vcpu->exit.hw_name : "unknown",
+			(unsigned long long)vcpu->regs.rip);
+}
+
+static void handle_invalid_state(struct vcpu *vcpu)
+{
+	vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0,
+			"the processor refused the guest's state, rip 0x%llx",
+			(unsigned long long)vcpu->regs.rip);
+}
+
+/* A host interrupt or NMI was taken by the host; a window has opened, and the next entry
+ * looks for what waits to go through it. */
+static void handle_nothing(struct vcpu *vcpu)
+{
+	(void)vcpu;
+}
+
+/* --- I/O --- */
+
+static void handle_io(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	struct bus *bus = &vcpu->vm->bus;
+	unsigned size = exit->io.size, len;
+
+	if (exit->io.string) {
+		after_emulation(vcpu, emulate_string_io(vcpu));
+		return;
+	}
+	len = insn_len(vcpu);
+	if (!len)
+		return;
+	if (exit->io.in)
+		set_gpr(vcpu, RAX, bus_in(bus, exit->io.port, size), size);
+	else
+		bus_out(bus, exit->io.port, size,
+			(uint32_t)(vcpu->regs.gpr[RAX] & BITS(8 * size - 1, 0)));
+	vcpu_retire_insn(vcpu, len);
+}
+
+/* --- memory --- */
+
+/*
+ * The guest ran into an address where no memory is. A PC reads all ones from nothing,
+ * and ff ff is no instruction.
+ */
+static void fetch_from_nowhere(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+
+	if (!(vm->notices & VM_NOTICE_FETCH))
+		log_info("vm %s: runs where no memory is, at gpa 0x%llx, rip 0x%llx", vm->cfg->name,
+			 (unsigned long long)vcpu->exit.nested.gpa.v,
+			 (unsigned long long)vcpu->regs.rip);
+	vm->notices |= VM_NOTICE_FETCH;
+	vcpu_raise_vector(vcpu, VEC_UD);
+}
+
+/*
+ * All RAM is mapped from the start, so this is a device, ROM written to, or nothing; or
+ * the guest's own page tables lie in such a place, which the emulator finds out when it
+ * walks them for the same instruction.
+ */
+static void handle_nested_fault(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	struct vm *vm = vcpu->vm;
+	const struct region *r = memmap_find(&vm->mem, exit->nested.gpa);
+	bool memory =
+		r && (r->kind == REGION_MEM || (r->kind == REGION_ROM && !exit->nested.write));
+
+	if (memory && !exit->nested.table_walk)
+		vm_request_stop(
+			vm, VM_STOP_ERROR, 0, "nested fault on memory at gpa 0x%llx, rip 0x%llx",
+			(unsigned long long)exit->nested.gpa.v, (unsigned long long)vcpu->regs.rip);
+	else if (exit->interrupted.kind != EVENT_NONE)
+		vm_request_stop(vm, VM_STOP_ERROR, 0,
+				"event %u is delivered through gpa 0x%llx, which is no memory",
+				exit->interrupted.vector, (unsigned long long)exit->nested.gpa.v);
+	else if (exit->nested.fetch && !exit->nested.table_walk)
+		fetch_from_nowhere(vcpu);
+	else
+		after_emulation(vcpu, emulate_mmio(vcpu));
+}
+
+/* An intercepted exception that is the guest's own after all. */
+static void handle_exception(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	struct guest_fault fault = { .vector = exit->exception.vector,
+				     .has_error = fault_has_error(exit->exception.vector),
+				     .error = exit->exception.error,
+				     .cr2 = exit->exception.cr2 };
+
+	if (fault.vector == VEC_MC)
+		vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0, "machine check, rip 0x%llx",
+				(unsigned long long)vcpu->regs.rip);
+	else
+		vcpu_raise(vcpu, &fault);
+}
+
+/* --- CPUID and MSRs --- */
+
+static void handle_cpuid(struct vcpu *vcpu)
+{
+	uint64_t *gpr = vcpu->regs.gpr;
+	struct cpuid_regs r = cpuid_guest(vcpu, (uint32_t)gpr[RAX], (uint32_t)gpr[RCX]);
+	unsigned len = insn_len(vcpu);
+
+	if (!len)
+		return;
+	gpr[RAX] = r.eax;
+	gpr[RBX] = r.ebx;
+	gpr[RCX] = r.ecx;
+	gpr[RDX] = r.edx;
+	vcpu_retire_insn(vcpu, len);
+}
+
+static void handle_rdmsr(struct vcpu *vcpu)
+{
+	unsigned len = insn_len(vcpu);
+	uint64_t val;
+
+	if (!len)
+		return;
+	if (!msr_read(vcpu, (uint32_t)vcpu->regs.gpr[RCX], &val)) {
+		vcpu_raise_error(vcpu, VEC_GP, 0);
+		return;
+	}
+	set_edx_eax(vcpu, val);
+	vcpu_retire_insn(vcpu, len);
+}
+
+static void handle_wrmsr(struct vcpu *vcpu)
+{
+	unsigned len = insn_len(vcpu);
+
+	if (!len)
+		return;
+	if (!msr_write(vcpu, (uint32_t)vcpu->regs.gpr[RCX], get_edx_eax(vcpu)))
+		vcpu_raise_error(vcpu, VEC_GP, 0);
+	else
+		vcpu_retire_insn(vcpu, len);
+}
+
+/* --- control registers --- */
+
+/* Which register and which way; from the hardware, or from the instruction itself. */
+static bool cr_insn(struct vcpu *vcpu, struct cr_insn *insn)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	bool write = exit->kind == EXIT_CR_WRITE;
+
+	if (exit->cr.gpr == VM_EXIT_GPR_UNKNOWN) {
+		if (emulate_decode_cr(vcpu, insn))
+			return true;
+		if (vcpu->events.pending.kind == EVENT_NONE)
+			stop_at_insn(vcpu, "not a control register instruction");
+		return false;
+	}
+	insn->op = write ? CR_INSN_MOV_TO : CR_INSN_MOV_FROM;
+	insn->nr = exit->cr.nr;
+	insn->gpr = exit->cr.gpr & 0xf;
+	insn->value = vcpu->regs.gpr[insn->gpr];
+	insn->len = (uint8_t)insn_len(vcpu);
+	return insn->len != 0;
+}
+
+static void handle_cr(struct vcpu *vcpu)
+{
+	struct cr_insn insn;
+	uint64_t mask;
+	bool ok = true;
+
+	if (!cr_insn(vcpu, &insn))
+		return;
+	mask = vcpu_code_size(vcpu) == 8 ? ~UINT64_C(0) : BITS(31, 0);
+	switch (insn.op) {
+	case CR_INSN_MOV_TO:
+		ok = cr_write(vcpu, insn.nr, insn.value & mask);
+		break;
+	case CR_INSN_MOV_FROM:
+		vcpu->regs.gpr[insn.gpr & 0xf] = cr_read(vcpu, insn.nr) & mask;
+		break;
+	case CR_INSN_SMSW:
+		set_gpr(vcpu, insn.gpr, cr_read(vcpu, 0), insn.size);
+		break;
+	case CR_INSN_CLTS:
+		ok = cr_clts(vcpu);
+		break;
+	case CR_INSN_LMSW:
+		ok = cr_write_lmsw(vcpu, (uint16_t)insn.value);
+		break;
+	}
+	if (ok)
+		vcpu_retire_insn(vcpu, insn.len);
+}
+
+/* --- instructions --- */
+
+static void handle_hlt(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	unsigned len = insn_len(vcpu);
+
+	if (!len)
+		return;
+	vcpu_retire_insn(vcpu, len);
+	if (vcpu_has_wakeup(vcpu))
+		return;
+	vcpu->state = VCPU_HALTED;
+	if (!(vcpu->regs.rflags & RFLAGS_IF) && !(vm->notices & VM_NOTICE_HALT)) {
+		vm->notices |= VM_NOTICE_HALT;
+		log_info("vm %s: halted with interrupts off, rip 0x%llx", vm->cfg->name,
+			 (unsigned long long)vcpu->regs.rip);
+	}
+}
+
+static void handle_pause(struct vcpu *vcpu)
+{
+	retire(vcpu);
+	vcpu->yield = true;
+}
+
+static void handle_xsetbv(struct vcpu *vcpu)
+{
+	unsigned len = insn_len(vcpu);
+
+	if (len && cr_write_xcr(vcpu, (uint32_t)vcpu->regs.gpr[RCX], get_edx_eax(vcpu)))
+		vcpu_retire_insn(vcpu, len);
+}
+
+/* RDTSC is two bytes long, RDTSCP three; some hardware reports both alike. */
+static void handle_rdtsc(struct vcpu *vcpu)
+{
+	const struct vmm_backend *backend = vcpu->vm->backend;
+	unsigned len = insn_len(vcpu);
+
+	if (!len)
+		return;
+	if ((backend->get_reg(vcpu, REG_CR4) & CR4_TSD) && vcpu_cpl(vcpu) != 0) {
+		vcpu_raise_error(vcpu, VEC_GP, 0);
+		return;
+	}
+	set_edx_eax(vcpu, rdtsc() + backend->get_reg(vcpu, REG_TSC_OFFSET));
+	if (len == 3)
+		set_gpr(vcpu, RCX, vcpu->msrs.tsc_aux, 4);
+	vcpu_retire_insn(vcpu, len);
+}
+
+static void handle_invlpg(struct vcpu *vcpu)
+{
+	vcpu->vm->backend->flush(vcpu, FLUSH_GUEST);
+	retire(vcpu);
+}
+
+static void handle_gp(struct vcpu *vcpu)
+{
+	vcpu_raise_error(vcpu, VEC_GP, 0);
+}
+
+static void handle_ud(struct vcpu *vcpu)
+{
+	vcpu_raise_vector(vcpu, VEC_UD);
+}
+
+static void handle_task_switch(struct vcpu *vcpu)
+{
+	vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0,
+			"a hardware task switch to selector 0x%x is not emulated, rip 0x%llx",
+			vcpu->exit.task.selector, (unsigned long long)vcpu->regs.rip);
+}
+
+/* --- the table --- */
+
+static const char *const names[EXIT_KINDS] = {
+#define X(constant, name) [constant] = (name),
+	VM_EXIT_KINDS(X)
+#undef X
+};
+
+static void (*const handlers[EXIT_KINDS])(struct vcpu *vcpu) = {
+	[EXIT_UNKNOWN] = handle_unknown,
+	[EXIT_INVALID_STATE] = handle_invalid_state,
+	[EXIT_INTR] = handle_nothing,
+	[EXIT_NMI] = handle_nothing,
+	[EXIT_INTR_WINDOW] = handle_nothing,
+	[EXIT_NMI_WINDOW] = handle_nothing,
+	[EXIT_IO] = handle_io,
+	[EXIT_NESTED_FAULT] = handle_nested_fault,
+	[EXIT_EXCEPTION] = handle_exception,
+	[EXIT_CPUID] = handle_cpuid,
+	[EXIT_RDMSR] = handle_rdmsr,
+	[EXIT_WRMSR] = handle_wrmsr,
+	[EXIT_CR_READ] = handle_cr,
+	[EXIT_CR_WRITE] = handle_cr,
+	[EXIT_HLT] = handle_hlt,
+	[EXIT_PAUSE] = handle_pause,
+	[EXIT_MONITOR] = handle_ud, /* CPUID says that it is not there */
+	[EXIT_MWAIT] = handle_ud,
+	[EXIT_INVD] = retire, /* the caches hold other VMs' data as well: nothing is thrown away */
+	[EXIT_WBINVD] = retire,
+	[EXIT_XSETBV] = handle_xsetbv,
+	[EXIT_RDTSC] = handle_rdtsc,
+	[EXIT_RDPMC] = handle_gp, /* no counters */
+	[EXIT_INVLPG] = handle_invlpg,
+	[EXIT_TASK_SWITCH] = handle_task_switch,
+	[EXIT_HYPERCALL] = handle_ud, /* no hypercalls; CPUID offers no such instruction */
+	[EXIT_VIRT_INSN] = handle_ud,
+	[EXIT_SHUTDOWN] = vcpu_triple_fault,
+	[EXIT_INIT] = handle_nothing,
+	[EXIT_SMI] = handle_nothing,
+};
+
+const char *vm_exit_name(enum vm_exit_kind kind)
+{
+	return (unsigned)kind < EXIT_KINDS ? names[kind] : "?";
+}
+
+void vm_exit_handle(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+
+	vcpu->vm->exits[exit->kind]++;
+	if (exit->interrupted.kind != EVENT_NONE)
+		vcpu_requeue(vcpu, &exit->interrupted);
+	handlers[exit->kind](vcpu);
+}

@@ -1,0 +1,289 @@
+#include "vmm/gmem.h"
+
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/mm.h"
+#include "vmm/bus.h"
+#include "vmm/exit.h"
+#include "vmm/memmap.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+/* --- guest-physical --- */
+
+/* The largest access that a device can be asked for at gpa, of n bytes there. */
+static unsigned device_piece(gpa_t gpa, size_t n)
+{
+	unsigned size = 8;
+
+	if (n == 1 || n == 2 || n == 4 || n == 8)
+		return (unsigned)n;
+	while (size > n || (gpa.v & (size - 1)))
+		size /= 2;
+	return size;
+}
+
+/* Bytes from addr to the end of its page: regions of the memory map end with pages. */
+static size_t page_rest(uint64_t addr)
+{
+	return PAGE_SIZE - (addr & (PAGE_SIZE - 1));
+}
+
+void gmem_phys_read(struct vm *vm, gpa_t gpa, void *dst, size_t size)
+{
+	uint8_t *to = dst;
+
+	while (size) {
+		uint64_t avail;
+		const void *from = memmap_ptr(&vm->mem, gpa, false, &avail);
+		size_t part;
+
+		if (from) {
+			part = MIN(size, avail);
+			memcpy(to, from, part);
+		} else {
+			uint64_t val;
+
+			part = device_piece(gpa, MIN(size, page_rest(gpa.v)));
+			val = bus_mmio_read(&vm->bus, gpa, (unsigned)part);
+			memcpy(to, &val, part);
+		}
+		to += part;
+		size -= part;
+		gpa.v += part;
+	}
+}
+
+void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
+{
+	const uint8_t *from = src;
+
+	while (size) {
+		uint64_t avail;
+		void *to = memmap_ptr(&vm->mem, gpa, true, &avail);
+		size_t part;
+
+		if (to) {
+			part = MIN(size, avail);
+			memcpy(to, from, part);
+		} else if (memmap_ptr(&vm->mem, gpa, false, &avail)) {
+			part = MIN(size, avail); /* ROM */
+		} else {
+			uint64_t val = 0;
+
+			part = device_piece(gpa, MIN(size, page_rest(gpa.v)));
+			memcpy(&val, from, part);
+			bus_mmio_write(&vm->bus, gpa, (unsigned)part, val);
+		}
+		from += part;
+		size -= part;
+		gpa.v += part;
+	}
+}
+
+/* --- the guest's tables --- */
+
+/*
+ * Device registers are no place for tables: they count as nothing there. This is called for
+ * every level of every walk, so it makes one look-up and no more.
+ */
+static bool table_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
+{
+	struct vm *vm = ctx;
+	const struct region *r = memmap_find(&vm->mem, GPA(pa));
+	const uint8_t *p;
+
+	if (!r || r->kind == REGION_HOOK)
+		return false;
+	p = (const uint8_t *)hpa_to_ptr(r->frames) + (pa - r->start.v);
+	if (size == 8)
+		*val = __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
+	else
+		*val = __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
+	return true;
+}
+
+/* ROM takes the write and stays as it is. */
+static bool table_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, uint64_t val)
+{
+	struct vm *vm = ctx;
+	uint64_t avail;
+	void *p = memmap_ptr(&vm->mem, GPA(pa), true, &avail);
+	uint32_t old32 = (uint32_t)old;
+
+	if (!p)
+		return true;
+	if (size == 8)
+		return __atomic_compare_exchange_n((uint64_t *)p, &old, val, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n((uint32_t *)p, &old32, (uint32_t)val, false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+const struct pt_mem *gmem_pt_mem(struct vm *vm)
+{
+	if (vm->guest_tables.ctx != vm)
+		vm->guest_tables =
+			(struct pt_mem){ .read = table_read, .cmpxchg = table_cmpxchg, .ctx = vm };
+	return &vm->guest_tables;
+}
+
+/* --- guest-virtual --- */
+
+/* Linear addresses end at 4 GiB outside long mode. */
+static uint64_t wrap(const struct guest_paging *gp, uint64_t addr)
+{
+	return gp->efer & EFER_LMA ? addr : addr & BITS(31, 0);
+}
+
+static bool translate(struct vcpu *vcpu, const struct guest_paging *gp, uint64_t addr,
+		      struct guest_access access, gpa_t *out, struct guest_fault *fault)
+{
+	struct guest_xlat xlat;
+
+	if (!guest_translate(gp, gmem_pt_mem(vcpu->vm), GVA(addr), access, &xlat, fault))
+		return false;
+	*out = xlat.gpa;
+	return true;
+}
+
+/* Would every page of a span that crosses pages let the access pass? */
+static bool check_pages(struct vcpu *vcpu, const struct guest_paging *gp, uint64_t addr,
+			size_t size, struct guest_access access, struct guest_fault *fault)
+{
+	gpa_t gpa;
+
+	while (size) {
+		size_t part = MIN(size, page_rest(addr));
+
+		if (!translate(vcpu, gp, addr, access, &gpa, fault))
+			return false;
+		addr = wrap(gp, addr + part);
+		size -= part;
+	}
+	return true;
+}
+
+/* To dst or, when write, from src; the other one is NULL. */
+static bool gmem_copy(struct vcpu *vcpu, gva_t gva, bool write, uint8_t *dst, const uint8_t *src,
+		      size_t size, struct guest_access access, struct guest_fault *fault)
+{
+	struct guest_paging gp;
+	uint64_t addr;
+
+	vcpu_guest_paging(vcpu, &gp);
+	addr = wrap(&gp, gva.v);
+	if (size > page_rest(addr) && !check_pages(vcpu, &gp, addr, size, access, fault))
+		return false;
+	while (size) {
+		size_t part = MIN(size, page_rest(addr));
+		gpa_t gpa;
+
+		if (!translate(vcpu, &gp, addr, access, &gpa, fault))
+			return false;
+		if (write) {
+			gmem_phys_write(vcpu->vm, gpa, src, part);
+			src += part;
+		} else {
+			gmem_phys_read(vcpu->vm, gpa, dst, part);
+			dst += part;
+		}
+		addr = wrap(&gp, addr + part);
+		size -= part;
+	}
+	return true;
+}
+
+bool gmem_read(struct vcpu *vcpu, gva_t gva, void *dst, size_t size, struct guest_access access,
+	       struct guest_fault *fault)
+{
+	return gmem_copy(vcpu, gva, false, dst, NULL, size, access, fault);
+}
+
+bool gmem_write(struct vcpu *vcpu, gva_t gva, const void *src, size_t size,
+		struct guest_access access, struct guest_fault *fault)
+{
+	access.write = true;
+	return gmem_copy(vcpu, gva, true, NULL, src, size, access, fault);
+}
+
+bool gmem_translate(struct vcpu *vcpu, gva_t gva, struct guest_access access, gpa_t *out,
+		    struct guest_fault *fault)
+{
+	struct guest_paging gp;
+
+	vcpu_guest_paging(vcpu, &gp);
+	return translate(vcpu, &gp, wrap(&gp, gva.v), access, out, fault);
+}
+
+/* --- code --- */
+
+/* The linear address of CS:RIP, and how many bytes (at most 15) the segment has there. */
+static gva_t code_window(struct vcpu *vcpu, unsigned *room)
+{
+	uint64_t rip = vcpu->regs.rip;
+	struct segment cs;
+
+	*room = VM_EXIT_MAX_INSN;
+	if (vcpu_code_size(vcpu) == 8)
+		return GVA(rip);
+	vcpu->vm->backend->get_seg(vcpu, SEG_CS, &cs);
+	*room = rip > cs.limit ? 0 : (unsigned)MIN(VM_EXIT_MAX_INSN, cs.limit - rip + 1);
+	return GVA((cs.base + rip) & BITS(31, 0));
+}
+
+gva_t gmem_code_address(struct vcpu *vcpu)
+{
+	unsigned room;
+
+	return code_window(vcpu, &room);
+}
+
+/* Code that lies in no memory reads as all ones: devices are not asked. */
+static void fetch_phys(struct vm *vm, gpa_t gpa, uint8_t *bytes, size_t n)
+{
+	uint64_t avail;
+	const void *p = memmap_ptr(&vm->mem, gpa, false, &avail);
+
+	if (p)
+		memcpy(bytes, p, n); /* n ends with the page, regions do too */
+	else
+		memset(bytes, 0xff, n);
+}
+
+unsigned gmem_fetch(struct vcpu *vcpu, uint8_t *bytes, unsigned max, struct guest_fault *fault)
+{
+	const struct pt_mem *mem = gmem_pt_mem(vcpu->vm);
+	struct guest_paging gp;
+	struct guest_access access = { .fetch = true };
+	struct guest_xlat xlat;
+	unsigned n = 0, room;
+	uint64_t addr = code_window(vcpu, &room).v;
+
+	max = MIN(max, room);
+	if (!max) {
+		*fault = (struct guest_fault){ .vector = VEC_GP, .has_error = true };
+		return 0;
+	}
+	vcpu_guest_paging(vcpu, &gp);
+	while (n < max) {
+		unsigned part = (unsigned)MIN(max - n, page_rest(addr));
+
+		if (!guest_peek(&gp, mem, GVA(addr), &xlat))
+			break;
+		fetch_phys(vcpu->vm, xlat.gpa, bytes + n, part);
+		addr = wrap(&gp, addr + part);
+		n += part;
+	}
+	if (n)
+		return n;
+	/* Nothing is mapped there: find out what the processor would say to that. */
+	access.user = vcpu_cpl(vcpu) == 3;
+	if (guest_translate(&gp, mem, GVA(addr), access, &xlat, fault)) {
+		/* Mapped this very moment, by another of the guest's CPUs. */
+		n = (unsigned)MIN(max, page_rest(addr));
+		fetch_phys(vcpu->vm, xlat.gpa, bytes, n);
+	}
+	return n;
+}

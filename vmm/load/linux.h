@@ -1,0 +1,33 @@
+/* Linux kernels: bzImage by the boot protocol, vmlinux (ELF) by the zero page or PVH. */
+#ifndef UMBRA_VMM_LOAD_LINUX_H
+#define UMBRA_VMM_LOAD_LINUX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arch/x86_64/include/addr.h"
+
+struct vm;
+struct vcpu;
+
+/* Files and facts that a kernel is loaded from; the files are in hypervisor memory. */
+struct load_source {
+	const uint8_t *kernel;
+	uint64_t kernel_size;
+	const uint8_t *initrd; /* NULL: none */
+	uint64_t initrd_size;
+	const char *cmdline;
+	gpa_t rsdp;       /* guest-physical address of the ACPI RSDP, 0: none */
+	uint32_t tsc_khz; /* told to the kernel so that it need not calibrate; 0: unknown */
+};
+
+/*
+ * Put the kernel into the VM's memory and the vCPU into the state that its entry
+ * protocol asks for. The kind of file is found out from its content. 0, or a negative
+ * errno with why[size] saying which field or size is wrong (no guest input can do worse).
+ */
+int load_kernel(struct vm *vm, struct vcpu *vcpu, const struct load_source *src, char *why,
+		size_t size);
+
+#endif

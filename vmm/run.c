@@ -1,0 +1,300 @@
+#include "vmm/run.h"
+
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/console.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/fpu.h"
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/include/msr.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/machine.h"
+#include "arch/x86_64/timer.h"
+#include "vmm/console.h"
+#include "vmm/cpuid.h"
+#include "vmm/monitor/monitor.h"
+#include "vmm/vcpu.h"
+
+/* How long a vCPU runs while another one could. */
+#define SLICE_NS (10 * NS_PER_SEC / 1000)
+
+static const struct umbra_config *config;
+static const struct vmm_backend *backend;
+static struct vm *vms[VM_MAX];
+static unsigned nr_vms;
+
+/* vCPUs of running VMs; the one that ran longest ago is first. */
+static struct list_node run_queue = { &run_queue, &run_queue };
+static struct timer slice;
+static bool slice_over;
+
+static void end_slice(void *ctx)
+{
+	(void)ctx;
+	slice_over = true;
+}
+
+/* --- VMs --- */
+
+struct vm *vmm_vm(unsigned index)
+{
+	return index < nr_vms ? vms[index] : NULL;
+}
+
+int vmm_start_vm(struct vm *vm)
+{
+	int err;
+
+	if (vm->state == VM_RUNNING)
+		return -EBUSY;
+	err = vm_start(vm);
+	if (err)
+		return err;
+	list_push_back(&run_queue, &vm->vcpu[0]->sched_node);
+	if (!console_front())
+		console_set_front(vm);
+	return 0;
+}
+
+int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)
+{
+	config = cfg;
+	backend = be;
+	cpuid_init(cpuid, cpu_features()->xcr0_mask);
+	console_set_operator(monitor_input);
+	timer_setup(&slice, end_slice, NULL);
+	for (unsigned i = 0; i < cfg->nr_vms && i < VM_MAX; i++) {
+		struct vm *vm = kalloc(sizeof(*vm));
+
+		if (!vm)
+			return trace_error(-ENOMEM);
+		vm->id = i;
+		vm->cfg = &cfg->vm[i];
+		vm->backend = be;
+		vm->state = VM_STOPPED;
+		memmap_init(&vm->mem);
+		vms[nr_vms++] = vm;
+		vmm_start_vm(vm);
+	}
+	if (!nr_vms)
+		log_warn("no guests: no line of the boot loader's names a VM's kernel");
+	return 0;
+}
+
+/* --- which vCPU's state is on this CPU --- */
+
+static void load_shared_state(struct vcpu *vcpu)
+{
+	const struct cpu_features *cpu = cpu_features();
+
+	if (cpu->xsave)
+		xsetbv(0, vcpu->xcr0);
+	if (cpu->rdtscp)
+		wrmsr(MSR_TSC_AUX, vcpu->msrs.tsc_aux);
+	vcpu->stale = false;
+}
+
+/* There are processors (QEMU's) that do not tell of a guest's XSETBV: what counts is the
+ * register, which the guest leaves in place. */
+static void read_back_xcr0(struct vcpu *vcpu)
+{
+	if (cpu_features()->xsave && !vcpu->stale)
+		vcpu->xcr0 = xgetbv(0);
+}
+
+static void put_vcpu(struct cpu *cpu)
+{
+	struct vcpu *vcpu = cpu->current;
+
+	if (!vcpu)
+		return;
+	backend->vcpu_put(vcpu);
+	read_back_xcr0(vcpu);
+	if (vcpu->stale)
+		load_shared_state(vcpu);
+	fpu_save(vcpu->fpu, vcpu->xcr0);
+	vcpu->dr[0] = read_dr0();
+	vcpu->dr[1] = read_dr1();
+	vcpu->dr[2] = read_dr2();
+	vcpu->dr[3] = read_dr3();
+	cpu->current = NULL;
+}
+
+static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
+{
+	if (cpu->current == vcpu)
+		return;
+	put_vcpu(cpu);
+	fpu_load(vcpu->fpu, vcpu->xcr0);
+	load_shared_state(vcpu);
+	write_dr0(vcpu->dr[0]);
+	write_dr1(vcpu->dr[1]);
+	write_dr2(vcpu->dr[2]);
+	write_dr3(vcpu->dr[3]);
+	backend->vcpu_load(vcpu);
+	cpu->current = vcpu;
+}
+
+/* --- VMs that stop --- */
+
+static struct vm *next_running(void)
+{
+	for (unsigned i = 0; i < nr_vms; i++)
+		if (vms[i]->state == VM_RUNNING)
+			return vms[i];
+	return NULL;
+}
+
+/* The last VM has stopped, or none could start. */
+static void on_idle(void)
+{
+	if (config->on_idle == ON_IDLE_MONITOR) {
+		monitor_enter();
+		return;
+	}
+	console_flush();
+	if (config->on_idle == ON_IDLE_POWEROFF)
+		machine_poweroff();
+	machine_reboot();
+}
+
+static void stop_vm(struct cpu *cpu, struct vm *vm)
+{
+	bool in_front = console_front() == vm, again = vm_wants_restart(vm);
+
+	if (cpu->current && cpu->current->vm == vm)
+		put_vcpu(cpu);
+	list_remove(&vm->vcpu[0]->sched_node);
+	vm_stop(vm);
+	if (again && vmm_start_vm(vm) == 0) {
+		if (in_front)
+			console_set_front(vm);
+		return;
+	}
+	if (in_front)
+		console_set_front(next_running());
+	if (!next_running())
+		on_idle();
+}
+
+static void stop_vms(struct cpu *cpu)
+{
+	for (unsigned i = 0; i < nr_vms; i++)
+		if (vms[i]->state == VM_RUNNING && vms[i]->stop_reason != VM_STOP_NONE)
+			stop_vm(cpu, vms[i]);
+}
+
+/* --- the loop --- */
+
+/* What interrupts have left to be done. The mark is taken down first: what comes while
+ * this runs makes it run again. */
+static void do_work(struct cpu *cpu)
+{
+	cpu->work_pending = false;
+	if (cpu->timer_due) {
+		cpu->timer_due = false;
+		timer_run_expired();
+	}
+	console_work();
+	while (vm_stop_requested())
+		stop_vms(cpu);
+}
+
+static bool can_run(struct vcpu *vcpu)
+{
+	if (vcpu->state == VCPU_HALTED && vcpu_has_wakeup(vcpu))
+		vcpu->state = VCPU_RUNNABLE;
+	return vcpu->state == VCPU_RUNNABLE;
+}
+
+/*
+ * The vCPU to run next: the current one until its slice is over, else the first of the
+ * queue that can run. NULL: none. *others: could another one run as well?
+ */
+static struct vcpu *pick(struct vcpu *current, bool *others)
+{
+	struct vcpu *first = NULL;
+	unsigned runnable = 0;
+
+	list_for_each (n, &run_queue) {
+		struct vcpu *vcpu = container_of(n, struct vcpu, sched_node);
+
+		if (!can_run(vcpu))
+			continue;
+		runnable++;
+		if (!first || (vcpu == current && !slice_over))
+			first = vcpu;
+	}
+	*others = runnable > 1;
+	return first;
+}
+
+static void take_turn(struct vcpu *vcpu, struct vcpu *last, bool others)
+{
+	if (vcpu != last || slice_over) {
+		list_remove(&vcpu->sched_node);
+		list_push_back(&run_queue, &vcpu->sched_node);
+		timer_cancel(&slice);
+		slice_over = false;
+	}
+	vcpu->yield = false;
+	if (others && !slice.armed)
+		timer_arm(&slice, clock_ns() + SLICE_NS);
+	else if (!others && slice.armed)
+		timer_cancel(&slice);
+}
+
+/*
+ * Enter and handle exits until there is something else to do. That is looked at with
+ * interrupts off, so that what comes later makes the guest exit at once.
+ */
+static void run_vcpu(struct cpu *cpu, struct vcpu *vcpu, bool others)
+{
+	do {
+		irq_disable();
+		if (cpu->work_pending) {
+			irq_enable();
+			return;
+		}
+		if (vcpu->stale)
+			load_shared_state(vcpu);
+		vcpu_inject_pending(vcpu);
+		backend->run(vcpu, &vcpu->exit);
+		irq_enable();
+		if (vcpu->exit.kind == EXIT_CPUID)
+			read_back_xcr0(vcpu);
+		vm_exit_handle(vcpu);
+		if (console_input_held())
+			console_work();
+	} while (vcpu->state == VCPU_RUNNABLE && vcpu->vm->stop_reason == VM_STOP_NONE &&
+		 !(vcpu->yield && others));
+	if (vcpu->yield)
+		slice_over = true;
+}
+
+void vmm_run(void)
+{
+	struct cpu *cpu = this_cpu();
+	struct vcpu *last = NULL;
+
+	if (!next_running())
+		on_idle();
+	for (;;) {
+		struct vcpu *vcpu;
+		bool others;
+
+		do_work(cpu);
+		vcpu = pick(last, &others);
+		if (!vcpu) {
+			irq_disable();
+			cpu_idle();
+			irq_enable();
+			continue;
+		}
+		take_turn(vcpu, last, others);
+		load_vcpu(cpu, vcpu);
+		run_vcpu(cpu, vcpu, others);
+		last = vcpu;
+	}
+}

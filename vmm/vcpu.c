@@ -1,0 +1,162 @@
+#include "vmm/vcpu.h"
+
+#include "arch/x86_64/fpu.h"
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/log.h"
+#include "vmm/backend.h"
+#include "vmm/cpuid.h"
+#include "vmm/memmap.h"
+#include "vmm/msr.h"
+#include "vmm/vm.h"
+
+int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
+{
+	struct vcpu *vcpu = kalloc(sizeof(*vcpu));
+	int err;
+
+	if (!vcpu)
+		return trace_error(-ENOMEM);
+	vcpu->vm = vm;
+	vcpu->id = id;
+	list_init(&vcpu->sched_node);
+	vcpu->fpu = fpu_area_alloc();
+	if (!vcpu->fpu) {
+		kfree(vcpu, sizeof(*vcpu));
+		return trace_error(-ENOMEM);
+	}
+	err = vm->backend->vcpu_init(vcpu);
+	if (err) {
+		fpu_area_free(vcpu->fpu);
+		kfree(vcpu, sizeof(*vcpu));
+		return err;
+	}
+	/* APM vol. 2, table 14-1: the first instruction is at 0xfffffff0; EDX says who. */
+	vcpu->regs = (struct vcpu_regs){ .rip = 0xfff0, .rflags = RFLAGS_FIXED };
+	vcpu->regs.gpr[RDX] = cpuid_guest(vcpu, 1, 0).eax;
+	vcpu->xcr0 = XCR0_X87;
+	vcpu->state = VCPU_RUNNABLE;
+	msr_reset(vcpu);
+	*out = vcpu;
+	return 0;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+	list_remove(&vcpu->sched_node);
+	vcpu->vm->backend->vcpu_destroy(vcpu);
+	fpu_area_free(vcpu->fpu);
+	kfree(vcpu, sizeof(*vcpu));
+}
+
+void vcpu_retire_insn(struct vcpu *vcpu, unsigned len)
+{
+	const struct vmm_backend *backend = vcpu->vm->backend;
+	uint64_t old = vcpu->regs.rip, rip = old + len;
+
+	/* IP and EIP wrap at their own width; nothing to cut unless a carry leaves bit 15. */
+	if ((old ^ rip) >> 16) {
+		unsigned size = vcpu_code_size(vcpu);
+
+		if (size < 8)
+			rip &= size == 4 ? BITS(31, 0) : BITS(15, 0);
+	}
+	vcpu->regs.rip = rip;
+	backend->set_reg(vcpu, REG_INTR_SHADOW, 0);
+	vcpu->regs.rflags &= ~RFLAGS_RF;
+	if (vcpu->regs.rflags & RFLAGS_TF) {
+		backend->set_reg(vcpu, REG_DR6, backend->get_reg(vcpu, REG_DR6) | DR6_BS);
+		vcpu_raise_vector(vcpu, VEC_DB);
+	}
+}
+
+/*
+ * The four PDPTEs of PAE paging. Hardware loads them at MOV CR3, which is not seen here
+ * under nested paging: they are read where CR3 points now.
+ */
+static void read_pdptes(const struct vcpu *vcpu, struct guest_paging *gp)
+{
+	if (!memmap_read(&vcpu->vm->mem, GPA(gp->cr3 & BITS(31, 5)), gp->pdpte, sizeof(gp->pdpte)))
+		for (unsigned i = 0; i < 4; i++)
+			gp->pdpte[i] = 0;
+}
+
+void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp)
+{
+	const struct vmm_backend *backend = vcpu->vm->backend;
+	const struct cpuid_policy *policy = cpuid_policy();
+
+	*gp = (struct guest_paging){
+		.cr0 = backend->get_reg(vcpu, REG_CR0),
+		.cr3 = backend->get_reg(vcpu, REG_CR3),
+		.cr4 = backend->get_reg(vcpu, REG_CR4),
+		.efer = backend->get_reg(vcpu, REG_EFER),
+		.rflags = vcpu->regs.rflags,
+	};
+	gp->caps.maxphyaddr = policy->maxphyaddr;
+	gp->caps.page_1g = policy->page_1g;
+	gp->caps.pse36 = policy->pse36;
+	gp->caps.nonleaf_g_rsvd = policy->amd;
+	if ((gp->cr0 & CR0_PG) && (gp->cr4 & CR4_PAE) && !(gp->efer & EFER_LMA))
+		read_pdptes(vcpu, gp);
+}
+
+unsigned vcpu_code_size(const struct vcpu *vcpu)
+{
+	const struct vmm_backend *backend = vcpu->vm->backend;
+	struct segment cs;
+
+	backend->get_seg(vcpu, SEG_CS, &cs);
+	if ((cs.attr & SEG_ATTR_L) && (backend->get_reg(vcpu, REG_EFER) & EFER_LMA))
+		return 8;
+	/* Real mode keeps the segment's D bit too: a 32-bit "unreal" CS is possible. */
+	return cs.attr & SEG_ATTR_DB ? 4 : 2;
+}
+
+unsigned vcpu_cpl(const struct vcpu *vcpu)
+{
+	return (unsigned)vcpu->vm->backend->get_reg(vcpu, REG_CPL);
+}
+
+static void dump_segments(const struct vcpu *vcpu)
+{
+	static const char names[SEG_REGS][4] = { "es", "cs",  "ss", "ds",  "fs",
+						 "gs", "ldt", "tr", "gdt", "idt" };
+
+	for (unsigned i = 0; i < SEG_REGS; i++) {
+		struct segment seg = { 0 };
+
+		vcpu->vm->backend->get_seg(vcpu, (enum seg_reg)i, &seg);
+		log_info("  %-3s %04x base %016llx limit %08x attr %03x", names[i], seg.selector,
+			 (unsigned long long)seg.base, seg.limit, seg.attr);
+	}
+}
+
+void vcpu_dump(const struct vcpu *vcpu)
+{
+	static const char names[GPRS][4] = {
+		"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+		"r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"
+	};
+	const struct vmm_backend *backend = vcpu->vm->backend;
+	const uint64_t *gpr = vcpu->regs.gpr;
+
+	log_info("vm %s: vcpu %u, last exit %s (%s)", vcpu->vm->cfg->name, vcpu->id,
+		 vm_exit_name(vcpu->exit.kind), vcpu->exit.hw_name ? vcpu->exit.hw_name : "?");
+	for (unsigned i = 0; i < GPRS; i += 4)
+		log_info("  %-3s %016llx  %-3s %016llx  %-3s %016llx  %-3s %016llx", names[i],
+			 (unsigned long long)gpr[i], names[i + 1], (unsigned long long)gpr[i + 1],
+			 names[i + 2], (unsigned long long)gpr[i + 2], names[i + 3],
+			 (unsigned long long)gpr[i + 3]);
+	log_info("  rip %016llx  rflags %08llx  cpl %u", (unsigned long long)vcpu->regs.rip,
+		 (unsigned long long)vcpu->regs.rflags, vcpu_cpl(vcpu));
+	log_info("  cr0 %08llx  cr2 %016llx  cr3 %016llx  cr4 %08llx  efer %04llx",
+		 (unsigned long long)backend->get_reg(vcpu, REG_CR0),
+		 (unsigned long long)backend->get_reg(vcpu, REG_CR2),
+		 (unsigned long long)backend->get_reg(vcpu, REG_CR3),
+		 (unsigned long long)backend->get_reg(vcpu, REG_CR4),
+		 (unsigned long long)backend->get_reg(vcpu, REG_EFER));
+	dump_segments(vcpu);
+}

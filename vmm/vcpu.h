@@ -1,0 +1,109 @@
+/* A virtual CPU: its registers, what it is waiting for, and what waits for it. */
+#ifndef UMBRA_VMM_VCPU_H
+#define UMBRA_VMM_VCPU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/x86_64/include/desc.h"
+#include "arch/x86_64/include/fault.h"
+#include "arch/x86_64/lib/list.h"
+#include "paging/guest.h"
+#include "vmm/emulate.h"
+#include "vmm/exit.h"
+
+struct vm;
+
+/* General registers in ModRM order. */
+enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, GPRS };
+
+/* The layout that the backends' entry code knows: gpr[] first, ModRM order. */
+struct vcpu_regs {
+	uint64_t gpr[GPRS];
+	uint64_t rip;
+	uint64_t rflags;
+};
+
+enum vcpu_state {
+	VCPU_RUNNABLE,
+	VCPU_HALTED,  /* HLT: waits for an interrupt */
+	VCPU_STOPPED, /* its VM has stopped */
+};
+
+/* What waits to be delivered; vmm/event.c alone touches it. */
+struct vcpu_events {
+	struct vm_event pending; /* an exception, or an event to deliver again */
+	bool nmi;
+	bool window_requested[2]; /* interrupt, NMI: asked of the backend */
+};
+
+/* MSRs that the hypervisor keeps for the guest; vmm/msr.c alone touches it. */
+#define VCPU_MTRR_VAR 8
+struct vcpu_msrs {
+	uint64_t mtrr_def_type;
+	uint64_t mtrr_fixed[11];
+	uint64_t mtrr_var[2 * VCPU_MTRR_VAR];
+	uint64_t tsc_aux, tsc_adjust;
+	uint64_t mcg_status;
+	uint64_t misc[8]; /* further read/write words that have no effect here */
+};
+
+struct vcpu {
+	struct vcpu_regs regs;
+	struct vm *vm;
+	unsigned id;
+	enum vcpu_state state;
+	struct vcpu_events events;
+	struct vcpu_msrs msrs;
+	uint64_t xcr0;
+	uint64_t dr[4];
+	uint64_t pdpte[4]; /* PAE: loaded with CR3, valid while PAE paging is on */
+	void *fpu;         /* fpu_area_alloc() */
+	struct list_node sched_node;
+	bool yield; /* it spins (PAUSE): its slice is over when another can run */
+	bool stale; /* xcr0 or tsc_aux changed: the CPU gets them before the next entry */
+	struct emulate_cache emulate; /* emulate.c alone touches it */
+	struct vm_exit exit;          /* the last one */
+	void *hw;                     /* the backend's own state */
+};
+
+/* --- vcpu.c --- */
+
+/* 0 or -ENOMEM; the vCPU is in the state after RESET. */
+int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out);
+void vcpu_destroy(struct vcpu *vcpu);
+
+/*
+ * The exiting instruction is done: advance RIP by len, end the shadow of STI or MOV
+ * SS, raise #DB when RFLAGS.TF was set. len > 0.
+ */
+void vcpu_retire_insn(struct vcpu *vcpu, unsigned len);
+
+/* Fill *gp with the vCPU's paging state of now. */
+void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp);
+
+/* 2, 4 or 8: the size of the code segment's default operands. */
+unsigned vcpu_code_size(const struct vcpu *vcpu);
+unsigned vcpu_cpl(const struct vcpu *vcpu);
+
+/* One line per register group at info level. */
+void vcpu_dump(const struct vcpu *vcpu);
+
+/* --- event.c: injection, re-injection, double and triple faults --- */
+
+/* Raise an exception for the instruction at hand; a second one makes #DF or shutdown
+ * by the rules of APM vol. 2, 8.2.9. */
+void vcpu_raise(struct vcpu *vcpu, const struct guest_fault *fault);
+void vcpu_raise_vector(struct vcpu *vcpu, unsigned vector); /* no error code */
+void vcpu_raise_error(struct vcpu *vcpu, unsigned vector, uint32_t error);
+void vcpu_raise_nmi(struct vcpu *vcpu);
+/* An exit cut off the delivery of ev: it is due again. First thing after an exit. */
+void vcpu_requeue(struct vcpu *vcpu, const struct vm_event *ev);
+/* Hand at most one event to the backend, ask for windows. Last thing before entry. */
+void vcpu_inject_pending(struct vcpu *vcpu);
+/* Is there an event that would end a HLT? */
+bool vcpu_has_wakeup(const struct vcpu *vcpu);
+/* Stop the VM as after a triple fault. */
+void vcpu_triple_fault(struct vcpu *vcpu);
+
+#endif

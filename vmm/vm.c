@@ -1,0 +1,29 @@
+#include "vmm/vm.h"
+
+#include <stdarg.h>
+
+#include "arch/x86_64/lib/printf.h"
+
+static bool stop_requested;
+
+void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (vm->stop_reason != VM_STOP_NONE)
+		return;
+	vm->stop_reason = reason;
+	vm->stop_status = status;
+	va_start(ap, fmt);
+	kvsnprintf(vm->stop_text, sizeof(vm->stop_text), fmt, ap);
+	va_end(ap);
+	stop_requested = true;
+}
+
+bool vm_stop_requested(void)
+{
+	bool requested = stop_requested;
+
+	stop_requested = false;
+	return requested;
+}

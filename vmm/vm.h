@@ -1,0 +1,105 @@
+/* A virtual machine: memory, buses, vCPUs, and its life from start to stop. */
+#ifndef UMBRA_VMM_VM_H
+#define UMBRA_VMM_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/x86_64/include/addr.h"
+#include "arch/x86_64/lib/list.h"
+#include "paging/nested.h"
+#include "vmm/backend.h"
+#include "vmm/bus.h"
+#include "vmm/config.h"
+#include "vmm/exit.h"
+#include "vmm/memmap.h"
+
+#define VM_MAX 64
+#define VM_MAX_VCPUS 1
+
+/* Where a PC's memory has its gaps. */
+#define VM_LOW_RAM_END UINT64_C(0xa0000) /* the legacy video window begins */
+#define VM_BIOS_RAM UINT64_C(0xc0000)    /* RAM again, for option ROMs and tables */
+#define VM_BIOS_ROM UINT64_C(0xf0000)    /* 64 KiB of ROM */
+#define VM_HIGH_RAM UINT64_C(0x100000)   /* 1 MiB */
+#define VM_PCI_HOLE UINT64_C(0xc0000000) /* no RAM from here to 4 GiB */
+#define VM_ABOVE_4G (UINT64_C(1) << 32)
+
+struct vcpu;
+struct pc;
+
+enum vm_state { VM_RUNNING, VM_STOPPED };
+
+/* Why a VM stopped or is about to. */
+enum vm_stop_reason {
+	VM_STOP_NONE,
+	VM_STOP_POWEROFF,   /* the guest turned itself off */
+	VM_STOP_RESET,      /* the guest asked for a reset */
+	VM_STOP_TRIPLE,     /* triple fault */
+	VM_STOP_DEBUG_EXIT, /* wrote the debug-exit port; status in stop_status */
+	VM_STOP_ERROR,      /* something Umbra cannot emulate */
+};
+
+/* The VM's interrupt controller as the event queue sees it. */
+struct vm_intr_source {
+	bool (*pending)(void *ctx);
+	int (*ack)(void *ctx); /* the vector; the controller now counts it in service */
+	void *ctx;
+};
+
+#define VM_NOTICE_HALT 0x1u  /* halted with interrupts off */
+#define VM_NOTICE_FETCH 0x2u /* ran into an address with no memory */
+
+struct vm {
+	unsigned id; /* frames of this VM have owner FRAME_VM0 + id */
+	const struct vm_config *cfg;
+	enum vm_state state;
+	enum vm_stop_reason stop_reason;
+	int stop_status;
+	char stop_text[128]; /* the one line that says why */
+	const struct vmm_backend *backend;
+	struct memmap mem;
+	struct bus bus;
+	struct nested nested;
+	struct pt_mem guest_tables; /* gmem.c alone uses it */
+	struct vm_intr_source intr;
+	struct pc *pc;
+	unsigned nr_vcpus;
+	struct vcpu *vcpu[VM_MAX_VCPUS];
+	uint64_t exits[EXIT_KINDS];
+	uint64_t start_ns;
+	void *hw;        /* the backend's own state */
+	bool has_nested; /* nested_init() was done: vm_life.c alone uses these three */
+	bool has_bus;
+	bool has_hw;
+	unsigned notices; /* VM_NOTICE_*: what was already said once of this guest */
+};
+
+/* Say that the VM is to stop, and why: the run loop stops it before it is entered again.
+ * The first reason wins. */
+void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Has any VM been asked to stop since the last call of this? */
+bool vm_stop_requested(void);
+
+/* --- vm_life.c --- */
+
+/*
+ * Build everything of a VM that was at rest: RAM, ROM, nested table, devices, vCPU, and
+ * the kernel that its line names; it then is VM_RUNNING. 0, or a negative errno with what
+ * is wrong logged as one line; nothing is left allocated then.
+ */
+int vm_start(struct vm *vm);
+/*
+ * Take a VM that has stop_reason set out of service and say why in one line. A crashed
+ * VM keeps its memory and registers for whoever looks into them; any other gives all
+ * back. The vCPU must not be loaded on a CPU.
+ */
+void vm_stop(struct vm *vm);
+/* Give back every frame and structure but struct vm itself; harmless on an empty VM. */
+void vm_teardown(struct vm *vm);
+/* Did it stop in a way that its line's on-reset= or on-crash= answers with a new start? */
+bool vm_wants_restart(const struct vm *vm);
+
+#endif

@@ -1,0 +1,326 @@
+/*
+ * How a VM comes into being and goes. Guest-physical memory, as every VM gets it:
+ *
+ *   0x00000000  RAM
+ *   0x000a0000  nothing (the video window): reads all ones
+ *   0x000c0000  RAM, for option ROMs and tables
+ *   0x000f0000  ROM: the BIOS area, with the ACPI tables
+ *   0x00100000  RAM, up to memory= or the PCI hole at 3 GiB
+ *   0xc0000000  PCI hole: devices, or nothing
+ *  0x100000000  the RAM that did not fit below
+ */
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/lib/printf.h"
+#include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/mm.h"
+#include "paging/host.h"
+#include "vmm/console.h"
+#include "vmm/dev/pc.h"
+#include "vmm/load/linux.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+#define WHY_SIZE 128
+
+/* --- memory --- */
+
+static bool may_map(void *ctx, hpa_t pa, uint64_t size)
+{
+	const struct vm *vm = ctx;
+
+	return frame_range_owned(pa, size, FRAME_VM0 + vm->id);
+}
+
+/* The largest block that alignment at gpa and size allow. */
+static unsigned block_order(uint64_t gpa, uint64_t size)
+{
+	unsigned order = 0;
+
+	while (order < FRAME_MAX_ORDER && (PAGE_SIZE << (order + 1)) <= size &&
+	       IS_ALIGNED(gpa, PAGE_SIZE << (order + 1)))
+		order++;
+	return order;
+}
+
+/* One block of at most *order, in the memory map and the nested table. */
+static int add_block(struct vm *vm, uint64_t gpa, enum region_kind kind, unsigned *order)
+{
+	struct region r = { .start = GPA(gpa), .kind = kind, .owned = true };
+	int err;
+
+	for (;; (*order)--) {
+		r.frames = frame_alloc_zeroed(*order, FRAME_VM0 + vm->id);
+		if (r.frames.v || *order == 0)
+			break;
+	}
+	if (!r.frames.v)
+		return trace_error(-ENOMEM);
+	r.order = *order;
+	r.size = PAGE_SIZE << *order;
+	err = memmap_add(&vm->mem, &r);
+	if (err) {
+		frame_free(r.frames, r.order, FRAME_VM0 + vm->id);
+		return err;
+	}
+	return nested_map(&vm->nested, r.start, r.frames, r.size,
+			  kind == REGION_ROM ? PT_R | PT_X : PT_R | PT_W | PT_X);
+}
+
+static int add_memory(struct vm *vm, uint64_t start, uint64_t end, enum region_kind kind)
+{
+	while (start < end) {
+		unsigned order = block_order(start, end - start);
+		int err = add_block(vm, start, kind, &order);
+
+		if (err)
+			return err;
+		start += PAGE_SIZE << order;
+	}
+	return 0;
+}
+
+static int make_memory(struct vm *vm)
+{
+	uint64_t ram = vm->cfg->memory, low = MIN(ram, VM_PCI_HOLE);
+	int err;
+
+	err = add_memory(vm, 0, MIN(low, VM_LOW_RAM_END), REGION_MEM);
+	if (!err)
+		err = add_memory(vm, VM_BIOS_RAM, VM_BIOS_ROM, REGION_MEM);
+	if (!err)
+		err = add_memory(vm, VM_BIOS_ROM, VM_HIGH_RAM, REGION_ROM);
+	if (!err)
+		err = add_memory(vm, VM_HIGH_RAM, low, REGION_MEM);
+	if (!err && ram > low)
+		err = add_memory(vm, VM_ABOVE_4G, VM_ABOVE_4G + (ram - low), REGION_MEM);
+	return err;
+}
+
+static void free_memory(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->mem.nr; i++) {
+		const struct region *r = &vm->mem.region[i];
+
+		if (r->owned)
+			frame_free(r->frames, r->order, FRAME_VM0 + vm->id);
+	}
+	memmap_init(&vm->mem);
+}
+
+/* --- start --- */
+
+static int check_line(const struct vm *vm, char *why)
+{
+	uint64_t memory = vm->cfg->memory, free = frame_bytes_free();
+
+	if (vm->cfg->paging == PAGING_SHADOW) {
+		ksnprintf(why, WHY_SIZE, "paging=shadow is not supported by this build");
+		return -EOPNOTSUPP;
+	}
+	if (!vm->backend->caps()->nested_paging) {
+		ksnprintf(why, WHY_SIZE,
+			  "this processor has no nested paging, and "
+			  "paging=shadow is not supported by this build");
+		return -EOPNOTSUPP;
+	}
+	if (memory > free) {
+		ksnprintf(why, WHY_SIZE, "memory=%lluM exceeds the %llu MiB that are free",
+			  (unsigned long long)(memory >> 20), (unsigned long long)(free >> 20));
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static int make_nested(struct vm *vm)
+{
+	const struct backend_caps *caps = vm->backend->caps();
+	struct pt_caps pt = { .maxphyaddr = (uint8_t)cpu_features()->maxphyaddr,
+			      .nx = true,
+			      .page_1g = caps->nested_1g };
+	int err = nested_init(&vm->nested, caps->nested_kind, &pt, host_pt_mem(), may_map, vm);
+
+	vm->has_nested = !err;
+	return err;
+}
+
+static int make_vcpu(struct vm *vm)
+{
+	int err = vcpu_create(vm, 0, &vm->vcpu[0]);
+
+	if (err)
+		return err;
+	vm->nr_vcpus = 1;
+	vm->backend->set_root(vm->vcpu[0], vm->nested.root);
+	return 0;
+}
+
+static int load(struct vm *vm, char *why)
+{
+	const struct boot_module *kernel = vm->cfg->kernel, *initrd = vm->cfg->initrd;
+	struct load_source src = {
+		.kernel = hpa_to_ptr(kernel->start),
+		.kernel_size = kernel->size,
+		.initrd = initrd ? hpa_to_ptr(initrd->start) : NULL,
+		.initrd_size = initrd ? initrd->size : 0,
+		.cmdline = vm->cfg->cmdline,
+		.rsdp = pc_write_tables(vm),
+		.tsc_khz = (uint32_t)(clock_tsc_hz() / 1000),
+	};
+
+	return load_kernel(vm, vm->vcpu[0], &src, why, WHY_SIZE);
+}
+
+/* Everything but the kernel. */
+static int build(struct vm *vm)
+{
+	int err = make_nested(vm);
+
+	if (!err)
+		err = make_memory(vm);
+	if (!err) {
+		err = bus_init(&vm->bus);
+		vm->has_bus = !err;
+	}
+	if (!err) {
+		err = vm->backend->vm_init(vm);
+		vm->has_hw = !err;
+	}
+	if (!err)
+		err = pc_create(vm);
+	if (!err)
+		err = make_vcpu(vm);
+	return err;
+}
+
+int vm_start(struct vm *vm)
+{
+	char why[WHY_SIZE] = "";
+	int err;
+
+	vm_teardown(vm);
+	err = check_line(vm, why);
+	if (!err)
+		err = build(vm);
+	if (!err)
+		err = load(vm, why);
+	if (err) {
+		if (!why[0])
+			ksnprintf(why, sizeof(why), "%s",
+				  err == -ENOSPC ? "free memory is in too many pieces"
+						 : "not enough memory for its tables");
+		log_err("vm %s: %s, not started", vm->cfg->name, why);
+		vm_teardown(vm);
+		return err;
+	}
+	vm->state = VM_RUNNING;
+	vm->start_ns = clock_ns();
+	log_info("vm %s: started, %llu MiB", vm->cfg->name,
+		 (unsigned long long)(vm->cfg->memory >> 20));
+	return 0;
+}
+
+/* --- stop --- */
+
+static void destroy_devices(struct vm *vm)
+{
+	if (vm->pc)
+		pc_destroy(vm);
+	vm->pc = NULL;
+	vm->intr = (struct vm_intr_source){ 0 };
+}
+
+void vm_teardown(struct vm *vm)
+{
+	destroy_devices(vm);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		vcpu_destroy(vm->vcpu[i]);
+		vm->vcpu[i] = NULL;
+	}
+	vm->nr_vcpus = 0;
+	if (vm->has_hw)
+		vm->backend->vm_destroy(vm);
+	if (vm->has_bus)
+		bus_destroy(&vm->bus);
+	if (vm->has_nested)
+		nested_destroy(&vm->nested);
+	vm->has_hw = vm->has_bus = vm->has_nested = false;
+	free_memory(vm);
+	memset(vm->exits, 0, sizeof(vm->exits));
+	vm->stop_reason = VM_STOP_NONE;
+	vm->notices = 0;
+	vm->state = VM_STOPPED;
+}
+
+bool vm_wants_restart(const struct vm *vm)
+{
+	return (vm->stop_reason == VM_STOP_RESET && vm->cfg->on_reset == ON_RESET_RESTART) ||
+	       (vm->stop_reason == VM_STOP_TRIPLE && vm->cfg->on_crash == ON_CRASH_RESTART);
+}
+
+static void say_why(const struct vm *vm)
+{
+	const char *name = vm->cfg->name, *next = vm_wants_restart(vm) ? "restarting" : "stopped";
+
+	switch (vm->stop_reason) {
+	case VM_STOP_NONE:
+	case VM_STOP_POWEROFF:
+		log_info("vm %s: powered off", name);
+		break;
+	case VM_STOP_RESET:
+		log_info("vm %s: reset by the guest, %s", name, next);
+		break;
+	case VM_STOP_DEBUG_EXIT:
+		log_info("vm %s: debug-exit status %d", name, vm->stop_status);
+		break;
+	case VM_STOP_TRIPLE:
+		log_warn("vm %s: %s, %s", name, vm->stop_text, next);
+		break;
+	case VM_STOP_ERROR:
+		log_err("vm %s: %s, %s", name, vm->stop_text, next);
+		break;
+	}
+}
+
+static void print_stats(const struct vm *vm)
+{
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < EXIT_KINDS; i++) {
+		if (vm->exits[i])
+			log_info("vm %s: exits %-12s %12llu", vm->cfg->name,
+				 vm_exit_name((enum vm_exit_kind)i),
+				 (unsigned long long)vm->exits[i]);
+		total += vm->exits[i];
+	}
+	log_info("vm %s: exits %-12s %12llu", vm->cfg->name, "total", (unsigned long long)total);
+	log_info("vm %s: ran for %llu ms", vm->cfg->name,
+		 (unsigned long long)((clock_ns() - vm->start_ns) / (NS_PER_SEC / 1000)));
+}
+
+void vm_stop(struct vm *vm)
+{
+	bool crashed = vm->stop_reason == VM_STOP_TRIPLE || vm->stop_reason == VM_STOP_ERROR;
+
+	vm->state = VM_STOPPED;
+	console_forget(vm);
+	say_why(vm);
+	if (crashed) {
+		vcpu_dump(vm->vcpu[0]);
+		vm->backend->dump(vm->vcpu[0]);
+	}
+	if (vm->cfg->stats)
+		print_stats(vm);
+	vm->vcpu[0]->state = VCPU_STOPPED;
+	destroy_devices(vm);
+	if (!crashed) {
+		enum vm_stop_reason reason = vm->stop_reason;
+
+		vm_teardown(vm);
+		vm->stop_reason = reason; /* for whoever asks what became of it */
+	}
+}
