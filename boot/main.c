@@ -12,9 +12,11 @@
 #include "arch/x86_64/image.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/ioapic.h"
 #include "arch/x86_64/lapic.h"
+#include "arch/x86_64/lib/parse.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
@@ -136,6 +138,29 @@ static void start_devices(void)
 	irq_enable();
 }
 
+/* svm-features=MASK: do without optional features that this CPU has. */
+static void mask_features(void)
+{
+	char word[24];
+	struct token tok = { .text = word };
+	uint64_t mask;
+
+	if (!config_early_value(boot_info.cmdline, "svm-features", word, sizeof(word)))
+		return;
+	tok.len = strlen(word);
+	if (parse_u64(&tok, &mask) && mask <= UINT32_MAX)
+		svm_mask_features((uint32_t)mask);
+}
+
+/* Has the firmware locked VMX off? SDM vol. 3, 24.7. */
+static bool vmx_locked_off(void)
+{
+	uint64_t control;
+
+	return rdmsr_safe(MSR_FEATURE_CONTROL, &control) && (control & FEATURE_CONTROL_LOCK) &&
+	       !(control & FEATURE_CONTROL_VMX);
+}
+
 /* The first backend that this machine has. */
 static const struct vmm_backend *start_backend(void)
 {
@@ -157,9 +182,10 @@ static const struct vmm_backend *start_backend(void)
 		log_info("%s: %s", b->name, b->caps()->features);
 		return b;
 	}
-	if (err == -EPERM)
+	if (err == -EPERM || (cpu->vmx && vmx_locked_off()))
 		cannot_start("virtualization is turned off by the firmware: enable it there");
-	cannot_start("the processor has no kind of virtualization that Umbra can use");
+	cannot_start("the processor has %s, this version of Umbra runs guests on SVM",
+		     cpu->vmx ? "VMX" : "no usable SVM");
 }
 
 _Noreturn void umbra_main(uint64_t info_pa, uint64_t image_pa)
@@ -172,6 +198,7 @@ _Noreturn void umbra_main(uint64_t info_pa, uint64_t image_pa)
 	start_cpu();
 	start_memory();
 	start_devices();
+	mask_features();
 	backend = start_backend();
 	config_parse(&config, &boot_info);
 	log_set_level(config.loglevel);

@@ -340,6 +340,7 @@ static void parse_modules(struct umbra_config *cfg, const struct boot_info *bi)
 static void parse_own_line(struct umbra_config *cfg, const char *line)
 {
 	struct token tok, val;
+	uint64_t mask;
 	int v;
 
 	while (parse_token(&line, &tok)) {
@@ -355,6 +356,9 @@ static void parse_own_line(struct umbra_config *cfg, const char *line)
 				cfg->on_idle = (enum on_idle)v;
 			else
 				wrong = "not poweroff, reboot or monitor";
+		} else if (token_value(&tok, "svm-features", &val)) { /* read before the probe */
+			if (!parse_u64(&val, &mask) || mask > UINT32_MAX)
+				wrong = "not a mask of 32 bits";
 		} else if (!token_value(&tok, "com1", &val)) { /* the console reads that early */
 			wrong = "unknown token";
 		}
