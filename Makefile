@@ -106,7 +106,7 @@ help:
 	@echo 'make setup      install missing Debian packages; make guests: fetch the guests'
 	@echo 'make clean      remove build/; make distclean: deps/ too'
 	@echo
-	@echo 'DEBUG=1         UBSan traps, poisoned pages, distinct address types (build/debug/)'
+	@echo 'DEBUG=1         UBSan traps, poisoned pages, lock-order checks (build/debug/)'
 	@echo 'EXTRA_CFLAGS=   more compiler flags;  V=1: show the commands'
 	@echo 'RUN_FLAGS=      options of scripts/run-qemu for make run, such as --uefi'
 
@@ -265,6 +265,7 @@ $(H)/tests/%: $(H)/obj/tests/host/%.o $(HOST_SHARED:%.c=$(H)/obj/%.o) $(H)/libum
 .PHONY: host-tests tests guest-tests bench-parts
 host-tests: $(HOST_BINS)
 tests: host-tests guest-tests
+	@$(MAKE) BUILD=debug $(B)/debug/umbra.elf
 
 # --- tiny guests ----------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@
 
 #include "paging/pt.h"
 
+/* Entries of a table of the level. */
 static inline unsigned table_entries(const struct pt_format *f, unsigned level)
 {
 	return f->level[level].index_mask + 1u;
@@ -18,6 +19,7 @@ static inline uint64_t level_span(const struct pt_format *f, unsigned level)
 	return BIT(f->level[level].shift);
 }
 
+/* Where the entry for addr lies in a table of the level. */
 static inline uint64_t entry_address(const struct pt_format *f, unsigned level, uint64_t table,
 				     uint64_t addr)
 {
@@ -26,6 +28,7 @@ static inline uint64_t entry_address(const struct pt_format *f, unsigned level, 
 	return table + ((addr >> l->shift & l->index_mask) << f->entry_shift);
 }
 
+/* Would a walk follow it? */
 static inline bool entry_present(const struct pt_format *f, uint64_t e)
 {
 	return e & f->present;
@@ -37,6 +40,7 @@ static inline bool entry_is_leaf(const struct pt_format *f, unsigned level, uint
 	return e & f->level[level].leaf_bit;
 }
 
+/* Has a present entry a reserved bit set? EPT: is it misconfigured? */
 static inline bool entry_is_bad(const struct pt_format *f, unsigned level, uint64_t e)
 {
 	return (e & f->level[level].rsvd[entry_is_leaf(f, level, e)]) ||
@@ -58,6 +62,7 @@ static inline uint64_t leaf_target(const struct pt_format *f, unsigned level, ui
 	return (e & l->leaf_addr) | (e & l->leaf_hi) << l->leaf_hi_shift;
 }
 
+/* PT_* of a present entry, by itself; D, G and UC of pages only. */
 static inline unsigned entry_attrs(const struct pt_format *f, unsigned level, uint64_t e)
 {
 	const struct pt_level *l = &f->level[level];
@@ -70,6 +75,7 @@ static inline unsigned entry_attrs(const struct pt_format *f, unsigned level, ui
 	return a | ((e & f->type_mask) == f->type_uc ? PT_UC : 0);
 }
 
+/* The entry that maps the page at pa with attrs; and the one that leads to a table. */
 static inline uint64_t make_leaf(const struct pt_format *f, unsigned level, uint64_t pa,
 				 unsigned attrs)
 {
@@ -88,6 +94,7 @@ static inline uint64_t make_table(const struct pt_format *f, unsigned level, uin
 	return pa | f->level[level].table_set;
 }
 
+/* Through the tree's memory, see struct pt_mem. */
 static inline bool entry_read(const struct pt_tree *t, uint64_t at, uint64_t *e)
 {
 	return t->mem->read(t->mem->ctx, at, t->fmt->entry_size, e);

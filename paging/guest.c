@@ -226,6 +226,44 @@ bool guest_peek(const struct guest_paging *gp, const struct pt_mem *mem, gva_t g
 	return true;
 }
 
+bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva_t gva,
+		    struct guest_memo *memo)
+{
+	struct guest_tree g;
+	struct pt_walk w;
+
+	memo->n = 0;
+	if (!(gp->efer & EFER_LMA) || !tree_init(&g, gp, mem, gva.v))
+		return false;
+	tree_walk(&g, gva.v, &w);
+	if (w.status != PT_OK)
+		return false;
+	memo->cr3 = gp->cr3;
+	memo->page = ALIGN_DOWN(gva.v, PAGE_SIZE);
+	memo->gpa = GPA(ALIGN_DOWN(w.out, PAGE_SIZE));
+	memo->first = w.level;
+	memo->n = (uint8_t)(w.top - w.level + 1);
+	for (unsigned i = w.level; i <= w.top; i++) {
+		memo->entry[i] = w.entry[i];
+		memo->entry_pa[i] = w.entry_pa[i];
+	}
+	return true;
+}
+
+bool guest_memo_holds(const struct guest_memo *memo, const struct pt_mem *mem, uint64_t cr3,
+		      gva_t gva)
+{
+	if (!memo->n || memo->cr3 != cr3 || memo->page != ALIGN_DOWN(gva.v, PAGE_SIZE))
+		return false;
+	for (unsigned i = memo->first; i < memo->first + memo->n; i++) {
+		uint64_t e;
+
+		if (!mem->read(mem->ctx, memo->entry_pa[i], 8, &e) || e != memo->entry[i])
+			return false;
+	}
+	return true;
+}
+
 bool guest_load_pdptes(const struct guest_paging *gp, const struct pt_mem *mem, uint64_t cr3,
 		       uint64_t pdpte[4])
 {

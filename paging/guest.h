@@ -52,6 +52,24 @@ bool guest_peek(const struct guest_paging *gp, const struct pt_mem *mem, gva_t g
 		struct guest_xlat *out);
 
 /*
+ * A translation remembered together with the table entries that it was read from, so that
+ * reading them again tells whether it still holds. All zero: none.
+ */
+struct guest_memo {
+	uint64_t cr3;
+	uint64_t page;    /* guest-virtual address of a 4 KiB page */
+	gpa_t gpa;        /* of that page */
+	uint8_t first, n; /* entry[first] to entry[first + n - 1] are in use; 0: no memo */
+	uint64_t entry[PT_MAX_LEVELS], entry_pa[PT_MAX_LEVELS];
+};
+/* As guest_peek, for the page that holds gva; long mode only. False: not mapped. */
+bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva_t gva,
+		    struct guest_memo *memo);
+/* Long mode: does the page that holds gva, under this CR3, still lead where the memo says? */
+bool guest_memo_holds(const struct guest_memo *memo, const struct pt_mem *mem, uint64_t cr3,
+		      gva_t gva);
+
+/*
  * PAE paging: read the four PDPTEs that cr3 points at into pdpte[], as MOV to CR3 does.
  * False: a present one has a reserved bit set (#GP; pdpte[] is not changed).
  */

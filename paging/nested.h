@@ -18,8 +18,8 @@ struct nested {
 	struct pt_format fmt;
 	const struct pt_mem *mem;
 	/*
-	 * May frame range [pa, pa + size) be entered in this VM's table? Asked for every
-	 * entry that maps a page, in release builds too.
+	 * May frame range [pa, pa + size) be entered in this VM's table? Asked by each
+	 * nested_map() about its whole target, in release builds too.
 	 */
 	bool (*may_map)(void *ctx, hpa_t pa, uint64_t size);
 	void *may_map_ctx;
@@ -40,9 +40,10 @@ void nested_destroy(struct nested *n);
  * -ENOMEM. The caller flushes the guest's TLB when something was mapped there before.
  */
 int nested_map(struct nested *n, gpa_t gpa, hpa_t pa, uint64_t size, unsigned rights);
-/* Leave the range absent: every access exits. Same arguments and errors. */
+/* Leave the range absent: every access exits. 0, -EINVAL or -ENOMEM, as nested_map(). */
 int nested_unmap(struct nested *n, gpa_t gpa, uint64_t size);
-/* Change the rights of what is mapped in the range; absent parts stay absent. */
+/* Change the rights of what is mapped in the range; absent parts stay absent. 0, -EINVAL
+ * or -ENOMEM. */
 int nested_protect(struct nested *n, gpa_t gpa, uint64_t size, unsigned rights);
 /* Where gpa leads, without rights; false: absent. */
 bool nested_lookup(const struct nested *n, gpa_t gpa, hpa_t *pa, unsigned *rights,

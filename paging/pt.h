@@ -153,6 +153,7 @@ struct pt_policy {
 	uint32_t pkru;
 };
 
+/* What these registers mean for pt_judge(). pkru counts only with CR4.PKE in long mode. */
 void pt_policy_init(struct pt_policy *p, uint64_t cr0, uint64_t cr4, uint64_t efer, uint32_t pkru);
 /*
  * Does the access pass? False: *error is the page-fault error code that hardware pushes

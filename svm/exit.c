@@ -88,6 +88,7 @@ static void decode_invlpg(const struct vmcb *v, uint32_t features, struct vm_exi
 #define TASK_IRET BIT(36)
 #define TASK_JMP BIT(38)
 #define TASK_ERROR BIT(44)
+#define TASK_RF BIT(48)
 
 static void decode_task(const struct vmcb *v, uint32_t features, struct vm_exit *exit)
 {
@@ -95,6 +96,7 @@ static void decode_task(const struct vmcb *v, uint32_t features, struct vm_exit 
 	exit->task.selector = (uint16_t)v->exit_info1;
 	exit->task.iret = v->exit_info2 & TASK_IRET;
 	exit->task.jmp = v->exit_info2 & TASK_JMP;
+	exit->task.rf = v->exit_info2 & TASK_RF;
 	exit->task.has_error = v->exit_info2 & TASK_ERROR;
 	exit->task.error = (uint32_t)v->exit_info2;
 }

@@ -4,6 +4,7 @@
 
 #include "arch/x86_64/include/addr.h"
 
+/* FS, GS, TR, LDTR and the syscall MSRs of now, into the page at vmcb. */
 static inline void svm_vmsave(hpa_t vmcb)
 {
 	__asm__ volatile("vmsave" ::"a"(vmcb.v) : "memory");

@@ -63,10 +63,16 @@ struct svm_vcpu {
  */
 #define SVM_OWN_EXCEPTIONS ((uint32_t)(BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC)))
 
+/* The backend's part of a vCPU. */
 static inline struct svm_vcpu *svm_vcpu(const struct vcpu *vcpu)
 {
 	return vcpu->hw;
 }
+
+/*
+ * Functions without a comment of their own are entries of the backend table: they do what
+ * vmm/backend.h promises.
+ */
 
 /* --- cpu.c --- */
 

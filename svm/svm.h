@@ -6,6 +6,7 @@
 
 #include "vmm/backend.h"
 
+/* vmm/backend.h says what each entry does. */
 extern const struct vmm_backend svm_backend;
 
 /*

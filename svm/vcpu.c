@@ -13,6 +13,7 @@
  * What leaves the guest always. The rest of APM vol. 2, table B-1 is either harmless
  * with the state that the VMCB gives the guest, or set when asked for (VINTR, IRET).
  * The instructions of SVM itself are #UD for a guest whose CPUID has none.
+ * QEMU: a CR8 write with V_IRQ pending can abort it, so these exit.
  */
 static const uint8_t always[] = {
 	INTERCEPT_CR_WRITE + 0, INTERCEPT_CR_WRITE + 4, INTERCEPT_CR_WRITE + 8, INTERCEPT_INTR,

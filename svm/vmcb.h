@@ -261,11 +261,13 @@ VMCB_SETTER(dr7, uint64_t, CLEAN_DRX)
 VMCB_SETTER(cr2, uint64_t, CLEAN_CR2)
 #undef VMCB_SETTER
 
+/* Is this intercept (INTERCEPT_*) set? */
 static inline bool vmcb_intercepts(const struct vmcb *v, unsigned bit)
 {
 	return v->intercept[bit / 32] >> (bit % 32) & 1;
 }
 
+/* Set or clear it; the clean bit goes only when that changes something. */
 static inline void vmcb_set_intercept(struct vmcb *v, unsigned bit, bool on)
 {
 	if (vmcb_intercepts(v, bit) == on)

@@ -50,8 +50,9 @@ struct bus {
 	uint8_t *port_owner;                     /* [BUS_IO_PORTS] index into io[] */
 };
 
-/* 0 or -ENOMEM. */
+/* An empty bus. 0 or -ENOMEM. */
 int bus_init(struct bus *bus);
+/* Give its memory back; harmless on one that is all zero. */
 void bus_destroy(struct bus *bus);
 
 /* 0, -EEXIST (overlaps a range), -ENOSPC, -EINVAL (empty, wraps). */
@@ -62,8 +63,11 @@ int bus_register_mmio(struct bus *bus, gpa_t base, uint64_t size, const char *na
 /* Forget the range that starts at base; harmless when there is none. */
 void bus_unregister_io(struct bus *bus, uint16_t base);
 
-/* An access wider than the range that holds its first port is split into bytes, each
- * answered by its own port's owner. */
+/*
+ * One access of the guest; ports: size 1, 2 or 4; memory: 1, 2, 4 or 8. One that does not
+ * lie in a single range is split into bytes, each answered by its own owner; what has none
+ * reads as ones.
+ */
 uint32_t bus_in(struct bus *bus, uint16_t port, unsigned size);
 void bus_out(struct bus *bus, uint16_t port, unsigned size, uint32_t val);
 uint64_t bus_mmio_read(struct bus *bus, gpa_t gpa, unsigned size);

@@ -20,6 +20,7 @@ bool console_vm_tx(struct vm *vm, uint8_t c);
 void console_set_operator(void (*input)(uint8_t c));
 /* Who gets the input from now on; NULL: the operator. */
 void console_set_front(struct vm *vm);
+/* The VM in front, or NULL. */
 struct vm *console_front(void);
 /* Forget a VM that stops: it neither waits for room nor is in front. */
 void console_forget(struct vm *vm);

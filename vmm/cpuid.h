@@ -31,6 +31,7 @@ struct cpuid_policy {
 	bool amd, intel; /* whose MSRs to offer */
 	bool page_1g, nx, pse36, rdtscp, tsc_adjust;
 };
+/* After cpuid_init(); constant. */
 const struct cpuid_policy *cpuid_policy(void);
 
 #endif

@@ -102,18 +102,12 @@ static bool write_cr3_checked(struct vcpu *vcpu, uint64_t val)
 	return true;
 }
 
-uint64_t cr4_allowed(const struct vcpu *vcpu)
-{
-	(void)vcpu;
-	return cpuid_policy()->cr4;
-}
-
 static bool write_cr4_checked(struct vcpu *vcpu, uint64_t val)
 {
 	uint64_t old = get(vcpu, REG_CR4), changed = val ^ old;
 	bool long_mode = get(vcpu, REG_EFER) & EFER_LMA;
 
-	if (val & ~cr4_allowed(vcpu))
+	if (val & ~cpuid_policy()->cr4)
 		return refuse(vcpu);
 	if (long_mode && !(val & CR4_PAE))
 		return refuse(vcpu);

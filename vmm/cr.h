@@ -17,6 +17,7 @@ struct vcpu;
 bool cr_write(struct vcpu *vcpu, unsigned nr, uint64_t val);
 /* LMSW: only bits 3:0 of val count, and PE is never cleared. */
 bool cr_write_lmsw(struct vcpu *vcpu, uint16_t val);
+/* CLTS at CPL 0, which the hardware has checked. True. */
 bool cr_clts(struct vcpu *vcpu);
 /* What MOV from CR0, CR2, CR3, CR4 or CR8 gives. */
 uint64_t cr_read(const struct vcpu *vcpu, unsigned nr);
@@ -25,8 +26,5 @@ uint64_t cr_read(const struct vcpu *vcpu, unsigned nr);
 bool cr_write_efer(struct vcpu *vcpu, uint64_t val);
 /* XSETBV with ECX = nr. False: a fault was raised. */
 bool cr_write_xcr(struct vcpu *vcpu, uint32_t nr, uint64_t val);
-
-/* CR4 bits that this vCPU's CPUID offers; any other is reserved. */
-uint64_t cr4_allowed(const struct vcpu *vcpu);
 
 #endif

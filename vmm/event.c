@@ -111,6 +111,11 @@ void vcpu_requeue(struct vcpu *vcpu, const struct vm_event *ev)
 	vcpu->events.pending = *ev;
 }
 
+void vcpu_event_delivered(struct vcpu *vcpu)
+{
+	vcpu->events.pending.kind = EVENT_NONE;
+}
+
 static bool intr_pending(const struct vm *vm)
 {
 	return vm->intr.pending && vm->intr.pending(vm->intr.ctx);

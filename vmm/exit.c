@@ -10,12 +10,12 @@
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/log.h"
 #include "vmm/backend.h"
-#include "vmm/bus.h"
 #include "vmm/cpuid.h"
 #include "vmm/cr.h"
 #include "vmm/emulate.h"
 #include "vmm/memmap.h"
 #include "vmm/msr.h"
+#include "vmm/task.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -33,15 +33,6 @@ static void retire(struct vcpu *vcpu)
 		vcpu_retire_insn(vcpu, len);
 }
 
-/* 8 and 16 bits keep the rest of the register, 32 bits clear its upper half. */
-static void set_gpr(struct vcpu *vcpu, unsigned reg, uint64_t val, unsigned size)
-{
-	uint64_t mask = BITS(8 * size - 1, 0);
-	uint64_t *gpr = &vcpu->regs.gpr[reg & 0xf];
-
-	*gpr = size >= 4 ? val & mask : (*gpr & ~mask) | (val & mask);
-}
-
 /* EDX:EAX, the pair that RDMSR and its like use. */
 static uint64_t get_edx_eax(const struct vcpu *vcpu)
 {
@@ -50,8 +41,8 @@ static uint64_t get_edx_eax(const struct vcpu *vcpu)
 
 static void set_edx_eax(struct vcpu *vcpu, uint64_t val)
 {
-	set_gpr(vcpu, RAX, val, 4);
-	set_gpr(vcpu, RDX, val >> 32, 4);
+	vcpu_set_gpr(vcpu, RAX, val, 4);
+	vcpu_set_gpr(vcpu, RDX, val >> 32, 4);
 }
 
 static void stop_at_insn(struct vcpu *vcpu, const char *what)
@@ -63,10 +54,9 @@ static void stop_at_insn(struct vcpu *vcpu, const char *what)
 			(unsigned long long)vcpu->regs.rip, insn);
 }
 
-static void after_emulation(struct vcpu *vcpu, enum emulate_result result)
+void vm_exit_cannot_emulate(struct vcpu *vcpu)
 {
-	if (result == EMULATE_FAILED)
-		stop_at_insn(vcpu, "cannot emulate");
+	stop_at_insn(vcpu, "cannot emulate");
 }
 
 /* --- what the hardware reports of itself --- */
@@ -91,29 +81,6 @@ static void handle_invalid_state(struct vcpu *vcpu)
 static void handle_nothing(struct vcpu *vcpu)
 {
 	(void)vcpu;
-}
-
-/* --- I/O --- */
-
-static void handle_io(struct vcpu *vcpu)
-{
-	const struct vm_exit *exit = &vcpu->exit;
-	struct bus *bus = &vcpu->vm->bus;
-	unsigned size = exit->io.size, len;
-
-	if (exit->io.string) {
-		after_emulation(vcpu, emulate_string_io(vcpu));
-		return;
-	}
-	len = insn_len(vcpu);
-	if (!len)
-		return;
-	if (exit->io.in)
-		set_gpr(vcpu, RAX, bus_in(bus, exit->io.port, size), size);
-	else
-		bus_out(bus, exit->io.port, size,
-			(uint32_t)(vcpu->regs.gpr[RAX] & BITS(8 * size - 1, 0)));
-	vcpu_retire_insn(vcpu, len);
 }
 
 /* --- memory --- */
@@ -157,8 +124,8 @@ static void handle_nested_fault(struct vcpu *vcpu)
 				exit->interrupted.vector, (unsigned long long)exit->nested.gpa.v);
 	else if (exit->nested.fetch && !exit->nested.table_walk)
 		fetch_from_nowhere(vcpu);
-	else
-		after_emulation(vcpu, emulate_mmio(vcpu));
+	else if (emulate_mmio(vcpu) == EMULATE_FAILED)
+		vm_exit_cannot_emulate(vcpu);
 }
 
 /* An intercepted exception that is the guest's own after all. */
@@ -261,7 +228,7 @@ static void handle_cr(struct vcpu *vcpu)
 		vcpu->regs.gpr[insn.gpr & 0xf] = cr_read(vcpu, insn.nr) & mask;
 		break;
 	case CR_INSN_SMSW:
-		set_gpr(vcpu, insn.gpr, cr_read(vcpu, 0), insn.size);
+		vcpu_set_gpr(vcpu, insn.gpr, cr_read(vcpu, 0), insn.size);
 		break;
 	case CR_INSN_CLTS:
 		ok = cr_clts(vcpu);
@@ -322,7 +289,7 @@ static void handle_rdtsc(struct vcpu *vcpu)
 	}
 	set_edx_eax(vcpu, rdtsc() + backend->get_reg(vcpu, REG_TSC_OFFSET));
 	if (len == 3)
-		set_gpr(vcpu, RCX, vcpu->msrs.tsc_aux, 4);
+		vcpu_set_gpr(vcpu, RCX, vcpu->msrs.tsc_aux, 4);
 	vcpu_retire_insn(vcpu, len);
 }
 
@@ -342,13 +309,6 @@ static void handle_ud(struct vcpu *vcpu)
 	vcpu_raise_vector(vcpu, VEC_UD);
 }
 
-static void handle_task_switch(struct vcpu *vcpu)
-{
-	vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0,
-			"a hardware task switch to selector 0x%x is not emulated, rip 0x%llx",
-			vcpu->exit.task.selector, (unsigned long long)vcpu->regs.rip);
-}
-
 /* --- the table --- */
 
 static const char *const names[EXIT_KINDS] = {
@@ -364,7 +324,7 @@ static void (*const handlers[EXIT_KINDS])(struct vcpu *vcpu) = {
 	[EXIT_NMI] = handle_nothing,
 	[EXIT_INTR_WINDOW] = handle_nothing,
 	[EXIT_NMI_WINDOW] = handle_nothing,
-	[EXIT_IO] = handle_io,
+	[EXIT_IO] = vm_exit_io,
 	[EXIT_NESTED_FAULT] = handle_nested_fault,
 	[EXIT_EXCEPTION] = handle_exception,
 	[EXIT_CPUID] = handle_cpuid,
@@ -382,7 +342,7 @@ static void (*const handlers[EXIT_KINDS])(struct vcpu *vcpu) = {
 	[EXIT_RDTSC] = handle_rdtsc,
 	[EXIT_RDPMC] = handle_gp, /* no counters */
 	[EXIT_INVLPG] = handle_invlpg,
-	[EXIT_TASK_SWITCH] = handle_task_switch,
+	[EXIT_TASK_SWITCH] = task_switch,
 	[EXIT_HYPERCALL] = handle_ud, /* no hypercalls; CPUID offers no such instruction */
 	[EXIT_VIRT_INSN] = handle_ud,
 	[EXIT_SHUTDOWN] = vcpu_triple_fault,

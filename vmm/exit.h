@@ -59,6 +59,10 @@ struct vcpu;
  * Counts the exit. The vCPU may be halted, or its VM asked to stop, afterwards.
  */
 void vm_exit_handle(struct vcpu *vcpu);
+/* EXIT_IO: the access, and those that stand right behind it when the guest polls. */
+void vm_exit_io(struct vcpu *vcpu);
+/* Stop the VM with a line that names the instruction at RIP. */
+void vm_exit_cannot_emulate(struct vcpu *vcpu);
 
 /* An event on its way into the guest. */
 enum vm_event_kind {
@@ -121,6 +125,7 @@ struct vm_exit {
 		struct {
 			uint16_t selector;
 			bool iret, jmp; /* neither: CALL or an event through a task gate */
+			bool rf;        /* RFLAGS.RF as the old task is to have it */
 			bool has_error;
 			uint32_t error;
 		} task;

@@ -10,6 +10,7 @@ struct irq_line {
 	unsigned pin;
 };
 
+/* Drive the wire; one that leads nowhere (set NULL) is let be. */
 static inline void irq_line_set(const struct irq_line *l, bool level)
 {
 	if (l->set)

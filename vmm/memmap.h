@@ -18,7 +18,7 @@ struct region {
 	gpa_t start;
 	uint64_t size; /* multiples of 4 KiB */
 	enum region_kind kind;
-	hpa_t frames; /* MEM, ROM: contiguous host frames */
+	hpa_t frames;   /* MEM, ROM: contiguous host frames */
 	unsigned order; /* MEM, ROM: how frame_alloc gave them (for freeing); see owned */
 	bool owned;     /* frames are freed with the map */
 };
@@ -27,10 +27,11 @@ struct region {
 
 struct memmap {
 	unsigned nr;
-	unsigned last_hit; /* index of the region found last */
+	unsigned last_hit;                        /* index of the region found last */
 	struct region region[MEMMAP_MAX_REGIONS]; /* sorted by start, never overlapping */
 };
 
+/* An empty map. */
 void memmap_init(struct memmap *map);
 /* 0, -EINVAL (alignment, wrap, empty), -EEXIST (overlap), -ENOSPC. */
 int memmap_add(struct memmap *map, const struct region *region);

@@ -51,6 +51,14 @@ void vcpu_destroy(struct vcpu *vcpu)
 	kfree(vcpu, sizeof(*vcpu));
 }
 
+void vcpu_set_gpr(struct vcpu *vcpu, enum gpr reg, uint64_t val, unsigned size)
+{
+	uint64_t mask = BITS(8 * size - 1, 0);
+	uint64_t *gpr = &vcpu->regs.gpr[reg & 0xf];
+
+	*gpr = size >= 4 ? val & mask : (*gpr & ~mask) | (val & mask);
+}
+
 void vcpu_retire_insn(struct vcpu *vcpu, unsigned len)
 {
 	const struct vmm_backend *backend = vcpu->vm->backend;

@@ -48,6 +48,14 @@ struct vcpu_msrs {
 	uint64_t misc[8]; /* further read/write words that have no effect here */
 };
 
+/* What is known of the code behind port accesses; vmm/exit_io.c alone touches it. */
+#define VCPU_IO_BARREN 16
+struct vcpu_io_ahead {
+	uint64_t barren[VCPU_IO_BARREN]; /* RIPs with no further access behind them */
+	struct guest_memo code;          /* the code page looked at last */
+};
+
+/* Touched by the run loop alone, as its VM. */
 struct vcpu {
 	struct vcpu_regs regs;
 	struct vm *vm;
@@ -59,6 +67,7 @@ struct vcpu {
 	uint64_t dr[4];
 	uint64_t pdpte[4]; /* PAE: loaded with CR3, valid while PAE paging is on */
 	void *fpu;         /* fpu_area_alloc() */
+	struct vcpu_io_ahead io_ahead;
 	struct list_node sched_node;
 	bool yield; /* it spins (PAUSE): its slice is over when another can run */
 	bool stale; /* xcr0 or tsc_aux changed: the CPU gets them before the next entry */
@@ -71,6 +80,7 @@ struct vcpu {
 
 /* 0 or -ENOMEM; the vCPU is in the state after RESET. */
 int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out);
+/* Free it and take it off the run queue; not while it is loaded on a CPU. */
 void vcpu_destroy(struct vcpu *vcpu);
 
 /*
@@ -78,12 +88,15 @@ void vcpu_destroy(struct vcpu *vcpu);
  * SS, raise #DB when RFLAGS.TF was set. len > 0.
  */
 void vcpu_retire_insn(struct vcpu *vcpu, unsigned len);
+/* Write the low size bytes of a register: 1 and 2 keep the rest, 4 clear the upper half. */
+void vcpu_set_gpr(struct vcpu *vcpu, enum gpr reg, uint64_t val, unsigned size);
 
 /* Fill *gp with the vCPU's paging state of now. */
 void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp);
 
 /* 2, 4 or 8: the size of the code segment's default operands. */
 unsigned vcpu_code_size(const struct vcpu *vcpu);
+/* 0 to 3. */
 unsigned vcpu_cpl(const struct vcpu *vcpu);
 
 /* One line per register group at info level. */
@@ -96,9 +109,12 @@ void vcpu_dump(const struct vcpu *vcpu);
 void vcpu_raise(struct vcpu *vcpu, const struct guest_fault *fault);
 void vcpu_raise_vector(struct vcpu *vcpu, unsigned vector); /* no error code */
 void vcpu_raise_error(struct vcpu *vcpu, unsigned vector, uint32_t error);
+/* An NMI is due; a second one before it is delivered merges with it. */
 void vcpu_raise_nmi(struct vcpu *vcpu);
 /* An exit cut off the delivery of ev: it is due again. First thing after an exit. */
 void vcpu_requeue(struct vcpu *vcpu, const struct vm_event *ev);
+/* The event that the exit cut off has been delivered after all, by the exit's handler. */
+void vcpu_event_delivered(struct vcpu *vcpu);
 /* Hand at most one event to the backend, ask for windows. Last thing before entry. */
 void vcpu_inject_pending(struct vcpu *vcpu);
 /* Is there an event that would end a HLT? */

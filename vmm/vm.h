@@ -50,6 +50,7 @@ struct vm_intr_source {
 #define VM_NOTICE_HALT 0x1u  /* halted with interrupts off */
 #define VM_NOTICE_FETCH 0x2u /* ran into an address with no memory */
 
+/* Touched by the run loop alone, never by an interrupt handler: no locks. */
 struct vm {
 	unsigned id; /* frames of this VM have owner FRAME_VM0 + id */
 	const struct vm_config *cfg;

@@ -309,7 +309,7 @@ void vm_stop(struct vm *vm)
 	vm->state = VM_STOPPED;
 	console_forget(vm);
 	say_why(vm);
-	if (crashed) {
+	if (crashed && !vm_wants_restart(vm)) {
 		vcpu_dump(vm->vcpu[0]);
 		vm->backend->dump(vm->vcpu[0]);
 	}

@@ -50,6 +50,7 @@ struct acpi_info {
 
 /* Read the tables. Without any, or with broken ones, the fields say "not there". */
 void acpi_init(const struct boot_info *bi);
+/* What acpi_init() found; all zero before it. */
 const struct acpi_info *acpi_info(void);
 
 #endif

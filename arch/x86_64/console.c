@@ -90,12 +90,18 @@ static void interrupts_update(void)
 static void console_interrupt(void)
 {
 	uint64_t flags = console_lock();
+	unsigned n;
 
-	for (unsigned n = 0; n < IRQ_ROUNDS_MAX && uart_interrupt_pending(&uart); n++) {
+	for (n = 0; n < IRQ_ROUNDS_MAX && uart_interrupt_pending(&uart); n++) {
 		rx_move();
 		tx_move();
 		if (ring_empty(&tx) || !ring_space(&rx))
 			interrupts_update();
+	}
+	/* With a cause left the line stays up: make the edge that comes next ourselves. */
+	if (n == IRQ_ROUNDS_MAX) {
+		uart_interrupts(&uart, false, false);
+		interrupts_update();
 	}
 	console_unlock(flags);
 }

@@ -17,6 +17,7 @@
 #define CPUID_EXT1_EDX_NX BIT(20)
 #define CPUID_EXT1_EDX_PAGE_1G BIT(26)
 #define CPUID_EXT1_EDX_RDTSCP BIT(27)
+#define CPUID_EXT8_EBX_X87_POINTERS BIT(2)
 #define CPUID_EXT7_EDX_INVARIANT_TSC BIT(8)
 
 #define XCR0_AVX512 (XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
@@ -91,7 +92,11 @@ static void read_features(struct cpu_features *f)
 	f->rdtscp = r.edx & CPUID_EXT1_EDX_RDTSCP;
 	if (ext0.eax >= 0x80000007)
 		f->invariant_tsc = cpuid(0x80000007, 0).edx & CPUID_EXT7_EDX_INVARIANT_TSC;
-	f->maxphyaddr = ext0.eax >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
+	r = (struct cpuid_regs){ .eax = 36 };
+	if (ext0.eax >= 0x80000008)
+		r = cpuid(0x80000008, 0);
+	f->maxphyaddr = r.eax & 0xff;
+	f->x87_pointers_leak = f->amd && !(r.ebx & CPUID_EXT8_EBX_X87_POINTERS);
 }
 
 #ifdef UMBRA_DEBUG

@@ -8,13 +8,14 @@
 
 struct vcpu;
 
+/* Touched by its own CPU; by interrupt handlers only where it says so. */
 struct cpu {
 	struct cpu *self; /* gs:0 */
 	unsigned id;
-	struct vcpu *current;       /* whose FPU, DR0-3 and syscall state is loaded */
+	struct vcpu *current;       /* whose FPU, XCR0, DR0-3 and TSC_AUX are loaded */
 	volatile bool timer_due;    /* set by the timer interrupt */
 	volatile bool work_pending; /* set by any interrupt that the run loop must look at */
-	uint64_t irq_count;
+	uint64_t irq_count;         /* counted by the interrupts themselves */
 	uint32_t apic_id;
 	uint32_t locks_held; /* debug builds: bit n: a lock of rank n */
 };
@@ -22,6 +23,7 @@ struct cpu {
 /* The processor that booted; its GS base is set before the first line of C. */
 extern struct cpu boot_cpu;
 
+/* The calling CPU's state; valid from the first line of C. */
 static inline struct cpu *this_cpu(void)
 {
 	struct cpu *c;
@@ -40,7 +42,9 @@ struct cpu_features {
 	uint64_t xcr0_mask;  /* XCR0 bits the processor supports, of those Umbra switches */
 	unsigned xsave_size; /* bytes of an XSAVE area for xcr0_mask; 512 without XSAVE */
 	bool apic, smep;
+	bool x87_pointers_leak; /* FXRSTOR leaves FIP and FDP as they were */
 };
+/* All zero before cpu_init(). */
 const struct cpu_features *cpu_features(void);
 
 /* Read the features and set up CR4 and XCR0 of the calling CPU. Before any other use. */

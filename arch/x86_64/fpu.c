@@ -68,10 +68,24 @@ void fpu_save(void *area, uint64_t xcr0)
 			 : "memory");
 }
 
+/*
+ * Older AMD processors restore the x87's last instruction and data pointers only with an
+ * exception pending, so what another guest left there would show. Overwrite it.
+ * APM vol. 2, 11.4.4 (FXRSTOR); CPUID Fn8000_0008 EBX[2] says it is cured.
+ */
+static void x87_pointers_forget(void)
+{
+	static const uint32_t any;
+
+	if (cpu_features()->x87_pointers_leak)
+		__asm__ volatile("fnclex; emms; fildl %0" ::"m"(any));
+}
+
 void fpu_load(const void *area, uint64_t xcr0)
 {
 	uint64_t mask = cpu_features()->xcr0_mask;
 
+	x87_pointers_forget();
 	if (!cpu_features()->xsave) {
 		__asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
 		return;

@@ -6,6 +6,7 @@
 
 /* An area for fpu_save(), in the state after RESET; NULL: no memory. */
 void *fpu_area_alloc(void);
+/* Give back what fpu_area_alloc() gave. */
 void fpu_area_free(void *area);
 /* Put the area back into the state after RESET. */
 void fpu_area_reset(void *area);

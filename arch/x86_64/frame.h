@@ -43,17 +43,21 @@ uint64_t frame_bytes_total(void);
 uint64_t frame_bytes_free(void);
 uint64_t frame_bytes_owned(unsigned owner);
 
-/* Feeding the allocator at boot: frames [pa, pa + size) are RAM of this owner. */
 struct boot_info;
-void frame_init(const struct boot_info *bi);
 /*
- * The second half: frame_init() hands out RAM below 4 GiB only, which the boot tables
- * map. Once the direct map holds everything, this adds the rest.
+ * Read the memory map: from here on RAM below 4 GiB, which the boot tables map, is handed
+ * out. Ranges may overlap and come in any order; what is reserved wins.
  */
+void frame_init(const struct boot_info *bi);
+/* Once the direct map holds everything: the rest of the RAM. */
 void frame_init_high(const struct boot_info *bi);
 
-/* Hypervisor memory of any size: kalloc rounds up to the frame order that fits; zeroed. */
+/*
+ * Hypervisor memory, zeroed, in whole blocks of frames: size is rounded up to a power of
+ * two of 4 KiB. NULL: none left, size 0, or more than 1 GiB.
+ */
 void *kalloc(size_t size);
+/* p: what kalloc(size) gave, or NULL. */
 void kfree(void *p, size_t size);
 
 #endif

@@ -48,6 +48,7 @@ struct ist_stack {
 /* Interrupt stack table slots. APM vol. 2, 8.9.4. */
 enum { IST_DF = 1, IST_NMI, IST_MC, IST_SLOTS = IST_MC };
 
+/* Of the processor that booted; the second by IST slot less one. */
 extern struct main_stack boot_stack;
 extern struct ist_stack boot_ist_stack[IST_SLOTS];
 

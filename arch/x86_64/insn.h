@@ -1,4 +1,7 @@
-/* One inline function per privileged or I/O instruction. */
+/*
+ * One inline function per privileged or I/O instruction. A value or an MSR that the
+ * processor refuses is a fault in Umbra: a panic. See rdmsr_safe() in cpu.h.
+ */
 #ifndef UMBRA_INSN_H
 #define UMBRA_INSN_H
 
@@ -163,6 +166,7 @@ static inline uint64_t irq_save(void)
 	return flags;
 }
 
+/* Interrupts as they were before the irq_save() that returned flags. */
 static inline void irq_restore(uint64_t flags)
 {
 	__asm__ volatile("push %0; popf" ::"r"(flags) : "memory", "cc");

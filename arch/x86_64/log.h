@@ -1,7 +1,7 @@
 /*
  * The log: lines with a level, kept in a ring and sent to the host's console.
- * Boot option loglevel=err|warn|info|debug. Never called with unbounded guest
- * control over how often: a line that a guest can cause goes through log_guest().
+ * Boot option loglevel=err|warn|info|debug. No guest may decide how often a line is
+ * logged: what it can cause is said once in its VM's life (vm->notices), or ends that.
  */
 #ifndef UMBRA_LOG_H
 #define UMBRA_LOG_H
@@ -12,10 +12,11 @@
 
 enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
+/* Lines above this level are dropped, neither sent nor kept. LOG_INFO at first. */
 void log_set_level(enum log_level level);
 enum log_level log_level(void);
 
-/* Log one line; fmt carries no newline at its end. */
+/* Log one line of at most 500 characters; fmt carries no newline at its end. */
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void log_vline(enum log_level level, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));

@@ -11,6 +11,7 @@
 
 #include "arch/x86_64/lib/list.h"
 
+/* Armed and cancelled by the run loop and what it calls, never by an interrupt handler. */
 struct timer {
 	struct list_node node; /* sorted by deadline while armed */
 	uint64_t deadline;     /* clock_ns() value */
@@ -22,6 +23,7 @@ struct timer {
 /* Calibrate the CPU's timer and take its interrupt. After clock_init(), lapic_init(). */
 void timer_init(void);
 
+/* Before anything else is done with t; it is not armed. */
 void timer_setup(struct timer *t, void (*fn)(void *ctx), void *ctx);
 /* Call fn once clock_ns() >= deadline_ns; moves a timer already armed. */
 void timer_arm(struct timer *t, uint64_t deadline_ns);

@@ -70,7 +70,8 @@ static bool parse_baud(const struct token *rate, struct uart_config *cfg)
 {
 	uint64_t baud;
 
-	if (memchr(rate->text, 'x', rate->len) || !parse_u64(rate, &baud) || !baud || baud > BAUD_MAX)
+	if (memchr(rate->text, 'x', rate->len) || !parse_u64(rate, &baud) || !baud ||
+	    baud > BAUD_MAX)
 		return false;
 	cfg->baud = (uint32_t)baud;
 	return true;

@@ -32,6 +32,7 @@ void uart_init(struct uart *u, const struct uart_config *cfg);
 int uart_rx(const struct uart *u);
 /* Is the transmitter ready for tx_depth bytes? */
 bool uart_tx_ready(const struct uart *u);
+/* Send one byte; there is room for it. */
 void uart_tx(const struct uart *u, uint8_t c);
 /* Send one byte, waiting for the transmitter no longer than a few bytes take. */
 void uart_tx_wait(const struct uart *u, uint8_t c);

@@ -64,10 +64,10 @@ static struct phase {
 
 static struct timespec started;
 static unsigned phase;
-static bool running;        /* phase 0 has begun */
-static bool in_guest;       /* between VMRUN and the instruction after it */
-static uint64_t executed;   /* all instructions; QEMU adds to it */
-static uint64_t counted;    /* what of them is in phases[] already */
+static bool running;      /* phase 0 has begun */
+static bool in_guest;     /* between VMRUN and the instruction after it */
+static uint64_t executed; /* all instructions; QEMU adds to it */
+static uint64_t counted;  /* what of them is in phases[] already */
 
 static bool counting = true;
 static uint64_t start_at;

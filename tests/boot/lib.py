@@ -74,8 +74,11 @@ def scratch(name, content):
     return path
 
 
-def make_iso(name, modules, umbra=UMBRA_LINE):
-    """An ISO whose only menu entry has these (file, line) modules; returns its path."""
+def make_iso(name, modules, umbra=UMBRA_LINE, build="."):
+    """An ISO whose only menu entry has these (file, line) modules; returns its path.
+
+    build: "debug" for the debug build's image. Files made by scratch() are gone afterwards.
+    """
     os.makedirs(WORK, exist_ok=True)
     cfg = os.path.join(WORK, name + ".cfg")
     iso = os.path.join(WORK, name + ".iso")
@@ -85,9 +88,12 @@ def make_iso(name, modules, umbra=UMBRA_LINE):
     with open(cfg, "w", encoding="utf-8") as f:
         f.write("\n".join(lines + ["}"]) + "\n")
     files = sorted({path for path, _ in modules})
-    subprocess.run([os.path.join(TOP, "scripts", "mkiso"), "-o", iso, "-c", cfg, *files],
-                   check=True)
-    os.unlink(cfg)
+    elf = os.path.join(BUILD, build, "umbra.elf")
+    subprocess.run([os.path.join(TOP, "scripts", "mkiso"), "-o", iso, "-c", cfg, "-e", elf,
+                    *files], check=True)
+    for path in [cfg] + files:
+        if os.path.dirname(path) == WORK:
+            os.unlink(path)
     return iso
 
 
@@ -119,6 +125,7 @@ class Machine:
         self.qemu.wait()
         self.reader.join(5)
         self.qemu.stdin.close()
+        self.qemu.stdout.close()
         if self.iso:
             os.unlink(self.iso)
 
@@ -182,9 +189,13 @@ class Machine:
     def type(self, text):
         """Type as a person does: not faster than a serial line carries."""
         for start in range(0, len(text), 8):
-            self.qemu.stdin.write(text[start:start + 8].encode())
-            self.qemu.stdin.flush()
+            self.paste(text[start:start + 8])
             time.sleep(0.02)
+
+    def paste(self, text):
+        """Give it all at once."""
+        self.qemu.stdin.write(text.encode())
+        self.qemu.stdin.flush()
 
     def expect_umbra(self):
         return self.expect(r"Umbra", "uefi" if self.uefi else "umbra")

@@ -48,6 +48,12 @@ def test_absent_device(name):
     expect_guest(name, "absent_device", r"absent devices read as ones", r"vm odd: debug-exit status 33")
 
 
+def test_task_switch(name):
+    """TCG does them itself, without an exit: what the guest expects is what a PC does."""
+    expect_guest(name, "task_switch", r"INT through a task gate", r"a virtual-8086 task",
+                 r"all task switches done", r"vm odd: debug-exit status 33")
+
+
 def test_no_debug_exit(name):
     """Without `debug-exit` on its line, port 0xf4 is a port that nobody answers."""
     with lib.boot(name, lib.tiny("odd", "hello", "memory=16M")) as m:
@@ -56,17 +62,31 @@ def test_no_debug_exit(name):
         lib.check(not m.seen(r"vm odd: debug-exit status 33"), "no debug exit", "one")
 
 
-def test_beside_linux(name):
-    """One guest loops with interrupts off, one halts so, two crash: Linux does its work."""
-    modules = lib.linux("deb64") + lib.tiny("loops", "cli_loop") + lib.tiny("halts", "cli_hlt") \
+def many_guests():
+    return lib.linux("deb64") + lib.tiny("loops", "cli_loop") + lib.tiny("halts", "cli_hlt") \
         + lib.tiny("crashes", "triple_fault") + lib.tiny("opcode", "bad_opcode")
-    with lib.boot(name, modules) as m:
-        m.expect_umbra()
-        m.expect_shell("deb64", "work")
-        lib.check(m.seen(r"vm crashes: .*(?i:triple)"), "a line on the triple fault", m.text[-300:])
-        lib.check(m.seen(r"vm opcode: .*(?i:triple)"), "a line on the bad opcode", m.text[-300:])
-        out = m.command("deb64", "seq 1 1000 | wc -l", "work")
-        lib.check("1000" in out, "1000", out)
-        m.type("poweroff\n")
-        m.expect_vm("deb64", "powered off")
-        m.still_runs()
+
+
+def run_many(machine):
+    """One guest loops with interrupts off, one halts so, two crash: Linux does its work."""
+    machine.expect_umbra()
+    machine.expect_shell("deb64", "work")
+    for vm in ("crashes", "opcode"):
+        lib.check(machine.seen(rf"vm {vm}: .*(?i:triple)"), f"a line on {vm}'s triple fault",
+                  machine.text[-300:])
+    out = machine.command("deb64", "seq 1 1000 | wc -l", "work")
+    lib.check("1000" in out, "1000", out)
+    machine.type("poweroff\n")
+    machine.expect_vm("deb64", "powered off")
+    machine.still_runs()
+
+
+def test_beside_linux(name):
+    with lib.boot(name, many_guests()) as m:
+        run_many(m)
+
+
+def test_debug_build(name):
+    """The same with UBSan's traps and the lock-order checks built in."""
+    with lib.Machine(name, lib.make_iso(name, many_guests(), build="debug")) as m:
+        run_many(m)

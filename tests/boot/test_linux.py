@@ -17,6 +17,11 @@ def run_commands(machine):
     lib.check("16777216" in out, "16777216 bytes written by dd", out)
     machine.command("deb64", "rm /tmp/z")
 
+    machine.type("sleep 1000\n")
+    time.sleep(1)
+    machine.type("\x03")
+    machine.expect_shell("deb64", "command")
+
 
 def power_off(machine, vm="deb64"):
     """The last guest's `poweroff`: Umbra says so and powers the machine off."""
@@ -92,6 +97,35 @@ def test_time(name):
         off = (second - first) / host - 1
         lib.check(abs(off) < 0.01, "a guest's clock within 1% of the host's",
                   f"{second - first:.2f} s in the guest, {host:.2f} s on the host")
+        power_off(m)
+
+
+def test_paste(name):
+    """A page pasted at once arrives whole: nothing between the two UARTs drops a byte."""
+    text = "".join(f"line {i:3} {'abcdefghij' * 5}\n" for i in range(150))
+    with lib.boot(name, lib.linux("deb64")) as m:
+        m.expect_shell("deb64")
+        m.type("stty -echo; sha256sum; stty echo\n")
+        time.sleep(2)
+        m.paste(text)
+        time.sleep(2)
+        m.type("\x04")
+        m.expect(hashlib.sha256(text.encode()).hexdigest(), "command")
+        m.expect_shell("deb64", "command")
+        power_off(m)
+
+
+def test_large_machine(name):
+    """6 GiB, two processors, all that QEMU's CPU has; a guest with memory above 4 GiB."""
+    iso = lib.make_iso(name, lib.linux("deb64", options="memory=4500M"))
+    with lib.Machine(name, iso, "--accel", "tcg", "--cpu", "max", "--smp", "2",
+                     "--memory", "6G") as m:
+        m.expect_umbra()
+        m.expect_shell("deb64")
+        out = m.command("deb64", "grep MemTotal /proc/meminfo")
+        total = int(out.split()[1]) >> 10
+        lib.check(total > 4200, "more than 4200 MiB in the guest", f"{total} MiB")
+        m.command("deb64", "dd if=/dev/zero of=/tmp/z bs=1M count=300 && rm /tmp/z", "work")
         power_off(m)
 
 

@@ -419,9 +419,6 @@ static void test_stops(void **state)
 	next_exit(EXIT_INVALID_STATE, 0);
 	handle();
 	expect_stopped(VM_STOP_ERROR, "refused");
-	next_exit(EXIT_TASK_SWITCH, 0)->task.selector = 0x28;
-	handle();
-	expect_stopped(VM_STOP_ERROR, "0x28");
 	next_exit(EXIT_EXCEPTION, 0)->exception.vector = VEC_MC;
 	handle();
 	expect_stopped(VM_STOP_ERROR, "machine check");

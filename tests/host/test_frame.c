@@ -211,6 +211,18 @@ static void test_no_room_for_table(void **state)
 	assert_non_null(strstr(fake_log, "no room for the frame table of GiB 0"));
 }
 
+/* The only free run lies across a GiB: no table does. */
+static void test_run_across_sections(void **state)
+{
+	(void)state;
+	add(GIB(1) - MIB(1), MIB(100), true);
+	frame_init(&bi);
+	assert_int_equal(frame_owner_of(HPA(GIB(1) - MIB(1))), FRAME_FREE);
+	assert_int_equal(frame_owner_of(HPA(GIB(1) - 1)), FRAME_FREE);
+	assert_int_equal(frame_owner_of(HPA(GIB(1))), FRAME_HYPERVISOR);
+	assert_int_equal(drain(NULL), frame_bytes_free());
+}
+
 /* --- above 4 GiB --- */
 
 static void test_high_memory(void **state)
@@ -233,6 +245,9 @@ static void test_high_memory(void **state)
 	assert_int_equal(frame_owner_of(HPA(GIB(7))), FRAME_NONE);
 	assert_int_equal(frame_owner_of(HPA(GIB(36))), FRAME_FREE);
 	assert_null(section[8].frame); /* a hole costs nothing */
+	/* A table's block was larger than the table: the rest is free. */
+	assert_true(frame_range_owned(ptr_to_hpa(section[4].frame), MIB(3), FRAME_HYPERVISOR));
+	assert_false(frame_range_owned(ptr_to_hpa(section[4].frame), MIB(4), FRAME_HYPERVISOR));
 
 	pa = frame_alloc(FRAME_MAX_ORDER, FRAME_VM0);
 	assert_int_not_equal(pa.v, 0);
@@ -377,6 +392,7 @@ int main(void)
 		cmocka_unit_test_setup(test_map_in_disorder, setup_test),
 		cmocka_unit_test_setup(test_no_memory_at_all, setup_test),
 		cmocka_unit_test_setup(test_no_room_for_table, setup_test),
+		cmocka_unit_test_setup(test_run_across_sections, setup_test),
 		cmocka_unit_test_setup(test_high_memory, setup_test),
 		cmocka_unit_test_setup(test_alignment_and_split, setup_test),
 		cmocka_unit_test_setup(test_joins_again, setup_test),

@@ -219,6 +219,7 @@ static void test_mask(void **state)
 	line(10, true);
 	assert_false(pic_pending(&pic));
 	assert_true(pic_masked(&pic, 10));
+	assert_false(pic_masked(&pic, 3)); /* the cascade is only the slave's way */
 	out(0x20, 0x20);
 	out(0x21, 0x00);
 	assert_next(0x2a);
@@ -260,6 +261,42 @@ static void test_rotation(void **state)
 	out(0x20, 0xe3); /* rotate on specific EOI */
 	assert_int_equal(pic.chip[0].lowest, 3);
 	assert_next(0x24);
+}
+
+static void test_rotate_past_input_0(void **state)
+{
+	(void)state;
+	line(0, true);
+	assert_next(0x20);
+	out(0x20, 0xa0);
+	assert_int_equal(pic.chip[0].lowest, 0);
+	line(1, true);
+	line(7, true);
+	pulse(0);
+	line(0, true);
+	assert_next(0x21); /* 1 is the highest, 0 the lowest */
+	out(0x20, 0x20);
+	assert_next(0x27);
+	out(0x20, 0x20);
+	assert_next(0x20);
+}
+
+/* What the even port reads is chosen by RR and RIS, and stays. */
+static void test_read_register_select(void **state)
+{
+	(void)state;
+	line(4, true);
+	assert_next(0x24);
+	line(6, true);
+	assert_int_equal(in(0x20), 0x40);
+	out(0x20, 0x0b);
+	assert_int_equal(in(0x20), 0x10);
+	out(0x20, 0x08); /* neither: no change */
+	assert_int_equal(in(0x20), 0x10);
+	out(0x20, 0x09);
+	assert_int_equal(in(0x20), 0x10);
+	out(0x20, 0x0a);
+	assert_int_equal(in(0x20), 0x40);
 }
 
 static void test_auto_eoi(void **state)
@@ -330,6 +367,9 @@ static void test_poll(void **state)
 	assert_int_equal(in(0xa0), 0x85);
 	assert_int_equal(acked[13], 1);
 	assert_int_equal(acked[2], 0);
+	out(0x20, 0x20);
+	line(9, true); /* above 13: the slave's output has been down in between */
+	assert_next(0x29);
 }
 
 static void elcr(uint16_t port, uint8_t val)
@@ -450,6 +490,8 @@ int main(void)
 		cmocka_unit_test_setup(test_mask, setup),
 		cmocka_unit_test_setup(test_eoi, setup),
 		cmocka_unit_test_setup(test_rotation, setup),
+		cmocka_unit_test_setup(test_rotate_past_input_0, setup),
+		cmocka_unit_test_setup(test_read_register_select, setup),
 		cmocka_unit_test_setup(test_auto_eoi, setup),
 		cmocka_unit_test_setup(test_special_mask, setup),
 		cmocka_unit_test_setup(test_poll, setup),

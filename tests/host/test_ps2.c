@@ -78,6 +78,20 @@ static void test_after_reset(void **state)
 	assert_int_equal(in(0x64), 0x1c); /* the last write was a command */
 }
 
+/* The system flag is a bit of the command byte, shown in the status register too. */
+static void test_system_flag(void **state)
+{
+	(void)state;
+	command_with(0x60, 0x61);
+	assert_int_equal(in(0x64) & 0x04, 0x00);
+	command_with(0x60, 0x65);
+	assert_int_equal(in(0x64) & 0x04, 0x04);
+	command_with(0x60, 0x61);
+	command(0xaa); /* the self test sets it */
+	assert_int_equal(in(0x64) & 0x04, 0x04);
+	assert_int_equal(command(0x20), 0x65);
+}
+
 /* Linux, i8042.c: flush, self test, command byte, no mouse port. */
 static void test_linux_probe(void **state)
 {
@@ -218,6 +232,7 @@ static void test_keyboard_off(void **state)
 	out(0x64, 0xad);
 	assert_int_equal(read_byte(), 0xfa); /* was in the buffer already */
 	assert_no_byte();
+	assert_int_equal(command(0x20), 0x75);
 	out(0x64, 0xae);
 	assert_int_equal(read_byte(), 0xab);
 	out(0x64, 0xad);
@@ -320,6 +335,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_after_reset, setup),
+		cmocka_unit_test_setup(test_system_flag, setup),
 		cmocka_unit_test_setup(test_linux_probe, setup),
 		cmocka_unit_test_setup(test_linux_keyboard, setup),
 		cmocka_unit_test_setup(test_keyboard_interrupts, setup),

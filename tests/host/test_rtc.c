@@ -189,6 +189,18 @@ static void test_set_keeps_phase(void **state)
 	assert_int_equal(get(0), 0x41);
 }
 
+/* A new rate does not shift the seconds. */
+static void test_rate_keeps_phase(void **state)
+{
+	(void)state;
+	fake_clock_advance(700 * MS);
+	set(0x0a, 0x2a);
+	fake_clock_advance(299 * MS);
+	assert_int_equal(get(0), 0x20);
+	fake_clock_advance(2 * MS);
+	assert_int_equal(get(0), 0x21);
+}
+
 static void test_weekday_is_the_guests(void **state)
 {
 	(void)state;
@@ -316,6 +328,26 @@ static void test_alarm_any(void **state)
 	assert_false(rtc.update_timer.armed);
 }
 
+/* Zero is a time like any other. */
+static void test_alarm_zero(void **state)
+{
+	(void)state;
+	get(0x0c);
+	set(1, 0x00);
+	set(3, 0x00);
+	set(5, 0x00);
+	set(0x0b, 0x22);
+	while (!level)
+		fake_clock_advance(NS_PER_SEC);
+	assert_time(0, 0, 0);
+	get(0x0c);
+	set(3, 0xff);
+	set(5, 0xff);
+	while (!level)
+		fake_clock_advance(NS_PER_SEC);
+	assert_time(0, 0x01, 0);
+}
+
 /* Alarm times one by one: the timer that is armed is the right second. */
 static void test_alarm_every_hour_form(void **state)
 {
@@ -386,6 +418,19 @@ static void test_periodic_fast_codes(void **state)
 		}
 		assert_in_range(rises, 256 / rs - 1, 256 / rs + 1);
 	}
+}
+
+static void test_periodic_fastest(void **state)
+{
+	(void)state;
+	set(0x0a, 0x23);
+	get(0x0c);
+	set(0x0b, 0x42);
+	for (unsigned i = 0; i < 100000; i++) {
+		fake_clock_advance(10000);
+		get(0x0c);
+	}
+	assert_in_range(rises, 8190, 8193);
 }
 
 /* A guest that never reads register C costs no timer. */
@@ -472,6 +517,7 @@ int main(void)
 		TEST(test_formats),
 		TEST(test_linux_set_time),
 		TEST(test_set_keeps_phase),
+		TEST(test_rate_keeps_phase),
 		TEST(test_weekday_is_the_guests),
 		TEST(test_nonsense),
 		TEST(test_uip),
@@ -479,9 +525,11 @@ int main(void)
 		TEST(test_flags_by_polling),
 		TEST(test_alarm),
 		TEST(test_alarm_any),
+		TEST(test_alarm_zero),
 		TEST(test_alarm_every_hour_form),
 		TEST(test_periodic),
 		TEST(test_periodic_fast_codes),
+		TEST(test_periodic_fastest),
 		TEST(test_unread_flags_arm_nothing),
 		TEST(test_cmos),
 		TEST(test_random),

@@ -220,6 +220,18 @@ static void test_receive_without_fifo(void **state)
 	assert_int_equal(in(DATA), 'b');
 }
 
+static void test_receive_interrupt_off(void **state)
+{
+	(void)state;
+	out(MCR, 0x08);
+	out(IER, 0x08);
+	assert_true(serial_rx(&uart, 'a'));
+	assert_false(level);
+	assert_int_equal(in(IIR), 0x01);
+	out(IER, 0x01); /* now it is wanted */
+	assert_true(level);
+}
+
 static void test_receive_trigger(void **state)
 {
 	static const uint8_t trigger[] = { 1, 4, 8, 14 };
@@ -476,6 +488,7 @@ int main(void)
 		cmocka_unit_test_setup(test_transmit_overrun, setup),
 		cmocka_unit_test_setup(test_no_cable, setup),
 		cmocka_unit_test_setup(test_receive_without_fifo, setup),
+		cmocka_unit_test_setup(test_receive_interrupt_off, setup),
 		cmocka_unit_test_setup(test_receive_trigger, setup),
 		cmocka_unit_test_setup(test_fifo_clear, setup),
 		cmocka_unit_test_setup(test_out2_connects_the_interrupt, setup),

@@ -202,8 +202,10 @@ static void test_small_kinds(void **state)
 	assert_true(out.task.iret);
 	assert_false(out.task.jmp);
 	assert_false(out.task.has_error);
-	decode(0x7d, 0x30, BIT(38) | BIT(44) | 0x1234, 0);
+	assert_false(out.task.rf);
+	decode(0x7d, 0x30, BIT(38) | BIT(44) | BIT(48) | 0x1234, 0);
 	assert_true(out.task.jmp);
+	assert_true(out.task.rf);
 	assert_true(out.task.has_error);
 	assert_int_equal(out.task.error, 0x1234);
 }

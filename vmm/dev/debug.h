@@ -22,6 +22,7 @@ struct debug_ports {
 	uint8_t post;
 };
 
+/* For DEBUG_PORT_POST, _PRINT and _EXIT; dev: struct debug_ports. */
 extern const struct io_ops debug_post_ops;
 extern const struct io_ops debug_print_ops;
 extern const struct io_ops debug_exit_ops;

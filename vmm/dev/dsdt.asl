@@ -4,7 +4,7 @@
  */
 DefinitionBlock ("", "DSDT", 2, "UMBRA", "UMBRAPC", 0x00000001)
 {
-	/* SLP_TYP of S5, the only sleeping state: ACPI_S5_TYPE in vmm/dev/acpi.c. */
+	/* SLP_TYP of S5, the only sleeping state: ACPI_S5_TYPE in vmm/dev/acpi_pm.c. */
 	Name (\_S5, Package () { 0x05, 0x05, Zero, Zero })
 
 	Scope (\_SB)

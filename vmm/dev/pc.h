@@ -12,6 +12,7 @@ struct pc;
 
 /* Make the devices, put them on vm->bus, set vm->intr and vm->pc. 0 or a negative errno. */
 int pc_create(struct vm *vm);
+/* Take them off the bus and free them; harmless when there are none. */
 void pc_destroy(struct vm *vm);
 /* Write the ACPI tables into the guest's BIOS area; the RSDP's address. Call once its memory is
  * mapped. */

@@ -310,7 +310,6 @@ static void pit_control(struct pit *pit, uint8_t val)
 	ch->loaded = ch->triggered = ch->reload_due = false;
 	ch->write_high = ch->read_high = false;
 	ch->status_latched = ch->count_latched = false;
-	ch->paused = 0;
 	pit_follow(pit, ch, now);
 }
 

@@ -35,6 +35,7 @@ extern const struct io_ops rtc_ops; /* ports 70-71; dev: struct rtc */
 
 /* The time is clock_wall_seconds(). low, high: RAM bytes below and from 4 GiB on. */
 void rtc_init(struct rtc *rtc, struct irq_line irq, uint64_t low, uint64_t high);
+/* Disarm its timers. */
 void rtc_destroy(struct rtc *rtc);
 
 #endif

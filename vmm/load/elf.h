@@ -24,6 +24,7 @@ struct elf_image {
 	struct elf_segment seg[ELF_SEGMENTS];
 };
 
+/* Has the file the magic number of an ELF file? */
 bool is_elf(const uint8_t *file, uint64_t size);
 
 /*

@@ -37,15 +37,15 @@ int load_initrd(struct load *load, uint64_t addr_max);
  * or -E2BIG or -EFBIG.
  */
 int load_cmdline(struct load *load, uint64_t max, bool tell_tsc);
-/* Copy to, or clear, guest memory that ram_holds() says is there. */
+/* Copy to, or clear, guest memory. 0, or -EFBIG with why: part of it is no RAM. */
 int load_bytes(struct load *load, uint64_t at, const void *from, uint64_t size);
 int load_zeros(struct load *load, uint64_t at, uint64_t size);
 
-/* Complete the zero page from header hdr and what
- * was loaded, and write it to PLACE_BOOT_PARAMS. 0, -ENOMEM or -EFBIG. */
+/* Complete the zero page from header hdr and what was loaded, and write it to
+ * PLACE_BOOT_PARAMS. 0, -ENOMEM or -EFBIG. */
 int load_boot_params(struct load *load, const struct setup_header *hdr);
 
-/* The loaders, one a kind of file. */
+/* The loaders, one a kind of file. 0, or a negative errno with why. */
 int load_bzimage(struct load *load);
 int load_elf(struct load *load);
 

@@ -45,6 +45,7 @@ struct ram_map {
 	struct ram_range range[RAM_RANGES];
 };
 
+/* The RAM of mem, less what is kept for tables and firmware. */
 void ram_map_fill(struct ram_map *ram, const struct memmap *mem);
 /* Is all of [start, start + size) RAM in one piece, at or above 1 MiB? Any numbers are safe. */
 bool ram_holds(const struct ram_map *ram, uint64_t start, uint64_t size);

@@ -19,8 +19,8 @@ typedef struct {
 	uint64_t v;
 } hpa_t; /* host-physical: what goes on the bus */
 
-#define GVA(x) ((gva_t){(x)})
-#define GPA(x) ((gpa_t){(x)})
-#define HPA(x) ((hpa_t){(x)})
+#define GVA(x) ((gva_t){ (x) })
+#define GPA(x) ((gpa_t){ (x) })
+#define HPA(x) ((hpa_t){ (x) })
 
 #endif

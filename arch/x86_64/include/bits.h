@@ -22,8 +22,7 @@
 #define PAGE_SIZE UINT64_C(4096)
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define container_of(ptr, type, member) \
-	((type *)((char *)(ptr)-offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* a must be a power of two. */
 #define ALIGN_DOWN(x, a) ((uint64_t)(x) & ~((uint64_t)(a)-1))

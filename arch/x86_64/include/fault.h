@@ -47,8 +47,8 @@ struct guest_fault {
 /* Does hardware push an error code for this exception? */
 static inline bool fault_has_error(unsigned vector)
 {
-	return vector == VEC_DF || (vector >= VEC_TS && vector <= VEC_PF) ||
-	       vector == VEC_AC || vector == VEC_CP || vector == VEC_SX;
+	return vector == VEC_DF || (vector >= VEC_TS && vector <= VEC_PF) || vector == VEC_AC ||
+	       vector == VEC_CP || vector == VEC_SX;
 }
 
 #endif

@@ -10,16 +10,19 @@ struct list_node {
 	struct list_node *next, *prev;
 };
 
+/* An empty list, or a node that is in none. */
 static inline void list_init(struct list_node *head)
 {
 	head->next = head->prev = head;
 }
 
+/* Is there no node but the head? */
 static inline bool list_empty(const struct list_node *head)
 {
 	return head->next == head;
 }
 
+/* Put n, which is in no list, before at; before the head is last. */
 static inline void list_insert_before(struct list_node *at, struct list_node *n)
 {
 	n->prev = at->prev;
@@ -28,11 +31,13 @@ static inline void list_insert_before(struct list_node *at, struct list_node *n)
 	at->prev = n;
 }
 
+/* n, which is in no list, becomes the last. */
 static inline void list_push_back(struct list_node *head, struct list_node *n)
 {
 	list_insert_before(head, n);
 }
 
+/* n, which is in no list, becomes the first. */
 static inline void list_push_front(struct list_node *head, struct list_node *n)
 {
 	list_insert_before(head->next, n);
@@ -46,7 +51,7 @@ static inline void list_remove(struct list_node *n)
 	list_init(n);
 }
 
-#define list_for_each(pos, head) \
-	for (struct list_node *(pos) = (head)->next; (pos) != (head); (pos) = (pos)->next)
+#define list_for_each(pos, head)                                                                   \
+	for (struct list_node * (pos) = (head)->next; (pos) != (head); (pos) = (pos)->next)
 
 #endif

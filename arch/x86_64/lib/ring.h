@@ -21,16 +21,19 @@ struct ring {
 		.buf = (array), .size = sizeof(array)                                              \
 	}
 
+/* Bytes that wait to be read. */
 static inline uint32_t ring_used(const struct ring *r)
 {
 	return r->head - r->tail;
 }
 
+/* Bytes that there is room for. */
 static inline uint32_t ring_space(const struct ring *r)
 {
 	return r->size - ring_used(r);
 }
 
+/* Does none wait? */
 static inline bool ring_empty(const struct ring *r)
 {
 	return r->head == r->tail;

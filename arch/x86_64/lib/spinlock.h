@@ -53,6 +53,7 @@ void spin_debug_release(struct spinlock *l);
 #define spin_debug_release(l) ((void)(l))
 #endif
 
+/* Wait for the lock and take it. Not for one that this CPU holds. */
 static inline void spin_lock(struct spinlock *l)
 {
 	spin_debug_acquire(l);
@@ -62,6 +63,7 @@ static inline void spin_lock(struct spinlock *l)
 	spin_debug_acquired(l);
 }
 
+/* Release a lock that this CPU holds. */
 static inline void spin_unlock(struct spinlock *l)
 {
 	spin_debug_release(l);

@@ -1,0 +1,87 @@
+"""On Bochs: SVM with NRIP save and flush-by-ASID, which QEMU has not; processors that do not do.
+
+Bochs' clock counts instructions (TICKS of them make a second), so what it times is exact.
+"""
+import lib
+
+TICKS = 100_000_000
+HELLO = r"hello from a tiny guest"
+
+
+def boot(name, modules, *options, umbra=lib.UMBRA_LINE):
+    return lib.Machine(name, lib.make_iso(name, modules, umbra), *options, "--ips", str(TICKS),
+                       script="run-bochs")
+
+
+def test_linux(name):
+    """Debian's kernel to its shell; what it computes, its clock, its end."""
+    with boot(name, lib.linux("deb64")) as m:
+        m.expect(r"SVM: \d+ ASIDs NP NRIPS FlushByAsid PauseFilter$", "umbra")
+        m.expect_shell("deb64", "work")
+        out = m.command("deb64", "echo $((6 * 7)) from the guest; date +%F")
+        lib.check("42 from the guest" in out, "'42 from the guest'", out)
+        lib.check("2000-01-01" in out, "the date of the machine's RTC, 2000-01-01", out)
+        out = m.command("deb64", "seq 1 1000 | md5sum")
+        lib.check("53d025127ae99ab79e8502aae2d9bea6" in out, "the md5sum of 1 to 1000", out)
+        m.type("poweroff\n")
+        m.expect_vm("deb64", "powered off")
+        m.expect_exit()
+
+
+def test_guests(name):
+    """The tiny guests end as they do on QEMU."""
+    ends = {
+        "hello": "debug-exit status 33",
+        "bad_opcode": r".*(?i:triple).*, stopped",
+        "bad_opcode_handled": "debug-exit status 33",
+        "triple_fault": r".*(?i:triple).*, stopped",
+        "jump_unmapped": "debug-exit status 33|.*d0000000",
+        "rom_write": "debug-exit status 33",
+        "absent_device": "debug-exit status 33",
+        "refused": "debug-exit status 33",
+        "sti_shadow": "debug-exit status 33",
+        "task_switch": "debug-exit status 33",
+    }
+    modules = []
+    for guest in ends:
+        modules += lib.tiny(guest, guest)
+    with boot(name, modules) as m:
+        m.expect_umbra()
+        m.expect_exit()
+        for guest, end in ends.items():
+            lib.check(m.seen(rf"vm {guest}: ({end})"), f"/vm {guest}: {end}/", m.text[-3000:])
+
+
+def test_clocks(name):
+    """Umbra's clock and timer against the machine's, to 0.1%; a reboot of the machine."""
+    umbra = "com1=115200 loglevel=debug on-idle=reboot"
+    with boot(name, lib.tiny("tiny", "hello"), umbra=umbra) as m:
+        for _ in range(2):
+            m.expect_umbra()
+            for clock in (r"clock: TSC", r"timer: local APIC at"):
+                khz = int(m.expect(rf"{clock} (\d+) kHz").group(1))
+                lib.check(abs(khz * 1000 / TICKS - 1) < 0.001, f"{TICKS // 1000} kHz", khz)
+            m.expect(HELLO)
+
+
+def test_no_nested_paging(name):
+    with boot(name, lib.tiny("tiny", "hello"), "--cpu", "turion64_tyler") as m:
+        m.expect_umbra()
+        m.expect_vm("tiny", "this processor has no nested paging.*, not started")
+        m.expect_exit()
+
+
+def test_no_svm(name):
+    """An Intel processor: one line, and the machine halts; Ctrl-A X leaves Bochs."""
+    with boot(name, lib.tiny("tiny", "hello"), "--cpu", "corei7_haswell_4770") as m:
+        m.expect_umbra()
+        m.expect(r"umbra: cannot start: ")
+        m.still_runs()
+        lib.check(not m.seen(HELLO), "no guest", "a guest's line")
+        m.type("\x01x")
+        m.expect_exit()
+
+
+def test_timeout(name):
+    with boot(name, lib.tiny("tiny", "hello"), "--timeout", "0.5") as m:
+        m.expect_exit(124)

@@ -1,0 +1,105 @@
+/* The checks of debug builds' spinlocks, and the byte ring. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define UMBRA_DEBUG
+#include "arch/x86_64/lib/ring.h"
+#include "arch/x86_64/lib/spinlock.c"
+
+static uint32_t cpu[2], *current = &cpu[0];
+
+static uint32_t *held(void)
+{
+	return current;
+}
+
+static void said(const char *what)
+{
+	mock_assert(0, what, __FILE__, __LINE__);
+	abort();
+}
+
+static int setup_test(void **state)
+{
+	(void)state;
+	cpu[0] = cpu[1] = 0;
+	current = &cpu[0];
+	spin_debug.held = held;
+	spin_debug.misuse = said;
+	return 0;
+}
+
+static void test_nesting_in_order(void **state)
+{
+	struct spinlock a = SPINLOCK_INIT(LOCK_FRAME), b = SPINLOCK_INIT(LOCK_LOG);
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		spin_lock(&a);
+		spin_lock(&b);
+		assert_int_equal(a.locked + b.locked, 2);
+		spin_unlock(&a); /* any order of release */
+		spin_unlock(&b);
+		assert_int_equal(a.locked + b.locked, 0);
+	}
+	assert_int_equal(cpu[0], 0);
+}
+
+static void test_misuse(void **state)
+{
+	struct spinlock a = SPINLOCK_INIT(LOCK_FRAME), b = SPINLOCK_INIT(LOCK_LOG);
+	struct spinlock same = SPINLOCK_INIT(LOCK_LOG);
+
+	(void)state;
+	expect_assert_failure(spin_unlock(&a));
+	spin_lock(&b);
+	expect_assert_failure(spin_lock(&a));
+	expect_assert_failure(spin_lock(&b));
+	expect_assert_failure(spin_lock(&same));
+	current = &cpu[1]; /* the other CPU has nothing to do with that */
+	spin_lock(&a);
+	expect_assert_failure(spin_unlock(&b));
+	spin_unlock(&a);
+	current = &cpu[0];
+	spin_unlock(&b);
+}
+
+static void test_ring(void **state)
+{
+	uint8_t bytes[8];
+	struct ring r = RING_INIT(bytes);
+
+	(void)state;
+	r.head = r.tail = UINT32_MAX - 3; /* the counts wrap */
+	assert_int_equal(ring_get(&r), -1);
+	for (unsigned round = 0; round < 5; round++) {
+		for (uint8_t i = 0; i < 8; i++) {
+			assert_int_equal(ring_space(&r), 8 - i);
+			assert_true(ring_put(&r, (uint8_t)(0xf8 + i)));
+		}
+		assert_false(ring_put(&r, 0));
+		assert_int_equal(ring_used(&r), 8);
+		for (unsigned i = 0; i < 8; i++)
+			assert_int_equal(ring_get(&r), 0xf8 + i);
+		assert_true(ring_empty(&r));
+		assert_int_equal(ring_get(&r), -1);
+		ring_put(&r, 1); /* go on from another place */
+		ring_get(&r);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_nesting_in_order, setup_test),
+		cmocka_unit_test_setup(test_misuse, setup_test),
+		cmocka_unit_test(test_ring),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,211 @@
+/* The timer queue on a pretended local APIC timer that counts at 1 GHz. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/trap.h"
+#include "tests/host/fakes.h"
+
+/* The machine below the queue: this CPU, its timer; and the real functions beside the
+ * stand-ins of fakes.c. */
+#define UMBRA_CPU_H
+#define UMBRA_LAPIC_H
+static struct cpu {
+	bool timer_due, work_pending;
+} cpu;
+static struct cpu *this_cpu(void)
+{
+	return &cpu;
+}
+static uint32_t hw_ticks;
+static unsigned hw_starts;
+static void lapic_timer_start(uint32_t ticks)
+{
+	hw_ticks = ticks;
+	hw_starts++;
+}
+static uint32_t lapic_timer_left(void)
+{
+	return hw_ticks - (uint32_t)fake_now_ns;
+}
+#define timer_init real_timer_init
+#define timer_setup real_timer_setup
+#define timer_arm real_timer_arm
+#define timer_cancel real_timer_cancel
+#define timer_run_expired real_timer_run_expired
+#define clock_delay_ns(ns) ((void)(fake_now_ns += (ns)))
+static void (*irq)(void);
+void trap_set_handler(unsigned vector, void (*fn)(void))
+{
+	assert_int_equal(vector, TRAP_TIMER);
+	irq = fn;
+}
+#include "arch/x86_64/timer.c"
+
+#define MAX_CALLS 16
+
+static struct timer t[3];
+static unsigned calls[MAX_CALLS], nr_calls;
+static uint64_t again_at; /* what t[2] arms itself for when it is called; 0: not */
+
+static void note(void *ctx)
+{
+	struct timer *self = ctx;
+
+	assert_true(nr_calls < MAX_CALLS);
+	assert_false(self->armed);
+	calls[nr_calls++] = (unsigned)(self - t);
+	if (self == &t[2] && again_at)
+		timer_arm(self, again_at);
+}
+
+static void cancel_first(void *ctx)
+{
+	note(ctx);
+	timer_cancel(&t[0]);
+}
+
+static int setup_test(void **state)
+{
+	(void)state;
+	fake_now_ns = 0;
+	timer_init();
+	fake_now_ns = 1000000;
+	hw_deadline = UINT64_MAX;
+	list_init(&timers);
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++)
+		timer_setup(&t[i], note, &t[i]);
+	nr_calls = 0;
+	again_at = 0;
+	hw_starts = 0;
+	cpu = (struct cpu){ 0 };
+	return 0;
+}
+
+/* The timer must fire at the deadline or a tick or two behind it. */
+static void assert_fires_at(uint64_t deadline)
+{
+	uint64_t at = fake_now_ns + hw_ticks;
+
+	if (at < deadline || at > deadline + 2)
+		fail_msg("hardware fires at %llu, expected %llu", (unsigned long long)at,
+			 (unsigned long long)deadline);
+}
+
+static void test_in_order(void **state)
+{
+	(void)state;
+	timer_arm(&t[1], 3000000);
+	assert_fires_at(3000000);
+	timer_arm(&t[0], 2000000);
+	assert_fires_at(2000000);
+	timer_arm(&t[2], 3000000);
+	assert_int_equal(hw_starts, 2); /* a later one leaves the hardware alone */
+
+	irq();
+	assert_true(cpu.timer_due && cpu.work_pending);
+	timer_run_expired(); /* too early */
+	assert_false(cpu.timer_due);
+	assert_int_equal(nr_calls, 0);
+	assert_fires_at(2000000);
+
+	fake_now_ns = 2000000;
+	timer_run_expired();
+	assert_int_equal(nr_calls, 1);
+	assert_int_equal(calls[0], 0);
+	assert_fires_at(3000000);
+
+	fake_now_ns = 9000000;
+	timer_run_expired();
+	assert_int_equal(nr_calls, 3);
+	assert_int_equal(calls[1], 1); /* equal deadlines: first armed, first called */
+	assert_int_equal(calls[2], 2);
+	timer_run_expired();
+	assert_int_equal(nr_calls, 3);
+}
+
+static void test_past_and_far(void **state)
+{
+	(void)state;
+	timer_arm(&t[0], 5); /* long ago: at once */
+	assert_int_equal(hw_ticks, 1);
+	timer_run_expired();
+	assert_int_equal(nr_calls, 1);
+	timer_arm(&t[0], fake_now_ns + 3600 * NS_PER_SEC); /* beyond what it counts */
+	assert_int_equal(hw_ticks, UINT32_MAX);
+	fake_now_ns += UINT32_MAX;
+	timer_run_expired();
+	assert_int_equal(nr_calls, 1);
+	assert_int_equal(hw_ticks, UINT32_MAX);
+	timer_arm(&t[1], UINT64_MAX);
+	assert_true(t[1].armed);
+}
+
+/* One that is always due does not keep the run loop for ever. */
+static void test_arms_itself_in_the_past(void **state)
+{
+	(void)state;
+	again_at = 1;
+	timer_arm(&t[2], 1);
+	timer_run_expired();
+	assert_int_equal(nr_calls, 1);
+	assert_true(t[2].armed);
+	assert_int_equal(hw_ticks, 1);
+	timer_run_expired();
+	assert_int_equal(nr_calls, 2);
+}
+
+static void test_cancel(void **state)
+{
+	(void)state;
+	timer_cancel(&t[0]);
+	timer_arm(&t[0], 2000000);
+	timer_cancel(&t[0]);
+	timer_cancel(&t[0]);
+	fake_now_ns = 3000000;
+	timer_run_expired();
+	assert_int_equal(nr_calls, 0);
+
+	/* By another that is called in the same run. */
+	timer_setup(&t[1], cancel_first, &t[1]);
+	timer_arm(&t[1], 3500000);
+	timer_arm(&t[0], 3600000);
+	fake_now_ns = 4000000;
+	timer_run_expired();
+	assert_int_equal(nr_calls, 1);
+	assert_int_equal(calls[0], 1);
+	assert_false(t[0].armed);
+}
+
+static void test_move(void **state)
+{
+	(void)state;
+	timer_arm(&t[0], 2000000);
+	timer_arm(&t[0], 5000000);
+	fake_now_ns = 2000000;
+	timer_run_expired();
+	assert_int_equal(nr_calls, 0);
+	assert_fires_at(5000000);
+	timer_arm(&t[0], 3000000);
+	assert_fires_at(3000000);
+	fake_now_ns = 5000000;
+	timer_run_expired();
+	assert_int_equal(nr_calls, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_in_order, setup_test),
+		cmocka_unit_test_setup(test_past_and_far, setup_test),
+		cmocka_unit_test_setup(test_arms_itself_in_the_past, setup_test),
+		cmocka_unit_test_setup(test_cancel, setup_test),
+		cmocka_unit_test_setup(test_move, setup_test),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

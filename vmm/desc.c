@@ -1,0 +1,91 @@
+#include "vmm/desc.h"
+
+#include "arch/x86_64/include/bits.h"
+#include "vmm/gmem.h"
+#include "vmm/memmap.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+#define DESC_TYPE_BYTE 5 /* the byte that holds type, S, DPL and P */
+
+/* The processor's own access, whatever the CPL. */
+static const struct guest_access implicit_read = { .implicit = true };
+static const struct guest_access implicit_write = { .implicit = true, .write = true };
+
+static gva_t entry_address(const struct segment *table, uint16_t selector)
+{
+	return GVA((table->base + (selector & SEL_INDEX)) & BITS(31, 0));
+}
+
+gva_t desc_gdt_address(struct vcpu *vcpu, uint16_t selector)
+{
+	struct segment gdt;
+
+	vcpu->vm->backend->get_seg(vcpu, SEG_GDTR, &gdt);
+	return entry_address(&gdt, selector);
+}
+
+/* APM vol. 2, figures 4-14 and 4-22. */
+static void unpack(uint64_t raw, uint16_t selector, struct segment *seg)
+{
+	uint32_t limit = (uint32_t)((raw & BITS(15, 0)) | (raw >> 32 & BITS(19, 16)));
+
+	seg->selector = selector;
+	seg->attr = (uint16_t)((raw >> 40 & BITS(7, 0)) | (raw >> 44 & BITS(11, 8)));
+	seg->base = (raw >> 16 & BITS(23, 0)) | (raw >> 32 & BITS(31, 24));
+	seg->limit = seg->attr & SEG_ATTR_G ? limit << 12 | 0xfff : limit;
+}
+
+enum desc_result desc_read(struct vcpu *vcpu, uint16_t selector, struct desc *out,
+			   struct guest_fault *fault)
+{
+	bool local = selector & SEL_TI;
+	struct segment table;
+	uint64_t raw;
+
+	vcpu->vm->backend->get_seg(vcpu, local ? SEG_LDTR : SEG_GDTR, &table);
+	if (local ? !(table.attr & SEG_ATTR_P) : !(selector & SEL_INDEX))
+		return DESC_OUTSIDE;
+	if ((selector & SEL_INDEX) + 7u > table.limit)
+		return DESC_OUTSIDE;
+	out->at = entry_address(&table, selector);
+	if (!gmem_read(vcpu, out->at, &raw, sizeof(raw), implicit_read, fault))
+		return DESC_FAULT;
+	unpack(raw, selector, &out->seg);
+	return DESC_FOUND;
+}
+
+static bool type_address(struct vcpu *vcpu, gva_t at, gpa_t *out, struct guest_fault *fault)
+{
+	return gmem_translate(vcpu, GVA(at.v + DESC_TYPE_BYTE), implicit_write, out, fault);
+}
+
+bool desc_probe_type(struct vcpu *vcpu, gva_t at, struct guest_fault *fault)
+{
+	gpa_t gpa;
+
+	return type_address(vcpu, at, &gpa, fault);
+}
+
+bool desc_change_type(struct vcpu *vcpu, gva_t at, uint8_t set, uint8_t clear,
+		      struct guest_fault *fault)
+{
+	uint64_t avail;
+	uint8_t *type;
+	gpa_t gpa;
+
+	if (!type_address(vcpu, at, &gpa, fault))
+		return false;
+	type = memmap_ptr(&vcpu->vm->mem, gpa, true, &avail);
+	if (!type) { /* ROM or a device: it has the last word */
+		uint8_t val;
+
+		gmem_phys_read(vcpu->vm, gpa, &val, 1);
+		val = (uint8_t)((val & ~clear) | set);
+		gmem_phys_write(vcpu->vm, gpa, &val, 1);
+		return true;
+	}
+	__atomic_fetch_or(type, set, __ATOMIC_SEQ_CST);
+	__atomic_fetch_and(type, (uint8_t)~clear, __ATOMIC_SEQ_CST);
+	return true;
+}
