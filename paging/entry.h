@@ -75,7 +75,7 @@ static inline unsigned entry_attrs(const struct pt_format *f, unsigned level, ui
 	return a | ((e & f->type_mask) == f->type_uc ? PT_UC : 0);
 }
 
-/* The entry that maps the page at pa with attrs; and the one that leads to a table. */
+/* The entry that maps the page at pa with attrs. */
 static inline uint64_t make_leaf(const struct pt_format *f, unsigned level, uint64_t pa,
 				 unsigned attrs)
 {
@@ -89,6 +89,7 @@ static inline uint64_t make_leaf(const struct pt_format *f, unsigned level, uint
 	return e | l->leaf_set | (pa & l->leaf_addr) | (pa >> l->leaf_hi_shift & l->leaf_hi);
 }
 
+/* The entry that leads to the table at pa. */
 static inline uint64_t make_table(const struct pt_format *f, unsigned level, uint64_t pa)
 {
 	return pa | f->level[level].table_set;
@@ -100,6 +101,7 @@ static inline bool entry_read(const struct pt_tree *t, uint64_t at, uint64_t *e)
 	return t->mem->read(t->mem->ctx, at, t->fmt->entry_size, e);
 }
 
+/* The same, compare-and-exchange. */
 static inline bool entry_swap(const struct pt_tree *t, uint64_t at, uint64_t old, uint64_t e)
 {
 	return t->mem->cmpxchg(t->mem->ctx, at, t->fmt->entry_size, old, e);

@@ -85,7 +85,6 @@ static void decode_invlpg(const struct vmcb *v, uint32_t features, struct vm_exi
 }
 
 /* EXITINFO2 of a task switch. APM vol. 2, 15.14.1. */
-#define TASK_IRET BIT(36)
 #define TASK_JMP BIT(38)
 #define TASK_ERROR BIT(44)
 #define TASK_RF BIT(48)
@@ -94,7 +93,7 @@ static void decode_task(const struct vmcb *v, uint32_t features, struct vm_exit 
 {
 	(void)features;
 	exit->task.selector = (uint16_t)v->exit_info1;
-	exit->task.iret = v->exit_info2 & TASK_IRET;
+	exit->task.iret = v->exit_info2 & SVM_TASK_IRET;
 	exit->task.jmp = v->exit_info2 & TASK_JMP;
 	exit->task.rf = v->exit_info2 & TASK_RF;
 	exit->task.has_error = v->exit_info2 & TASK_ERROR;
@@ -198,7 +197,12 @@ const char *svm_exit_name(uint64_t code)
 	return exit_row(code)->name;
 }
 
-/* The instruction's bytes, which come with nested and page faults. APM vol. 2, 15.8.4. */
+/* Does the exit come with the instruction's bytes? APM vol. 2, 15.8.4. */
+static bool has_bytes(uint64_t code)
+{
+	return code == SVM_EXIT_NPF || code == SVM_EXIT_EXCEPTION + VEC_PF;
+}
+
 static void copy_bytes(const struct vmcb *v, struct vm_exit *exit)
 {
 	exit->nr_bytes = v->nr_bytes & 15;
@@ -221,7 +225,7 @@ void svm_exit_decode(const struct vmcb *v, uint32_t features, struct vm_exit *ex
 		len = v->nrip - v->rip;
 	exit->insn_len = len <= VM_EXIT_MAX_INSN ? (uint8_t)len : 0;
 	exit->nr_bytes = 0;
-	if ((features & SVM_FEATURE_DECODE_ASSISTS) && v->nr_bytes)
+	if ((features & SVM_FEATURE_DECODE_ASSISTS) && has_bytes(v->exit_code))
 		copy_bytes(v, exit);
 	if (v->exit_int_info & EVENT_V)
 		exit->interrupted = svm_event_decode(v->exit_int_info);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arch/x86_64/include/bits.h"
 #include "svm/vmcb.h"
 #include "vmm/exit.h"
 
@@ -16,10 +17,14 @@ enum {
 	SVM_EXIT_PUSHF = 0x070,
 	SVM_EXIT_IRET = 0x074,
 	SVM_EXIT_SWINT = 0x075,
+	SVM_EXIT_TASK_SWITCH = 0x07d,
 	SVM_EXIT_RDPRU = 0x08e,
 	SVM_EXIT_TABLE = 0x090, /* codes below it are in the table */
 	SVM_EXIT_NPF = 0x400,
 };
+
+/* EXITINFO2 of a task switch that IRET makes. APM vol. 2, 15.14.1. */
+#define SVM_TASK_IRET BIT(36)
 
 /* The code that says that VMRUN was refused. QEMU: only its low 32 bits are ones. */
 static inline bool svm_exit_is_invalid(uint64_t code)

@@ -95,11 +95,13 @@ bool svm_step_end(struct vcpu *vcpu, enum vm_exit_kind *kind)
 	enum svm_step why = sv->step;
 	uint64_t code = v->exit_code;
 	bool trapped = code == SVM_EXIT_EXCEPTION + VEC_DB;
+	/* An IRET that switches tasks leaves before it is done; the core does the rest. */
+	bool task_iret = code == SVM_EXIT_TASK_SWITCH && (v->exit_info2 & SVM_TASK_IRET);
 	bool done = trapped || vcpu->regs.rip != sv->step_rip;
 
 	*kind = EXIT_KINDS;
 	sv->step = STEP_NONE;
-	if (done && why == STEP_IRET)
+	if ((done || task_iret) && why == STEP_IRET)
 		sv->nmi_blocked = false;
 	restore_intercepts(sv);
 	/* IRET has loaded the guest's own TF; anything else left the step's. */

@@ -81,6 +81,7 @@
 #define MAX_BASIC 0xdu
 #define MAX_EXTENDED 0x80000008u
 #define ALL 0xffffffffu
+#define MAXPHYADDR_MAX 52u /* of the architecture: APM vol. 2, 5.1 */
 
 struct entry {
 	uint32_t leaf, subleaf;
@@ -298,7 +299,7 @@ static void policy_after(void)
 	policy.cr4 = cr4_from_features(one, seven);
 	policy.efer = (ext.edx & E1D_SYSCALL ? EFER_SCE : 0) | (ext.edx & E1D_LM ? EFER_LME : 0) |
 		      (ext.edx & E1D_NX ? EFER_NXE : 0) | (ext.edx & E1D_FFXSR ? EFER_FFXSR : 0);
-	policy.maxphyaddr = stored(0x80000008, 0).eax & 0xff;
+	policy.maxphyaddr = MIN(stored(0x80000008, 0).eax & 0xff, MAXPHYADDR_MAX);
 	if (!policy.maxphyaddr)
 		policy.maxphyaddr = 36;
 	policy.page_1g = ext.edx & E1D_1G;

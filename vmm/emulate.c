@@ -215,12 +215,27 @@ bool emulate_decode_cr(struct vcpu *vcpu, struct cr_insn *out)
 		return lmsw_operand(&e, &out->value);
 	case INSN_SMSW:
 		out->op = CR_INSN_SMSW;
-		out->gpr = dst->reg;
+		out->gpr = dst->kind == OPERAND_REG ? dst->reg : INSN_NO_REG;
 		out->size = dst->size;
-		return dst->kind == OPERAND_REG;
+		return true;
 	default:
 		return false;
 	}
+}
+
+bool emulate_store_smsw(struct vcpu *vcpu, uint16_t msw)
+{
+	struct emu_span span;
+	struct emu e;
+
+	if (emu_begin(&e, vcpu) != EMULATE_DONE)
+		return false;
+	if (!emu_span(&e, e.insn->seg, emu_offset(&e), sizeof(msw), true, &span)) {
+		emu_fault(&e);
+		return false;
+	}
+	emu_span_write(&e, &span, msw);
+	return true;
 }
 
 /* --- text --- */

@@ -34,8 +34,8 @@ enum emulate_result {
 unsigned emulate_insn_length(struct vcpu *vcpu);
 
 /*
- * MOV to or from CRn, LMSW, SMSW to a register, or CLTS at RIP, for hardware that does not
- * say which register.
+ * MOV to or from CRn, LMSW, SMSW, or CLTS at RIP, for hardware that does not say which
+ * register.
  */
 struct cr_insn {
 	enum {
@@ -46,13 +46,15 @@ struct cr_insn {
 		CR_INSN_SMSW,
 	} op;
 	uint8_t nr;   /* MOV: control register */
-	uint8_t gpr;  /* MOV, SMSW: ModRM order */
+	uint8_t gpr;  /* MOV, SMSW: ModRM order; SMSW: INSN_NO_REG: to memory */
 	uint8_t size; /* SMSW: bytes of gpr to write, 2, 4 or 8 */
 	uint8_t len;
 	uint64_t value; /* MOV_TO: the register's value; LMSW: the low 16 bits */
 };
 /* False: something else stands there, or a fault was raised. */
 bool emulate_decode_cr(struct vcpu *vcpu, struct cr_insn *out);
+/* The store of an SMSW to memory at RIP, which is not retired. False: a fault was raised. */
+bool emulate_store_smsw(struct vcpu *vcpu, uint16_t msw);
 
 /* Emulate the instruction at RIP whose memory operand met no RAM. */
 enum emulate_result emulate_mmio(struct vcpu *vcpu);

@@ -144,6 +144,13 @@ static enum step (*const steps[])(struct emu *e) = {
 
 /* --- repetition --- */
 
+static unsigned string_budget(const struct emu *e)
+{
+	if (e->flags & RFLAGS_TF) /* each iteration traps */
+		return 1;
+	return MIN(STRING_BUDGET_BYTES / e->insn->size, STRING_BUDGET_STEPS);
+}
+
 /*
  * A fault, or the end of the budget, leaves RIP at the instruction and rCX, rSI, rDI at
  * the element that comes next, as hardware does.
@@ -153,7 +160,7 @@ enum emulate_result emu_string(struct emu *e)
 	enum step (*step)(struct emu *) = steps[e->insn->op];
 	bool repeated = e->insn->rep || e->insn->repne;
 	unsigned addr_size = e->insn->addr_size;
-	unsigned budget = MIN(STRING_BUDGET_BYTES / e->insn->size, STRING_BUDGET_STEPS);
+	unsigned budget = string_budget(e);
 	uint64_t left = repeated ? emu_reg(e, RCX, addr_size) : 1;
 	enum step done = STEP_NEXT;
 
@@ -166,8 +173,10 @@ enum emulate_result emu_string(struct emu *e)
 			emu_set_reg(e, RCX, addr_size, left);
 		e->vcpu->regs.rflags = e->flags;
 	}
-	if (left && done == STEP_NEXT)
+	if (left && done == STEP_NEXT) {
+		vcpu_retire_iteration(e->vcpu);
 		return EMULATE_DONE;
+	}
 	return emu_retire(e);
 }
 

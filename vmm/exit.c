@@ -228,7 +228,10 @@ static void handle_cr(struct vcpu *vcpu)
 		vcpu->regs.gpr[insn.gpr & 0xf] = cr_read(vcpu, insn.nr) & mask;
 		break;
 	case CR_INSN_SMSW:
-		vcpu_set_gpr(vcpu, insn.gpr, cr_read(vcpu, 0), insn.size);
+		if (insn.gpr == INSN_NO_REG)
+			ok = emulate_store_smsw(vcpu, (uint16_t)cr_read(vcpu, 0));
+		else
+			vcpu_set_gpr(vcpu, insn.gpr, cr_read(vcpu, 0), insn.size);
 		break;
 	case CR_INSN_CLTS:
 		ok = cr_clts(vcpu);

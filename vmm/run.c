@@ -48,37 +48,13 @@ int vmm_start_vm(struct vm *vm)
 
 	if (vm->state == VM_RUNNING)
 		return -EBUSY;
+	timer_cancel(&vm->restart);
 	err = vm_start(vm);
 	if (err)
 		return err;
 	list_push_back(&run_queue, &vm->vcpu[0]->sched_node);
 	if (!console_front())
 		console_set_front(vm);
-	return 0;
-}
-
-int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)
-{
-	config = cfg;
-	backend = be;
-	cpuid_init(cpuid, cpu_features()->xcr0_mask);
-	console_set_operator(monitor_input);
-	timer_setup(&slice, end_slice, NULL);
-	for (unsigned i = 0; i < cfg->nr_vms && i < VM_MAX; i++) {
-		struct vm *vm = kalloc(sizeof(*vm));
-
-		if (!vm)
-			return trace_error(-ENOMEM);
-		vm->id = i;
-		vm->cfg = &cfg->vm[i];
-		vm->backend = be;
-		vm->state = VM_STOPPED;
-		memmap_init(&vm->mem);
-		vms[nr_vms++] = vm;
-		vmm_start_vm(vm);
-	}
-	if (!nr_vms)
-		log_warn("no guests: no line of the boot loader's names a VM's kernel");
 	return 0;
 }
 
@@ -146,9 +122,19 @@ static struct vm *next_running(void)
 	return NULL;
 }
 
-/* The last VM has stopped, or none could start. */
+static bool any_restarts(void)
+{
+	for (unsigned i = 0; i < nr_vms; i++)
+		if (vms[i]->restart.armed)
+			return true;
+	return false;
+}
+
+/* If no VM runs and none is going to: what the configuration says. */
 static void on_idle(void)
 {
+	if (next_running() || any_restarts())
+		return;
 	if (config->on_idle == ON_IDLE_MONITOR) {
 		monitor_enter();
 		return;
@@ -159,6 +145,24 @@ static void on_idle(void)
 	machine_reboot();
 }
 
+/* A VM that is out of service and stays so. */
+static void leave_stopped(struct vm *vm)
+{
+	if (!console_front() || console_front() == vm)
+		console_set_front(next_running());
+	on_idle();
+}
+
+/* The pause before a restart is over. */
+static void restart_vm(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	if (vmm_start_vm(vm))
+		leave_stopped(vm);
+}
+
+/* A VM in front that restarts stays there: what is typed waits for it. */
 static void stop_vm(struct cpu *cpu, struct vm *vm)
 {
 	bool in_front = console_front() == vm, again = vm_wants_restart(vm);
@@ -167,15 +171,12 @@ static void stop_vm(struct cpu *cpu, struct vm *vm)
 		put_vcpu(cpu);
 	list_remove(&vm->vcpu[0]->sched_node);
 	vm_stop(vm);
-	if (again && vmm_start_vm(vm) == 0) {
-		if (in_front)
-			console_set_front(vm);
-		return;
-	}
 	if (in_front)
-		console_set_front(next_running());
-	if (!next_running())
-		on_idle();
+		console_set_front(vm);
+	if (again)
+		timer_arm(&vm->restart, vm_restart_time(vm));
+	else
+		leave_stopped(vm);
 }
 
 static void stop_vms(struct cpu *cpu)
@@ -183,6 +184,32 @@ static void stop_vms(struct cpu *cpu)
 	for (unsigned i = 0; i < nr_vms; i++)
 		if (vms[i]->state == VM_RUNNING && vms[i]->stop_reason != VM_STOP_NONE)
 			stop_vm(cpu, vms[i]);
+}
+
+/* --- all of them --- */
+
+int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)
+{
+	config = cfg;
+	backend = be;
+	cpuid_init(cpuid, cpu_features()->xcr0_mask);
+	console_set_operator(monitor_input);
+	timer_setup(&slice, end_slice, NULL);
+	for (unsigned i = 0; i < cfg->nr_vms && i < VM_MAX; i++) {
+		struct vm *vm = kalloc(sizeof(*vm));
+
+		if (!vm)
+			return trace_error(-ENOMEM);
+		vm->id = i;
+		vm->cfg = &cfg->vm[i];
+		vm->backend = be;
+		vm->state = VM_STOPPED;
+		memmap_init(&vm->mem);
+		timer_setup(&vm->restart, restart_vm, vm);
+		vms[nr_vms++] = vm;
+		vmm_start_vm(vm);
+	}
+	return 0;
 }
 
 /* --- the loop --- */
@@ -278,8 +305,7 @@ void vmm_run(void)
 	struct cpu *cpu = this_cpu();
 	struct vcpu *last = NULL;
 
-	if (!next_running())
-		on_idle();
+	on_idle();
 	for (;;) {
 		struct vcpu *vcpu;
 		bool others;

@@ -69,8 +69,10 @@ struct task_state {
 	bool trap;
 };
 
+/* Write the part that a switch saves, and no other byte of *tss; 16 bits: the low halves. */
 void task_state_save32(const struct task_state *s, struct tss32 *tss);
 void task_state_save16(const struct task_state *s, struct tss16 *tss);
+/* Fill in all of *s from the new task's TSS. */
 void task_state_load32(struct task_state *s, const struct tss32 *tss);
 /* The registers' upper halves become ones, EFLAGS' and EIP's zero, FS and GS null. */
 void task_state_load16(struct task_state *s, const struct tss16 *tss);

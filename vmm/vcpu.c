@@ -59,9 +59,20 @@ void vcpu_set_gpr(struct vcpu *vcpu, enum gpr reg, uint64_t val, unsigned size)
 	*gpr = size >= 4 ? val & mask : (*gpr & ~mask) | (val & mask);
 }
 
-void vcpu_retire_insn(struct vcpu *vcpu, unsigned len)
+/* What follows every instruction, and every iteration of a repeated one. */
+static void end_of_step(struct vcpu *vcpu)
 {
 	const struct vmm_backend *backend = vcpu->vm->backend;
+
+	backend->set_reg(vcpu, REG_INTR_SHADOW, 0);
+	if (vcpu->regs.rflags & RFLAGS_TF) {
+		backend->set_reg(vcpu, REG_DR6, backend->get_reg(vcpu, REG_DR6) | DR6_BS);
+		vcpu_raise_vector(vcpu, VEC_DB);
+	}
+}
+
+void vcpu_retire_insn(struct vcpu *vcpu, unsigned len)
+{
 	uint64_t old = vcpu->regs.rip, rip = old + len;
 
 	/* IP and EIP wrap at their own width; nothing to cut unless a carry leaves bit 15. */
@@ -72,12 +83,16 @@ void vcpu_retire_insn(struct vcpu *vcpu, unsigned len)
 			rip &= size == 4 ? BITS(31, 0) : BITS(15, 0);
 	}
 	vcpu->regs.rip = rip;
-	backend->set_reg(vcpu, REG_INTR_SHADOW, 0);
 	vcpu->regs.rflags &= ~RFLAGS_RF;
-	if (vcpu->regs.rflags & RFLAGS_TF) {
-		backend->set_reg(vcpu, REG_DR6, backend->get_reg(vcpu, REG_DR6) | DR6_BS);
-		vcpu_raise_vector(vcpu, VEC_DB);
-	}
+	end_of_step(vcpu);
+}
+
+void vcpu_retire_iteration(struct vcpu *vcpu)
+{
+	/* The same instruction follows: its breakpoint has had its turn. */
+	if (vcpu->regs.rflags & RFLAGS_TF)
+		vcpu->regs.rflags |= RFLAGS_RF;
+	end_of_step(vcpu);
 }
 
 /*

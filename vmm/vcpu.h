@@ -88,6 +88,9 @@ void vcpu_destroy(struct vcpu *vcpu);
  * SS, raise #DB when RFLAGS.TF was set. len > 0.
  */
 void vcpu_retire_insn(struct vcpu *vcpu, unsigned len);
+/* Iterations of a repeated instruction are done, and RIP stays at it for those to come: as
+ * above, but that RFLAGS.RF goes into #DB's image (SDM vol. 3, 17.3.1.1). */
+void vcpu_retire_iteration(struct vcpu *vcpu);
 /* Write the low size bytes of a register: 1 and 2 keep the rest, 4 clear the upper half. */
 void vcpu_set_gpr(struct vcpu *vcpu, enum gpr reg, uint64_t val, unsigned size);
 

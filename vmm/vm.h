@@ -7,6 +7,7 @@
 
 #include "arch/x86_64/include/addr.h"
 #include "arch/x86_64/lib/list.h"
+#include "arch/x86_64/timer.h"
 #include "paging/nested.h"
 #include "vmm/backend.h"
 #include "vmm/bus.h"
@@ -68,9 +69,11 @@ struct vm {
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_MAX_VCPUS];
 	uint64_t exits[EXIT_KINDS];
-	uint64_t start_ns;
-	void *hw;        /* the backend's own state */
-	bool has_nested; /* nested_init() was done: vm_life.c alone uses these three */
+	uint64_t start_ns;      /* when its last start was done */
+	uint64_t start_cost_ns; /* and how long that took */
+	struct timer restart;   /* armed while it waits to be started again: run.c's */
+	void *hw;               /* the backend's own state */
+	bool has_nested;        /* nested_init() was done: vm_life.c alone uses these three */
 	bool has_bus;
 	bool has_hw;
 	unsigned notices; /* VM_NOTICE_*: what was already said once of this guest */
@@ -102,5 +105,11 @@ void vm_stop(struct vm *vm);
 void vm_teardown(struct vm *vm);
 /* Did it stop in a way that its line's on-reset= or on-crash= answers with a new start? */
 bool vm_wants_restart(const struct vm *vm);
+/*
+ * The clock_ns() at which such a VM may be started again: at least a second after its last
+ * start, and as long as that took. Making a VM keeps the CPU from all others: one that resets
+ * itself for ever must leave them their time.
+ */
+uint64_t vm_restart_time(const struct vm *vm);
 
 #endif

@@ -26,6 +26,7 @@
 #include "vmm/vm.h"
 
 #define WHY_SIZE 128
+#define RESTART_PAUSE_NS NS_PER_SEC
 
 /* --- memory --- */
 
@@ -199,6 +200,7 @@ static int build(struct vm *vm)
 
 int vm_start(struct vm *vm)
 {
+	uint64_t begin = clock_ns();
 	char why[WHY_SIZE] = "";
 	int err;
 
@@ -219,6 +221,7 @@ int vm_start(struct vm *vm)
 	}
 	vm->state = VM_RUNNING;
 	vm->start_ns = clock_ns();
+	vm->start_cost_ns = vm->start_ns - begin;
 	log_info("vm %s: started, %llu MiB", vm->cfg->name,
 		 (unsigned long long)(vm->cfg->memory >> 20));
 	return 0;
@@ -260,6 +263,11 @@ bool vm_wants_restart(const struct vm *vm)
 {
 	return (vm->stop_reason == VM_STOP_RESET && vm->cfg->on_reset == ON_RESET_RESTART) ||
 	       (vm->stop_reason == VM_STOP_TRIPLE && vm->cfg->on_crash == ON_CRASH_RESTART);
+}
+
+uint64_t vm_restart_time(const struct vm *vm)
+{
+	return vm->start_ns + MAX(RESTART_PAUSE_NS, vm->start_cost_ns);
 }
 
 static void say_why(const struct vm *vm)

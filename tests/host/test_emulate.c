@@ -466,6 +466,26 @@ static void test_decode_cr(void **state)
 	assert_nothing_raised();
 }
 
+static void test_smsw_to_memory(void **state)
+{
+	struct cr_insn cr;
+
+	(void)state;
+	FX_CODE(0x0f, 0x01, 0x23); /* smsw [rbx] */
+	GPR[RBX] = 0x300fff;
+	memset(fx.ram + 0x300ffe, 0xee, 4);
+	assert_true(emulate_decode_cr(&fx.vcpu, &cr));
+	assert_int_equal(cr.op, CR_INSN_SMSW);
+	assert_int_equal(cr.gpr, INSN_NO_REG);
+	assert_true(emulate_store_smsw(&fx.vcpu, 0x1234));
+	assert_memory_equal(fx.ram + 0x300ffe, "\xee\x34\x12\xee", 4);
+	assert_int_equal(fx.vcpu.regs.rip, CODE); /* the caller retires it */
+	window_map(0, 0, 0);
+	GPR[RBX] = WINDOW;
+	assert_false(emulate_store_smsw(&fx.vcpu, 0x1234));
+	assert_raised(VEC_PF, PF_W);
+}
+
 static void test_lmsw_from_memory(void **state)
 {
 	struct cr_insn cr;
@@ -552,6 +572,7 @@ int main(void)
 		T(test_length_under_another_cr3),
 		T(test_length_of_nothing),
 		T(test_decode_cr),
+		T(test_smsw_to_memory),
 		T(test_lmsw_from_memory),
 		T(test_decode_cr_something_else),
 		T(test_disassemble),

@@ -64,6 +64,41 @@ static void test_rep_faults_in_the_middle(void **state)
 	assert_int_equal(fx.dev[0].writes, 2); /* none of the third */
 }
 
+/* Under TF each iteration traps, with RF in the image; an interrupt shadow lasts for one. */
+static void test_rep_single_step(void **state)
+{
+	(void)state;
+	FX_CODE(0xf3, 0xaa); /* rep stosb */
+	GPR[RDI] = WINDOW;
+	GPR[RCX] = 3;
+	fx.reg[REG_INTR_SHADOW] = 1;
+	for (unsigned i = 1; i <= 3; i++) {
+		fx.vcpu.events.pending.kind = EVENT_NONE;
+		fx.vcpu.regs.rflags = RFLAGS_FIXED | RFLAGS_TF;
+		fx.reg[REG_DR6] = DR6_INIT;
+		emulates(EMULATE_DONE, i == 3 ? 2 : 0);
+		assert_raised(VEC_DB, 0);
+		assert_int_equal(fx.reg[REG_DR6], DR6_INIT | DR6_BS);
+		assert_int_equal(GPR[RCX], 3 - i);
+		assert_int_equal(fx.dev[0].writes, i);
+		assert_int_equal(fx.vcpu.regs.rflags & RFLAGS_RF, i == 3 ? 0 : RFLAGS_RF);
+		assert_int_equal(fx.reg[REG_INTR_SHADOW], 0);
+	}
+}
+
+static void test_rep_budget_ends_shadow(void **state)
+{
+	(void)state;
+	FX_CODE(0xf3, 0xaa); /* rep stosb */
+	window_map(0, NOWHERE, rw);
+	GPR[RDI] = WINDOW;
+	GPR[RCX] = UINT64_MAX;
+	fx.reg[REG_INTR_SHADOW] = 1;
+	emulates(EMULATE_DONE, 0);
+	assert_int_equal(fx.reg[REG_INTR_SHADOW], 0);
+	assert_nothing_raised();
+}
+
 /* A device that is read for nothing may lose data: the target is looked at first. */
 static void test_movs_checks_target_before_reading(void **state)
 {
@@ -244,6 +279,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_rep_is_bounded),
 		T(test_rep_faults_in_the_middle),
+		T(test_rep_single_step),
+		T(test_rep_budget_ends_shadow),
 		T(test_movs_checks_target_before_reading),
 		T(test_rep_of_zero),
 		T(test_string_16_bit_wraps),

@@ -164,6 +164,13 @@ static void test_nested_fault(void **state)
 	assert_int_equal(out.nr_bytes, 15);
 	assert_int_equal(out.bytes[0], 0x89);
 	assert_int_equal(out.bytes[14], 0x90);
+	/* At any other exit they may still be those of an instruction long past. */
+	vmcb.exit_code = 0x72;
+	svm_exit_decode(&vmcb, SVM_FEATURE_DECODE_ASSISTS, &out);
+	assert_int_equal(out.nr_bytes, 0);
+	vmcb.exit_code = SVM_EXIT_EXCEPTION + VEC_PF;
+	svm_exit_decode(&vmcb, SVM_FEATURE_DECODE_ASSISTS, &out);
+	assert_int_equal(out.nr_bytes, 15);
 }
 
 static void test_cr(void **state)

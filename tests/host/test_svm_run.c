@@ -177,6 +177,14 @@ static void play_iret_faults(struct vmcb *p)
 	p->exit_info1 = 0x18;
 }
 
+static void play_iret_switches_tasks(struct vmcb *p)
+{
+	assert_true(p->rflags & RFLAGS_TF);
+	p->exit_code = SVM_EXIT_TASK_SWITCH;
+	p->exit_info1 = 0x20;
+	p->exit_info2 = SVM_TASK_IRET;
+}
+
 static void play_gp_delivered(struct vmcb *p)
 {
 	assert_int_equal(p->event_inj, 0x0000001880000b0d);
@@ -478,6 +486,20 @@ static void test_nmi_until_iret(void **state)
 	assert_true(svm_can_inject(&vcpu, EVENT_NMI));
 }
 
+/* An NMI's handler that is a task of its own ends with an IRET that the core emulates. */
+static void test_nmi_task(void **state)
+{
+	static const play_fn plays[] = { play_iret_intercept, play_iret_switches_tasks, NULL };
+
+	(void)state;
+	inject_nmi();
+	run(plays, 2);
+	assert_int_equal(exit_info.kind, EXIT_TASK_SWITCH);
+	assert_true(exit_info.task.iret);
+	assert_false(vcpu.regs.rflags & RFLAGS_TF);
+	assert_true(svm_can_inject(&vcpu, EVENT_NMI));
+}
+
 static void test_nmi_window(void **state)
 {
 	static const play_fn plays[] = { play_iret_intercept, play_step_over_iret, NULL };
@@ -666,6 +688,7 @@ int main(void)
 		TEST(test_iret_that_faults),
 		TEST(test_interrupt_before_iret),
 		TEST(test_guest_that_steps_itself),
+		TEST(test_nmi_task),
 		TEST(test_shadow_lost_before_hlt),
 		TEST(test_shadow_lost_before_nop),
 		TEST(test_shadow_lost_before_pushf),

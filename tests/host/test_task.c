@@ -293,7 +293,8 @@ static void test_pages_that_do(void **state)
 /* A TSS over two pages, of which the second is missing. */
 static void test_tss_crosses_pages(void **state)
 {
-	(void)state;
+	static uint8_t before[FAKE_RAM_SIZE];
+
 	paging_on();
 	gdt_desc(SEL_NEW, 0x6fc0, 0x67, TSS32_FREE);
 	memcpy(fake_ram + 0x6fc0, new32, sizeof(*new32));
@@ -304,17 +305,22 @@ static void test_tss_crosses_pages(void **state)
 	paging_on();
 	gdt_desc(SEL_NEW, 0x6fc0, 0x67, TSS32_FREE);
 	set_page(0x7000, 0);
-	do_switch(JMP);
+	prepare(JMP);
+	memcpy(before, fake_ram, sizeof(before));
+	handle();
 	expect_raised("second page of the new TSS", VEC_PF, 0);
 	assert_int_equal(fake_hw.reg[REG_CR2], 0x7000);
-	assert_int_equal(fake_vcpu.regs.rip, CODE);
+	expect_in_old(before);
 	setup(state);
 	paging_on();
 	fake_hw.seg[SEG_TR].base = 0x6fc0;
 	set_page(0x7000, 5);
-	do_switch(JMP);
+	prepare(JMP);
+	memcpy(before, fake_ram, sizeof(before));
+	handle();
 	expect_raised("second page of the old TSS", VEC_PF, PF_W | PF_P);
 	assert_int_equal(fake_hw.reg[REG_CR2], 0x7000);
+	expect_in_old(before);
 }
 
 /* The new task's tables do not have its GDT: its own fault, at its first instruction. */

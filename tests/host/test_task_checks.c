@@ -42,6 +42,26 @@ static void test_refused(void **state)
 	}
 }
 
+/* What looks like a TSS where none may be: in entry 0, in an LDT, half beyond the limit. */
+static void test_tss_out_of_place(void **state)
+{
+	gdt_desc(0, NEW_TSS, 0x67, TSS32_FREE);
+	expect_refused("null", JMP, 0, VEC_GP, 0);
+	setup(state);
+	fake_hw.seg[SEG_LDTR] = (struct segment){ SEL_LDT, 0x82, 0xff, LDT };
+	put_desc(LDT, SEL_NEW, NEW_TSS, 0x67, TSS32_FREE);
+	expect_refused("in an LDT", JMP, SEL_NEW | 4, VEC_GP, SEL_NEW | 4);
+	setup(state);
+	fake_hw.seg[SEG_GDTR].limit = SEL_NEW + 6;
+	expect_refused("last byte beyond the GDT", JMP, SEL_NEW, VEC_GP, SEL_NEW);
+	setup(state);
+	fake_hw.seg[SEG_LDTR] = (struct segment){ SEL_LDT, 0x82, 0xff, LDT };
+	put_desc(LDT, 0, LDT, 0xff, 0x82);
+	new32->ldt = 4;
+	do_switch(JMP);
+	expect_raised("LDT in the old LDT", VEC_TS, 4);
+}
+
 static void test_large_limit(void **state)
 {
 	(void)state;
@@ -155,6 +175,7 @@ static void test_bad_segments_cpl3(void **state)
 		{ "SS DPL", SEG_SS, SEL_TEST | 3, 0x93, VEC_TS, SEL_TEST },
 		{ "SS RPL", SEG_SS, SEL_TEST, 0xf3, VEC_TS, SEL_TEST },
 		{ "DS DPL", SEG_DS, SEL_TEST | 3, 0x93, VEC_TS, SEL_TEST },
+		{ "DS DPL, RPL 0", SEG_DS, SEL_TEST, 0x93, VEC_TS, SEL_TEST },
 		{ "GS code DPL", SEG_GS, SEL_TEST | 3, 0x9b, VEC_TS, SEL_TEST },
 	};
 
@@ -225,6 +246,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_refused, setup),
+		cmocka_unit_test_setup(test_tss_out_of_place, setup),
 		cmocka_unit_test_setup(test_large_limit, setup),
 		cmocka_unit_test_setup(test_old_tss_limit, setup),
 		cmocka_unit_test_setup(test_no_instruction, setup),

@@ -10,6 +10,7 @@
 
 #undef PF_W /* of a program header; a page fault's is meant below */
 
+#include "arch/x86_64/clock.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/cr.h"
@@ -17,6 +18,7 @@
 #include "arch/x86_64/mm.h"
 #include "tests/host/fake_backend.h"
 #include "tests/host/fakes.h"
+#include "vmm/console.h"
 #include "vmm/cpuid.h"
 #include "vmm/vm.h"
 
@@ -283,6 +285,55 @@ static void test_restart_wishes(void **state)
 	vm.stop_reason = VM_STOP_NONE;
 }
 
+/* A guest that resets itself at once may not live on the time that making it anew takes. */
+static void test_restart_pause(void **state)
+{
+	(void)state;
+	fake_now_ns = 7 * NS_PER_SEC;
+	start();
+	assert_int_equal(vm.start_ns, 7 * NS_PER_SEC);
+	assert_int_equal(vm_restart_time(&vm), 8 * NS_PER_SEC);
+	vm.start_cost_ns = NS_PER_SEC / 10;
+	assert_int_equal(vm_restart_time(&vm), 8 * NS_PER_SEC);
+	vm.start_cost_ns = 3 * NS_PER_SEC;
+	assert_int_equal(vm_restart_time(&vm), 10 * NS_PER_SEC);
+}
+
+/* However often and in whatever way a VM stops: it costs no frame, and no timer lives on. */
+static void test_many_lives(void **state)
+{
+	static const enum vm_stop_reason ends[] = { VM_STOP_RESET, VM_STOP_TRIPLE, VM_STOP_POWEROFF,
+						    VM_STOP_ERROR, VM_STOP_DEBUG_EXIT };
+	uint64_t bytes;
+
+	(void)state;
+	start();
+	bytes = fake_frame_bytes;
+	for (unsigned i = 0; i < 100; i++) {
+		/* Timers of the PIT, the RTC (both), the PM timer; a byte that waits. */
+		bus_out(&vm.bus, 0x43, 1, 0x34);
+		bus_out(&vm.bus, 0x40, 1, 0x10);
+		bus_out(&vm.bus, 0x40, 1, 0x10);
+		bus_out(&vm.bus, 0x70, 1, 0x0b);
+		bus_out(&vm.bus, 0x71, 1, 0x72);
+		bus_out(&vm.bus, 0x602, 2, 1);
+		fake_console_room = 0;
+		bus_out(&vm.bus, 0x3f8, 1, 'x');
+		vm_request_stop(&vm, ends[i % ARRAY_SIZE(ends)], 0, "life %u is over", i);
+		vm_stop(&vm);
+		fake_console_room = 4096;
+		console_work();
+		fake_clock_advance(1000 * NS_PER_SEC);
+		start();
+		if (fake_frame_bytes != bytes)
+			fail_msg("life %u: expected %llu bytes in use, seen %llu", i,
+				 (unsigned long long)bytes, (unsigned long long)fake_frame_bytes);
+		assert_int_equal(fake_hw.vms, 1);
+		assert_int_equal(fake_hw.vcpus, 1);
+		fake_log_reset();
+	}
+}
+
 static void test_stats(void **state)
 {
 	(void)state;
@@ -313,6 +364,8 @@ int main(void)
 		CASE(test_poweroff_gives_all_back),
 		CASE(test_crash_keeps_memory),
 		CASE(test_restart_wishes),
+		CASE(test_restart_pause),
+		CASE(test_many_lives),
 		CASE(test_stats),
 	};
 

@@ -198,7 +198,7 @@ gpa_t pc_write_tables(struct vm *vm)
 
 bool pc_console_input(struct vm *vm, uint8_t c)
 {
-	return serial_rx(&vm->pc->com[0], c);
+	return vm->pc && serial_rx(&vm->pc->com[0], c);
 }
 
 void pc_console_ready(struct vm *vm)

@@ -18,7 +18,8 @@ void pc_destroy(struct vm *vm);
  * mapped. */
 gpa_t pc_write_tables(struct vm *vm);
 
-/* A byte typed at the console for the VM's first serial port; false: its FIFO is full. */
+/* A byte typed at the console for the VM's first serial port; false: its FIFO is full, or it
+ * has none now. */
 bool pc_console_input(struct vm *vm, uint8_t c);
 /* The host's console has room again: go on sending. */
 void pc_console_ready(struct vm *vm);
