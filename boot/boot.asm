@@ -81,9 +81,9 @@ boot_entry:
 	mov	cr4, eax
 	lea	eax, [ebp + OFF(boot_pml4)]
 	mov	cr3, eax
-	mov	ecx, MSR_EFER
-	rdmsr
-	or	eax, EFER_LME_NXE
+	mov	ecx, MSR_EFER		; whole: no bit of the firmware's stays
+	mov	eax, EFER_LME_NXE
+	xor	edx, edx
 	wrmsr
 	mov	eax, CR0_BITS
 	mov	cr0, eax

@@ -148,7 +148,9 @@ int svm_cpu_enable(void)
 		return trace_error(-ENOMEM);
 	cpu->id = id;
 	cpu->asid_generation = 1;
-	cpu->next_asid = 1;
+	/* None is left: the first entry begins a generation, and flushes what an earlier user
+	 * of the ASIDs may have left in the TLB. */
+	cpu->next_asid = svm_machine.nr_asids;
 	cpu->host_vmcb = frame_alloc_zeroed(0, FRAME_HYPERVISOR);
 	cpu->hsave = frame_alloc_zeroed(0, FRAME_HYPERVISOR);
 	if (!cpu->host_vmcb.v || !cpu->hsave.v) {

@@ -88,6 +88,6 @@ svm_enter:
 ; Bochs: the single-step trap of a guest whose instruction has exited stays pending and
 ; comes here, with the guest's GS still loaded. Go on as if it had not.
 	section .ex_table progbits alloc noexec nowrite align=8
-	dq svm_enter.left, svm_enter.left
+	dq svm_enter.left, svm_enter.left, 1  ; #DB
 
 	section .note.GNU-stack noalloc noexec nowrite progbits

@@ -81,6 +81,12 @@ static void invalid_exit(const struct svm_vcpu *sv, struct vm_exit *exit)
 	exit->cr.gpr = VM_EXIT_GPR_UNKNOWN;
 }
 
+/* The word's other bit is the guest's RFLAGS.IF, where the processor writes it. */
+static bool in_shadow(const struct vmcb *v)
+{
+	return v->interrupt_shadow & VMCB_INTERRUPT_SHADOW;
+}
+
 /* Is there an NMI that only an interrupt shadow keeps out? */
 static bool nmi_waits_for_shadow(const struct svm_vcpu *sv)
 {
@@ -94,7 +100,7 @@ void svm_run(struct vcpu *vcpu, struct vm_exit *exit)
 	enum vm_exit_kind kind = EXIT_KINDS;
 
 	for (;;) {
-		bool shadow = v->interrupt_shadow && !(v->event_inj & EVENT_V), lost = false;
+		bool shadow = in_shadow(v) && !(v->event_inj & EVENT_V), lost = false;
 		uint64_t rip = vcpu->regs.rip;
 
 		if (shadow && sv->step == STEP_NONE && nmi_waits_for_shadow(sv))

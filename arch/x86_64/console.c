@@ -2,6 +2,7 @@
 
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/ioapic.h"
 #include "arch/x86_64/lib/ring.h"
@@ -13,7 +14,10 @@
 
 #define TX_BYTES 16384
 #define RX_BYTES 4096
-#define POLL_NS (NS_PER_SEC / 100)
+#define POLL_MAX_NS (NS_PER_SEC / 100)
+#define POLL_BYTES 8 /* half a FIFO: looked after so often, it neither overruns nor idles */
+#define BITS_A_BYTE 10
+#define RX_LOOKS_MAX 1000 /* at the receiver, while the transmitter is waited for */
 #define IRQ_ROUNDS_MAX 64 /* causes looked at in one interrupt */
 
 enum console_mode {
@@ -106,6 +110,14 @@ static void console_interrupt(void)
 	console_unlock(flags);
 }
 
+/* Before the receiver's FIFO is full at the line's rate. */
+static uint64_t next_poll(void)
+{
+	uint64_t ns = POLL_BYTES * BITS_A_BYTE * NS_PER_SEC / config.baud;
+
+	return clock_ns() + MIN(ns, POLL_MAX_NS);
+}
+
 static void console_poll(void *ctx)
 {
 	uint64_t flags = console_lock();
@@ -113,16 +125,20 @@ static void console_poll(void *ctx)
 	rx_move();
 	tx_move();
 	console_unlock(flags);
-	timer_arm(ctx, clock_ns() + POLL_NS);
+	timer_arm(ctx, next_poll());
 }
 
-/* Send what is queued by polling. */
+/* Send what is queued by polling. What comes in meanwhile is not lost: interrupts are off. */
 static void tx_drain(size_t bytes)
 {
 	int c;
 
-	while (bytes-- && (c = ring_get(&tx)) >= 0)
+	while (bytes-- && (c = ring_get(&tx)) >= 0) {
+		if (mode != POLLED)
+			for (unsigned n = 0; n < RX_LOOKS_MAX && !uart_tx_ready(&uart); n++)
+				rx_move();
 		uart_tx_wait(&uart, (uint8_t)c);
+	}
 }
 
 static void put(uint8_t c)
@@ -137,8 +153,11 @@ static void put(uint8_t c)
 	if (!ring_space(&tx))
 		tx_drain(uart.tx_depth);
 	ring_put(&tx, c);
-	if (mode == INTERRUPTS && !tx_interrupt)
+	if (mode == INTERRUPTS && !tx_interrupt) {
 		interrupts_update();
+		/* Some raise no interrupt for a transmitter that is ready already. */
+		tx_move();
+	}
 }
 
 /* --- for everybody --- */
@@ -234,7 +253,7 @@ void console_start_interrupts(void)
 	log_warn("console: no interrupt for the serial port; it is polled");
 	mode = TIMER;
 	timer_setup(&poll_timer, console_poll, &poll_timer);
-	timer_arm(&poll_timer, clock_ns() + POLL_NS);
+	timer_arm(&poll_timer, next_poll());
 }
 
 void console_panic(void)

@@ -2,12 +2,15 @@
 
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/lib/spinlock.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/panic.h"
 
 /* CPUID bits. APM vol. 3, appendix E; SDM vol. 2, CPUID. */
+#define CPUID_1_EAX_FAMILY(eax) (((eax) >> 8 & 0xf) + ((eax) >> 20 & 0xff)) /* AMD: from 0fh */
+#define CPUID_1_EAX_MODEL(eax) (((eax) >> 4 & 0xf) | ((eax) >> 12 & 0xf0))
 #define CPUID_1_ECX_VMX BIT(5)
 #define CPUID_1_ECX_X2APIC BIT(21)
 #define CPUID_1_ECX_XSAVE BIT(26)
@@ -111,6 +114,52 @@ static void lock_misuse(const char *what)
 }
 #endif
 
+/* The host's tables count on it, and the nested ones, whose types it gives as well
+ * (APM vol. 2, 15.25.8). */
+static void pat_init(void)
+{
+	if (rdmsr(MSR_PAT) == PAT_RESET)
+		return;
+	wbinvd();
+	wrmsr(MSR_PAT, PAT_RESET);
+	wbinvd();
+	write_cr3(read_cr3());
+}
+
+static void msr_change(uint32_t msr, uint64_t clear, uint64_t set)
+{
+	uint64_t val;
+
+	if (rdmsr_safe(msr, &val) && val != ((val & ~clear) | set))
+		wrmsr_safe(msr, (val & ~clear) | set);
+}
+
+static bool is_zen2(unsigned family, unsigned model)
+{
+	return family == 0x17 &&
+	       ((model >= 0x30 && model <= 0x4f) || (model >= 0x60 && model <= 0x7f) ||
+		(model >= 0x90 && model <= 0x91) || (model >= 0xa0 && model <= 0xaf));
+}
+
+/*
+ * C1E, which families 0fh and 10h enter by HLT alone, stops the local APIC's timer (erratum
+ * 400). LFENCE waits for what is before it once DE_CFG says so, as guests are told it does;
+ * families 0fh and 11h have no DE_CFG and always wait. Zen 2 shows one guest the vector
+ * registers of another (CVE-2023-20593) unless its microcode, or this bit, forbids it.
+ */
+static void amd_init(void)
+{
+	uint32_t eax = cpuid(1, 0).eax;
+	unsigned family = CPUID_1_EAX_FAMILY(eax);
+
+	if (family == 0xf || family == 0x10)
+		msr_change(MSR_INT_PENDING, INT_PENDING_C1E, 0);
+	if (family != 0xf && family != 0x11)
+		msr_change(MSR_DE_CFG, 0, DE_CFG_LFENCE_SERIALIZE);
+	if (is_zen2(family, CPUID_1_EAX_MODEL(eax)))
+		msr_change(MSR_DE_CFG, 0, DE_CFG_ZEN2_FP_BACKUP_FIX);
+}
+
 void cpu_init(void)
 {
 	uint64_t cr4 = read_cr4();
@@ -127,6 +176,11 @@ void cpu_init(void)
 	write_cr4(cr4);
 	if (features.xsave)
 		xsetbv(0, features.xcr0_mask);
+	/* Guests' breakpoints stay in DR0 to DR3; every #VMEXIT turns them off as this does. */
+	write_dr7(DR7_INIT);
+	pat_init();
+	if (features.amd)
+		amd_init();
 }
 
 void cpu_idle(void)

@@ -47,7 +47,8 @@ struct cpu_features {
 /* All zero before cpu_init(). */
 const struct cpu_features *cpu_features(void);
 
-/* Read the features and set up CR4 and XCR0 of the calling CPU. Before any other use. */
+/* Read the features; set up CR4, XCR0, DR7, the PAT and what AMD's errata ask for on the
+ * calling CPU. After trap_init(), before any other use. */
 void cpu_init(void);
 
 /*

@@ -22,7 +22,8 @@
 #define MAX_SECTIONS 16384 /* 16 TiB */
 #define MAX_BYTES ((uint64_t)MAX_SECTIONS << (SECTION_SHIFT + PAGE_SHIFT))
 #define LOW_BYTES GIB(4) /* what the boot tables map */
-#define NR_OWNERS 256    /* owners that are counted one by one */
+#define FIRMWARE_BYTES MIB(1)
+#define NR_OWNERS 256 /* owners that are counted one by one */
 #define POISON 0xdf
 
 struct frame {
@@ -277,7 +278,8 @@ static unsigned boot_owner(const struct boot_info *bi, uint64_t pfn, uint64_t *e
 	if (range_holds(bi->info_start.v, bi->info_end.v - bi->info_start.v, true, pfn, end))
 		loaded = true;
 	image = range_holds(bi->image_start.v, bi->image_end.v - bi->image_start.v, true, pfn, end);
-	image |= range_holds(0, PAGE_SIZE, true, pfn, end);
+	/* There is firmware that writes to the first MiB whenever it runs (SMM). */
+	image |= range_holds(0, FIRMWARE_BYTES, true, pfn, end);
 	if (!ram || reserved)
 		return FRAME_NONE;
 	return image ? FRAME_HYPERVISOR : loaded ? FRAME_MODULE : FRAME_FREE;
@@ -376,7 +378,7 @@ void frame_init(const struct boot_info *bi)
 {
 	const unsigned sections = LOW_BYTES >> (SECTION_SHIFT + PAGE_SHIFT);
 	uint64_t table[LOW_BYTES >> (SECTION_SHIFT + PAGE_SHIFT)] = { 0 };
-	uint64_t floor = MIB(1) >> PAGE_SHIFT;
+	uint64_t floor = FIRMWARE_BYTES >> PAGE_SHIFT;
 
 	for (unsigned i = 0; i < sections; i++) {
 		uint64_t frames = section_end(bi, i) - SECTION_FIRST(i);

@@ -1,7 +1,7 @@
 /*
  * The frame allocator: a buddy system over the machine's RAM, 4 KiB to 1 GiB, with
  * an owner for every frame. Only RAM that the multiboot2 memory map calls available,
- * less the image, modules, boot information and page 0, is ever handed out.
+ * less the image, modules, boot information and the first MiB, is ever handed out.
  */
 #ifndef UMBRA_FRAME_H
 #define UMBRA_FRAME_H

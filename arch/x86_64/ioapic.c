@@ -14,10 +14,13 @@
 #define IOAPICVER 0x01u
 #define IOREDTBL(pin) (0x10u + 2 * (pin))
 
+#define RTE_DELIVERY BITS(10, 8)
+#define RTE_DELIVERY_SMI (UINT64_C(2) << 8)
 #define RTE_ACTIVE_LOW BIT(13)
 #define RTE_LEVEL BIT(15)
 #define RTE_MASKED BIT(16)
 #define RTE_DEST_SHIFT 24 /* in the high word */
+#define RTE_DEST_MAX 0xffu
 
 static volatile uint32_t *reg_at(const struct acpi_ioapic *io, unsigned offset)
 {
@@ -45,9 +48,13 @@ void ioapic_init(void)
 {
 	const struct acpi_info *acpi = acpi_info();
 
-	for (unsigned i = 0; i < acpi->nr_ioapics; i++)
-		for (unsigned pin = 0; pin < pins(&acpi->ioapic[i]); pin++)
-			ioapic_write(&acpi->ioapic[i], IOREDTBL(pin), RTE_MASKED);
+	for (unsigned i = 0; i < acpi->nr_ioapics; i++) {
+		const struct acpi_ioapic *io = &acpi->ioapic[i];
+
+		for (unsigned pin = 0; pin < pins(io); pin++)
+			if ((ioapic_read(io, IOREDTBL(pin)) & RTE_DELIVERY) != RTE_DELIVERY_SMI)
+				ioapic_write(io, IOREDTBL(pin), RTE_MASKED);
+	}
 }
 
 int ioapic_route_isa(unsigned irq, unsigned vector)
@@ -56,6 +63,8 @@ int ioapic_route_isa(unsigned irq, unsigned vector)
 	const struct acpi_isa_irq *isa = &acpi->isa[irq];
 	uint32_t low = vector;
 
+	if (this_cpu()->apic_id > RTE_DEST_MAX)
+		return -ENODEV;
 	if (isa->active_low)
 		low |= RTE_ACTIVE_LOW;
 	if (isa->level)

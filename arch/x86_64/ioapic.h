@@ -2,12 +2,12 @@
 #ifndef UMBRA_IOAPIC_H
 #define UMBRA_IOAPIC_H
 
-/* Mask every input of every I/O APIC. After acpi_init(). */
+/* Mask every input of every I/O APIC, but the firmware's SMIs. After acpi_init(). */
 void ioapic_init(void);
 
 /*
  * Deliver ISA interrupt irq (0 to 15) to the calling CPU as this vector, honouring the
- * MADT's overrides. 0, or -ENODEV when no I/O APIC has that input.
+ * MADT's overrides. 0, or -ENODEV when no I/O APIC has that input or can name this CPU.
  */
 int ioapic_route_isa(unsigned irq, unsigned vector);
 

@@ -14,6 +14,7 @@
 #define LAPIC_TPR 0x80u
 #define LAPIC_EOI 0xb0u
 #define LAPIC_SVR 0xf0u
+#define LAPIC_ISR(n) (0x100u + 0x10 * (n)) /* vectors 32n to 32n + 31 in service */
 #define LAPIC_ESR 0x280u
 #define LAPIC_LVT_TIMER 0x320u
 #define LAPIC_LVT_THERMAL 0x330u
@@ -27,6 +28,8 @@
 
 #define SVR_ENABLE BIT(8)
 #define LVT_MASKED BIT(16)
+#define LVT_DELIVERY BITS(10, 8)
+#define LVT_DELIVERY_SMI (UINT64_C(2) << 8)
 #define DIVIDE_BY_1 0xbu
 #define MAX_LVT(version) ((version) >> 16 & 0xff)
 
@@ -63,6 +66,27 @@ static void pic_disable(void)
 	}
 }
 
+/* But one that the firmware wants as an SMI is its own. */
+static void lvt_mask(uint32_t reg)
+{
+	if ((lapic_read(reg) & LVT_DELIVERY) != LVT_DELIVERY_SMI)
+		lapic_write(reg, LVT_MASKED);
+}
+
+/* What firmware took and did not end would keep everything below it out for ever. */
+static void end_stale(void)
+{
+	for (unsigned vectors = 0; vectors < 256; vectors++) {
+		uint32_t in_service = 0;
+
+		for (unsigned i = 0; i < 8; i++)
+			in_service |= lapic_read(LAPIC_ISR(i));
+		if (!in_service)
+			return;
+		lapic_eoi();
+	}
+}
+
 void lapic_init(void)
 {
 	uint64_t apic_base = rdmsr(MSR_APIC_BASE);
@@ -81,13 +105,14 @@ void lapic_init(void)
 	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
 	lapic_write(LAPIC_LVT_LINT0, LVT_MASKED);
 	if (max_lvt >= 4)
-		lapic_write(LAPIC_LVT_PERF, LVT_MASKED);
+		lvt_mask(LAPIC_LVT_PERF);
 	if (max_lvt >= 5)
-		lapic_write(LAPIC_LVT_THERMAL, LVT_MASKED);
+		lvt_mask(LAPIC_LVT_THERMAL);
 	lapic_write(LAPIC_LVT_ERROR, LVT_MASKED | TRAP_APIC_ERROR);
 	lapic_write(LAPIC_TPR, 0);
 	lapic_write(LAPIC_SVR, SVR_ENABLE | TRAP_SPURIOUS);
 	lapic_write(LAPIC_ESR, 0);
+	end_stale();
 	lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
 	lapic_write(LAPIC_LVT_TIMER, TRAP_TIMER);
 }

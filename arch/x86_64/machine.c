@@ -44,14 +44,23 @@ static void acpi_mode(const struct acpi_info *acpi)
 		cpu_relax();
 }
 
-static void sleep_write(uint16_t port, unsigned typ)
+static void sleep_write(uint16_t port, unsigned typ, unsigned enable)
 {
 	uint16_t val;
 
 	if (!port)
 		return;
 	val = (uint16_t)(inw(port) & ~(PM1_SLP_TYP | PM1_SLP_EN));
-	outw(port, (uint16_t)(val | typ << PM1_SLP_TYP_SHIFT | PM1_SLP_EN));
+	outw(port, (uint16_t)(val | typ << PM1_SLP_TYP_SHIFT | enable));
+}
+
+/* Both halves learn the type before either is told to go: some hardware needs it so. */
+static void enter_s5(const struct acpi_info *acpi)
+{
+	sleep_write(acpi->pm1a_cnt, acpi->s5_typ_a, 0);
+	sleep_write(acpi->pm1b_cnt, acpi->s5_typ_b, 0);
+	sleep_write(acpi->pm1a_cnt, acpi->s5_typ_a, PM1_SLP_EN);
+	sleep_write(acpi->pm1b_cnt, acpi->s5_typ_b, PM1_SLP_EN);
 }
 
 _Noreturn void machine_poweroff(void)
@@ -62,8 +71,7 @@ _Noreturn void machine_poweroff(void)
 	irq_disable();
 	if (acpi->s5 && acpi->pm1a_cnt) {
 		acpi_mode(acpi);
-		sleep_write(acpi->pm1a_cnt, acpi->s5_typ_a);
-		sleep_write(acpi->pm1b_cnt, acpi->s5_typ_b);
+		enter_s5(acpi);
 		clock_delay_ns(EFFECT_NS);
 	}
 	log_err("this machine cannot be powered off by software; it is halted");

@@ -23,10 +23,12 @@ static_assert(sizeof(struct gate) == 16, "IDT gate");
 #define GATE_INTERRUPT 0x8e /* present, DPL 0, type 14: clears IF */
 #define STUB_BYTES 16       /* trap.asm */
 
-/* An instruction that may fault, and where to go on if it does. */
+/* An instruction that may raise this exception, and where to go on if it does. Any other one
+ * there, an NMI above all, is what it always is. */
 struct ex_entry {
-	uint64_t insn, fixup;
+	uint64_t insn, fixup, vector;
 };
+static_assert(sizeof(struct ex_entry) == 24, ".ex_table");
 extern const struct ex_entry __ex_table_start[], __ex_table_end[];
 extern const char trap_stubs[];
 
@@ -68,7 +70,7 @@ void trap_set_handler(unsigned vector, void (*fn)(void))
 static bool trap_fixup(struct trap_frame *tf)
 {
 	for (const struct ex_entry *e = __ex_table_start; e < __ex_table_end; e++) {
-		if (e->insn == tf->rip) {
+		if (e->insn == tf->rip && e->vector == tf->vector) {
 			tf->rip = e->fixup;
 			return true;
 		}
@@ -90,6 +92,12 @@ void trap_dispatch(struct trap_frame *tf)
 		lapic_eoi();
 }
 
+#define EX_ENTRY_GP                                                                                \
+	".pushsection .ex_table, \"a\"\n\t"                                                        \
+	".quad 1b, 2b, 13\n\t"                                                                     \
+	".popsection"
+static_assert(VEC_GP == 13, "EX_ENTRY_GP");
+
 bool rdmsr_safe(uint32_t msr, uint64_t *val)
 {
 	uint32_t lo = 0, hi = 0;
@@ -97,10 +105,7 @@ bool rdmsr_safe(uint32_t msr, uint64_t *val)
 
 	__asm__ volatile("1:\trdmsr\n\t"
 			 "movb $1, %0\n"
-			 "2:\n\t"
-			 ".pushsection .ex_table, \"a\"\n\t"
-			 ".quad 1b, 2b\n\t"
-			 ".popsection"
+			 "2:\n\t" EX_ENTRY_GP
 			 : "+m"(ok), "+a"(lo), "+d"(hi)
 			 : "c"(msr));
 	*val = (uint64_t)hi << 32 | lo;
@@ -113,10 +118,7 @@ bool wrmsr_safe(uint32_t msr, uint64_t val)
 
 	__asm__ volatile("1:\twrmsr\n\t"
 			 "movb $1, %0\n"
-			 "2:\n\t"
-			 ".pushsection .ex_table, \"a\"\n\t"
-			 ".quad 1b, 2b\n\t"
-			 ".popsection"
+			 "2:\n\t" EX_ENTRY_GP
 			 : "+m"(ok)
 			 : "c"(msr), "a"((uint32_t)val), "d"((uint32_t)(val >> 32))
 			 : "memory");

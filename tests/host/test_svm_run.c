@@ -660,6 +660,28 @@ static void test_no_memory(void **state)
 	fake_frame_limit = UINT64_MAX;
 }
 
+/* 068h has a second bit, the guest's RFLAGS.IF, which is no shadow. APM vol. 2, table B-1. */
+#define VMCB_GUEST_INTERRUPT_MASK BIT(1)
+
+static void play_nothing_done(struct vmcb *p)
+{
+	assert_false(p->rflags & RFLAGS_TF);
+	p->interrupt_shadow = VMCB_GUEST_INTERRUPT_MASK;
+	p->exit_code = SVM_EXIT_INTR;
+}
+
+static void test_other_bit_is_no_shadow(void **state)
+{
+	static const play_fn plays[] = { play_nothing_done, NULL };
+
+	(void)state;
+	v->interrupt_shadow = VMCB_GUEST_INTERRUPT_MASK;
+	svm_request_window(&vcpu, EVENT_NMI, true);
+	run(plays, 1);
+	assert_int_equal(svm_get_reg(&vcpu, REG_INTR_SHADOW), 0);
+	assert_true(svm_can_inject(&vcpu, EVENT_INTR));
+}
+
 static void test_dump(void **state)
 {
 	(void)state;
@@ -693,6 +715,7 @@ int main(void)
 		TEST(test_shadow_lost_before_nop),
 		TEST(test_shadow_lost_before_pushf),
 		TEST(test_nmi_in_shadow),
+		TEST(test_other_bit_is_no_shadow),
 		TEST(test_no_memory),
 		TEST(test_dump),
 	};

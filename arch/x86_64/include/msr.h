@@ -52,8 +52,10 @@
 #define MSR_HWCR 0xc0010015u
 #define MSR_NB_CFG 0xc001001fu
 #define MSR_INT_PENDING 0xc0010055u
+#define INT_PENDING_C1E BITS(28, 27) /* all cores halted: C1E, or an SMI that makes it so */
 #define MSR_DE_CFG 0xc0011029u
 #define DE_CFG_LFENCE_SERIALIZE BIT(1)
+#define DE_CFG_ZEN2_FP_BACKUP_FIX BIT(9)
 #define MSR_PATCH_LEVEL 0x8bu
 #define MSR_VM_CR 0xc0010114u
 #define VM_CR_LOCK BIT(3)
