@@ -1,98 +1,16 @@
 #include "arch/x86_64/acpi.h"
 
 #include "arch/x86_64/boot_info.h"
+#include "arch/x86_64/include/acpi_tables.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
 
-/* ACPI 6.4: 5.2.5.3 RSDP, 5.2.6 headers, 5.2.9 FADT, 5.2.12 MADT; IA-PC HPET 3.2.4. */
-struct rsdp {
-	char signature[8];
-	uint8_t checksum;
-	char oem_id[6];
-	uint8_t revision;
-	uint32_t rsdt;
-	uint32_t length; /* from here on: revision 2 */
-	uint64_t xsdt;
-	uint8_t extended_checksum;
-	uint8_t reserved[3];
-} __attribute__((packed));
-static_assert(sizeof(struct rsdp) == 36, "RSDP");
 #define RSDP_V1_BYTES 20
-
-struct header {
-	char signature[4];
-	uint32_t length;
-	uint8_t revision, checksum;
-	char oem_id[6], oem_table_id[8];
-	uint32_t oem_revision, creator_id, creator_revision;
-} __attribute__((packed));
-static_assert(sizeof(struct header) == 36, "ACPI table header");
-
-struct gas {
-	uint8_t space, bit_width, bit_offset, access_size;
-	uint64_t addr;
-} __attribute__((packed));
-
-struct fadt {
-	struct header h;
-	uint32_t facs, dsdt;
-	uint8_t reserved0, pm_profile;
-	uint16_t sci_int;
-	uint32_t smi_cmd;
-	uint8_t acpi_enable, acpi_disable, s4bios_req, pstate_cnt;
-	uint32_t pm1a_evt, pm1b_evt, pm1a_cnt, pm1b_cnt, pm2_cnt, pm_tmr, gpe0, gpe1;
-	uint8_t pm1_evt_len, pm1_cnt_len, pm2_cnt_len, pm_tmr_len;
-	uint8_t gpe0_len, gpe1_len, gpe1_base, cst_cnt;
-	uint16_t p_lvl2_lat, p_lvl3_lat, flush_size, flush_stride;
-	uint8_t duty_offset, duty_width, day_alarm, month_alarm, century;
-	uint16_t iapc_boot_arch;
-	uint8_t reserved1;
-	uint32_t flags;
-	struct gas reset_reg; /* from here on: revision 2 */
-	uint8_t reset_value;
-	uint8_t reserved2[3];
-	uint64_t x_facs, x_dsdt;
-	struct gas x_pm1a_evt, x_pm1b_evt, x_pm1a_cnt, x_pm1b_cnt, x_pm2_cnt, x_pm_tmr;
-} __attribute__((packed));
-static_assert(offsetof(struct fadt, pm_tmr) == 76, "FADT");
-static_assert(offsetof(struct fadt, flags) == 112, "FADT");
-static_assert(offsetof(struct fadt, x_dsdt) == 140, "FADT");
-static_assert(offsetof(struct fadt, x_pm_tmr) == 208, "FADT");
-#define FADT_RESET_REG_SUP BIT(10)
-#define FADT_V1_BYTES offsetof(struct fadt, reset_reg)
-#define HAS(f, member) ((f)->h.length >= offsetof(struct fadt, member) + sizeof((f)->member))
-
-struct madt_entry {
-	uint8_t type, length;
-} __attribute__((packed));
-enum { MADT_IOAPIC = 1, MADT_OVERRIDE = 2 };
-
-struct madt_ioapic {
-	struct madt_entry e;
-	uint8_t id, reserved;
-	uint32_t pa, gsi_base;
-} __attribute__((packed));
-
-struct madt_override {
-	struct madt_entry e;
-	uint8_t bus, irq;
-	uint32_t gsi;
-	uint16_t flags;
-} __attribute__((packed));
-static_assert(sizeof(struct madt_override) == 10, "MADT override");
-#define MADT_FIRST_ENTRY 44
-#define INTI_POLARITY 0x3
-#define INTI_ACTIVE_LOW 0x3
-#define INTI_TRIGGER 0xc
-#define INTI_LEVEL 0xc
-
-struct hpet_table {
-	struct header h;
-	uint32_t block_id;
-	struct gas base;
-} __attribute__((packed));
+#define FADT_V1_BYTES offsetof(struct acpi_fadt, reset_reg)
+#define HAS(f, member)                                                                             \
+	((f)->header.length >= offsetof(struct acpi_fadt, member) + sizeof((f)->member))
 
 #define TABLE_MAX_BYTES MIB(16)
 
@@ -134,9 +52,9 @@ static bool sum_ok(const void *p, size_t n)
 }
 
 /* The table at pa when it is sound and at least min bytes long, else NULL. */
-static const struct header *table_at(uint64_t pa, const char *signature, size_t min)
+static const struct acpi_header *table_at(uint64_t pa, const char *signature, size_t min)
 {
-	const struct header *h;
+	const struct acpi_header *h;
 
 	if (!reachable(pa, sizeof(*h)))
 		return NULL;
@@ -152,14 +70,14 @@ static const struct header *table_at(uint64_t pa, const char *signature, size_t 
 }
 
 /* The first sound table of this name that the root table lists. */
-static const struct header *find(const struct header *root, size_t ptr_bytes, const char *signature,
-				 size_t min)
+static const struct acpi_header *find(const struct acpi_header *root, size_t ptr_bytes,
+				      const char *signature, size_t min)
 {
 	const uint8_t *entry = (const uint8_t *)(root + 1);
 	size_t n = (root->length - sizeof(*root)) / ptr_bytes;
 
 	for (; n--; entry += ptr_bytes) {
-		const struct header *h;
+		const struct acpi_header *h;
 		uint64_t pa = 0;
 
 		memcpy(&pa, entry, ptr_bytes);
@@ -222,7 +140,7 @@ static bool s5_package(const uint8_t *p, const uint8_t *end)
 	return true;
 }
 
-static void read_s5(const struct header *dsdt)
+static void read_s5(const struct acpi_header *dsdt)
 {
 	const uint8_t *p = (const uint8_t *)(dsdt + 1);
 	const uint8_t *end = (const uint8_t *)dsdt + dsdt->length;
@@ -235,32 +153,32 @@ static void read_s5(const struct header *dsdt)
 /* --- FADT, MADT, HPET --- */
 
 /* The port of a register that has an old 32-bit field and a newer GAS. */
-static uint16_t io_port(uint32_t old, const struct gas *gas)
+static uint16_t io_port(uint32_t old, const struct acpi_gas *gas)
 {
-	if (gas && gas->addr) {
-		if (gas->space != ACPI_SPACE_IO || gas->addr > 0xffff)
+	if (gas && gas->address) {
+		if (gas->space != ACPI_SPACE_IO || gas->address > 0xffff)
 			return 0;
-		return (uint16_t)gas->addr;
+		return (uint16_t)gas->address;
 	}
 	return old <= 0xffff ? (uint16_t)old : 0;
 }
 
-static void read_fadt(const struct fadt *f)
+static void read_fadt(const struct acpi_fadt *f)
 {
-	const struct header *dsdt = NULL;
+	const struct acpi_header *dsdt = NULL;
 
 	info.fadt = true;
-	info.sci_irq = f->sci_int;
-	info.smi_cmd = f->smi_cmd;
+	info.sci_irq = f->sci;
+	info.smi_cmd = f->smi_command;
 	info.acpi_enable = f->acpi_enable;
 	info.century = f->century;
 	info.pm1a_cnt = io_port(f->pm1a_cnt, HAS(f, x_pm1a_cnt) ? &f->x_pm1a_cnt : NULL);
 	info.pm1b_cnt = io_port(f->pm1b_cnt, HAS(f, x_pm1b_cnt) ? &f->x_pm1b_cnt : NULL);
 	info.pm_timer = io_port(f->pm_tmr, HAS(f, x_pm_tmr) ? &f->x_pm_tmr : NULL);
-	if (HAS(f, reset_value) && (f->flags & FADT_RESET_REG_SUP)) {
+	if (HAS(f, reset_value) && (f->flags & FADT_RESET_REG)) {
 		info.reset_reg = true;
 		info.reset_space = f->reset_reg.space;
-		info.reset_addr = f->reset_reg.addr;
+		info.reset_addr = f->reset_reg.address;
 		info.reset_value = f->reset_value;
 	}
 	if (HAS(f, x_dsdt))
@@ -271,7 +189,7 @@ static void read_fadt(const struct fadt *f)
 		read_s5(dsdt);
 }
 
-static void madt_ioapic(const struct madt_ioapic *e)
+static void madt_ioapic(const struct acpi_madt_ioapic *e)
 {
 	if (info.nr_ioapics == ACPI_MAX_IOAPICS) {
 		log_warn("ACPI: more than %u I/O APICs, the rest is not used", ACPI_MAX_IOAPICS);
@@ -280,7 +198,7 @@ static void madt_ioapic(const struct madt_ioapic *e)
 	info.ioapic[info.nr_ioapics++] = (struct acpi_ioapic){ e->pa, e->gsi_base };
 }
 
-static void madt_override(const struct madt_override *e)
+static void madt_override(const struct acpi_madt_override *e)
 {
 	if (e->irq >= ACPI_ISA_IRQS)
 		return;
@@ -291,31 +209,31 @@ static void madt_override(const struct madt_override *e)
 	};
 }
 
-static void read_madt(const struct header *h)
+static void read_madt(const struct acpi_header *h)
 {
-	const uint8_t *p = (const uint8_t *)h + MADT_FIRST_ENTRY;
+	const uint8_t *p = (const uint8_t *)h + sizeof(struct acpi_madt);
 	const uint8_t *end = (const uint8_t *)h + h->length;
 
 	info.madt = true;
-	while ((size_t)(end - p) >= sizeof(struct madt_entry)) {
-		const struct madt_entry *e = (const struct madt_entry *)p;
+	while ((size_t)(end - p) >= sizeof(struct acpi_madt_entry)) {
+		const struct acpi_madt_entry *e = (const struct acpi_madt_entry *)p;
 
 		if (e->length < sizeof(*e) || e->length > end - p)
 			break;
-		if (e->type == MADT_IOAPIC && e->length >= sizeof(struct madt_ioapic))
-			madt_ioapic((const struct madt_ioapic *)p);
-		if (e->type == MADT_OVERRIDE && e->length >= sizeof(struct madt_override))
-			madt_override((const struct madt_override *)p);
+		if (e->type == MADT_IOAPIC && e->length >= sizeof(struct acpi_madt_ioapic))
+			madt_ioapic((const struct acpi_madt_ioapic *)p);
+		if (e->type == MADT_OVERRIDE && e->length >= sizeof(struct acpi_madt_override))
+			madt_override((const struct acpi_madt_override *)p);
 		p += e->length;
 	}
 }
 
 /* --- the root --- */
 
-static const struct header *root_table(size_t *ptr_bytes)
+static const struct acpi_header *root_table(size_t *ptr_bytes)
 {
-	const struct header *root = NULL;
-	const struct rsdp *rsdp;
+	const struct acpi_header *root = NULL;
+	const struct acpi_rsdp *rsdp;
 
 	if (!boot->rsdp.v)
 		return NULL;
@@ -336,7 +254,7 @@ static const struct header *root_table(size_t *ptr_bytes)
 
 void acpi_init(const struct boot_info *bi)
 {
-	const struct header *root, *h;
+	const struct acpi_header *root, *h;
 	size_t ptr_bytes = 0;
 
 	boot = bi;
@@ -349,16 +267,16 @@ void acpi_init(const struct boot_info *bi)
 	}
 	h = find(root, ptr_bytes, "FACP", FADT_V1_BYTES);
 	if (h)
-		read_fadt((const struct fadt *)h);
-	h = find(root, ptr_bytes, "APIC", MADT_FIRST_ENTRY);
+		read_fadt((const struct acpi_fadt *)h);
+	h = find(root, ptr_bytes, "APIC", sizeof(struct acpi_madt));
 	if (h)
 		read_madt(h);
-	h = find(root, ptr_bytes, "HPET", sizeof(struct hpet_table));
+	h = find(root, ptr_bytes, "HPET", sizeof(struct acpi_hpet));
 	if (h) {
-		const struct gas *base = &((const struct hpet_table *)h)->base;
+		const struct acpi_gas *base = &((const struct acpi_hpet *)h)->base;
 
-		if (base->space == ACPI_SPACE_MEMORY && reachable(base->addr, PAGE_SIZE))
-			info.hpet_pa = base->addr;
+		if (base->space == ACPI_SPACE_MEMORY && reachable(base->address, PAGE_SIZE))
+			info.hpet_pa = base->address;
 	}
 	log_debug("ACPI: %u I/O APICs, PM timer at 0x%x, HPET at 0x%llx, S5 %s", info.nr_ioapics,
 		  info.pm_timer, (unsigned long long)info.hpet_pa, info.s5 ? "known" : "unknown");

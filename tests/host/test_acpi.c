@@ -39,7 +39,7 @@ static uint8_t checksum(const void *p, size_t n)
 
 static void table_sum(uint64_t pa)
 {
-	struct header *h = at(pa);
+	struct acpi_header *h = at(pa);
 
 	h->checksum = 0;
 	h->checksum = checksum(h, h->length);
@@ -47,7 +47,7 @@ static void table_sum(uint64_t pa)
 
 static void table_new(uint64_t pa, const char *signature, const void *body, size_t n)
 {
-	struct header *h = at(pa);
+	struct acpi_header *h = at(pa);
 
 	memset(h, 0, sizeof(*h));
 	memcpy(h->signature, signature, 4);
@@ -58,7 +58,7 @@ static void table_new(uint64_t pa, const char *signature, const void *body, size
 
 static void rsdp_sum(void)
 {
-	struct rsdp *r = at(RSDP_PA);
+	struct acpi_rsdp *r = at(RSDP_PA);
 
 	r->checksum = r->extended_checksum = 0;
 	r->checksum = checksum(r, RSDP_V1_BYTES);
@@ -67,20 +67,20 @@ static void rsdp_sum(void)
 
 static void fadt_new(void)
 {
-	struct fadt *f = at(FADT_PA);
+	struct acpi_fadt *f = at(FADT_PA);
 
 	memset(f, 0, sizeof(*f));
-	memcpy(f->h.signature, "FACP", 4);
-	f->h.length = sizeof(*f);
+	memcpy(f->header.signature, "FACP", 4);
+	f->header.length = sizeof(*f);
 	f->dsdt = DSDT_PA;
-	f->sci_int = 9;
-	f->smi_cmd = 0xb2;
+	f->sci = 9;
+	f->smi_command = 0xb2;
 	f->acpi_enable = 2;
 	f->pm1a_cnt = 0x604;
 	f->pm_tmr = 0x608;
 	f->century = 0x32;
-	f->flags = FADT_RESET_REG_SUP;
-	f->reset_reg = (struct gas){ ACPI_SPACE_IO, 8, 0, 1, 0xcf9 };
+	f->flags = FADT_RESET_REG;
+	f->reset_reg = (struct acpi_gas){ ACPI_SPACE_IO, 8, 0, 1, 0xcf9 };
 	f->reset_value = 0xf;
 	table_sum(FADT_PA);
 }
@@ -103,10 +103,10 @@ static void machine_new(void)
 {
 	const uint32_t rsdt[] = { FADT_PA, MADT_PA, HPET_PA };
 	const uint64_t xsdt[] = { FADT_PA, MADT_PA, HPET_PA };
-	struct rsdp *r = at(RSDP_PA);
+	struct acpi_rsdp *r = at(RSDP_PA);
 	struct {
 		uint32_t id;
-		struct gas base;
+		struct acpi_gas base;
 	} __attribute__((packed)) hpet = { 0, { ACPI_SPACE_MEMORY, 64, 0, 0, 0xfed00000 } };
 
 	memset(at(0), 0, 0x10000);
@@ -176,14 +176,14 @@ static void assert_all_there(void)
 static void test_xsdt(void **state)
 {
 	(void)state;
-	((struct header *)at(RSDT_PA))->length = 0; /* must not matter */
+	((struct acpi_header *)at(RSDT_PA))->length = 0; /* must not matter */
 	acpi_init(&bi);
 	assert_all_there();
 }
 
 static void test_rsdt(void **state)
 {
-	struct rsdp *r = at(RSDP_PA);
+	struct acpi_rsdp *r = at(RSDP_PA);
 
 	(void)state;
 	r->revision = 0;
@@ -195,7 +195,7 @@ static void test_rsdt(void **state)
 static void test_rsdt_when_xsdt_is_broken(void **state)
 {
 	(void)state;
-	((struct header *)at(XSDT_PA))->checksum++;
+	((struct acpi_header *)at(XSDT_PA))->checksum++;
 	acpi_init(&bi);
 	assert_all_there();
 	assert_non_null(strstr(fake_log, "XSDT table is broken"));
@@ -203,10 +203,10 @@ static void test_rsdt_when_xsdt_is_broken(void **state)
 
 static void test_old_fadt(void **state)
 {
-	struct fadt *f = at(FADT_PA);
+	struct acpi_fadt *f = at(FADT_PA);
 
 	(void)state;
-	f->h.length = FADT_V1_BYTES;
+	f->header.length = FADT_V1_BYTES;
 	table_sum(FADT_PA);
 	acpi_init(&bi);
 	assert_true(acpi_info()->fadt && acpi_info()->s5);
@@ -216,11 +216,11 @@ static void test_old_fadt(void **state)
 
 static void test_newer_fields_win(void **state)
 {
-	struct fadt *f = at(FADT_PA);
+	struct acpi_fadt *f = at(FADT_PA);
 
 	(void)state;
-	f->x_pm_tmr = (struct gas){ ACPI_SPACE_IO, 32, 0, 3, 0x1808 };
-	f->x_pm1a_cnt = (struct gas){ ACPI_SPACE_MEMORY, 16, 0, 2, 0xfed80804 };
+	f->x_pm_tmr = (struct acpi_gas){ ACPI_SPACE_IO, 32, 0, 3, 0x1808 };
+	f->x_pm1a_cnt = (struct acpi_gas){ ACPI_SPACE_MEMORY, 16, 0, 2, 0xfed80804 };
 	f->dsdt = 0;
 	f->x_dsdt = DSDT_PA;
 	table_sum(FADT_PA);
@@ -248,11 +248,11 @@ static void test_no_rsdp(void **state)
 static void test_broken_rsdp(void **state)
 {
 	(void)state;
-	((struct rsdp *)at(RSDP_PA))->oem_id[0]++;
+	((struct acpi_rsdp *)at(RSDP_PA))->oem_id[0]++;
 	acpi_init(&bi);
 	assert_nothing_there();
 	machine_new();
-	((struct rsdp *)at(RSDP_PA))->signature[0] = 'X';
+	((struct acpi_rsdp *)at(RSDP_PA))->signature[0] = 'X';
 	rsdp_sum();
 	acpi_init(&bi);
 	assert_nothing_there();
@@ -262,7 +262,7 @@ static void test_broken_rsdp(void **state)
 static void test_broken_tables(void **state)
 {
 	(void)state;
-	((struct header *)at(MADT_PA))->oem_id[0]++;
+	((struct acpi_header *)at(MADT_PA))->oem_id[0]++;
 	acpi_init(&bi);
 	assert_false(acpi_info()->madt);
 	assert_int_equal(acpi_info()->nr_ioapics, 0);
@@ -270,7 +270,7 @@ static void test_broken_tables(void **state)
 	assert_non_null(strstr(fake_log, "APIC table is broken"));
 
 	machine_new();
-	((struct header *)at(FADT_PA))->length = UINT32_MAX;
+	((struct acpi_header *)at(FADT_PA))->length = UINT32_MAX;
 	acpi_init(&bi);
 	assert_false(acpi_info()->fadt);
 	assert_true(acpi_info()->madt);
@@ -289,8 +289,8 @@ static void test_wild_pointers(void **state)
 	assert_all_there();
 
 	machine_new();
-	((struct rsdp *)at(RSDP_PA))->xsdt = GIB(1000);
-	((struct rsdp *)at(RSDP_PA))->rsdt = 0;
+	((struct acpi_rsdp *)at(RSDP_PA))->xsdt = GIB(1000);
+	((struct acpi_rsdp *)at(RSDP_PA))->rsdt = 0;
 	rsdp_sum();
 	acpi_init(&bi);
 	assert_nothing_there();
