@@ -88,7 +88,7 @@ endif
 # --- targets for people -------------------------------------------------------------------
 
 .PHONY: all objects host run gdb test check format check-format check-tidy check-layers check-headers \
-	check-functions bench setup guests clean distclean help FORCE
+	check-functions bench fuzz fuzz-corpus mutate setup guests clean distclean help FORCE
 
 all: $(O)/umbra.elf $(O)/umbra.iso
 
@@ -100,6 +100,8 @@ help:
 	@echo 'make check      format, clang-tidy, layers, headers, function lengths'
 	@echo 'make format     put the C sources into the form that make check wants'
 	@echo 'make host       build and run the host tests only'
+	@echo 'make fuzz       the fuzzers of tests/fuzz/, FUZZ_SECONDS=60 each; make fuzz-corpus: keep'
+	@echo '                what they found new; make mutate: do the tests find planted faults?'
 	@echo 'make gdb        QEMU waiting at its reset vector, gdb attached with symbols'
 	@echo 'make bench      a guest boot natively and under Umbra: exits, instructions, time'
 	@echo 'make objects    compile only, no link'
@@ -130,6 +132,14 @@ host: host-tests
 bench: setup
 	@$(MAKE) $(O)/umbra.elf bench-parts
 	@$(PYTHON) tests/bench/run $(BENCH_FLAGS)
+
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	@$(MAKE) fuzz-targets
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTHON) tests/run fuzz
+
+mutate: setup
+	@scripts/mutate-paging
 
 guests: $(D)/guests/.fetched
 
@@ -264,17 +274,46 @@ $(H)/tests/%: $(H)/obj/tests/host/%.o $(HOST_SHARED:%.c=$(H)/obj/%.o) $(H)/libum
 
 .PHONY: host-tests tests guest-tests bench-parts
 host-tests: $(HOST_BINS)
-tests: host-tests guest-tests
+tests: host-tests guest-tests fuzz-targets
 	@$(MAKE) BUILD=debug $(B)/debug/umbra.elf
+
+# --- fuzzers --------------------------------------------------------------------------------
+
+FUZZ_CFLAGS := -std=gnu11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=undefined -D_GNU_SOURCE $(WARN) -I.
+FUZZ_BINS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_SHARED := tests/fuzz/world.c tests/host/oracle.c arch/x86_64/lib/printf.c \
+	$(filter-out paging/host%,$(sort $(wildcard paging/*.c)))
+FUZZ_OBJS := $(FUZZ_SHARED:%.c=$(B)/fuzz/obj/%.o)
+$(eval $(call stamp,$(B)/fuzz/flags,clang $(FUZZ_CFLAGS) $(FUZZ_SHARED)))
+
+.PHONY: fuzz-targets
+fuzz-targets: $(FUZZ_BINS)
+
+$(B)/fuzz/obj/%.o: %.c $(B)/fuzz/flags
+	@mkdir -p $(@D)
+	$(call quiet,CLANG) clang $(FUZZ_CFLAGS) $(DEPFLAGS) -c $< -o $@
+
+$(B)/fuzz/fuzz_%: $(B)/fuzz/obj/tests/fuzz/fuzz_%.o $(FUZZ_OBJS)
+	$(call quiet,LD) clang -fsanitize=fuzzer,address,undefined -o $@ $^
+
+# The smallest set of inputs that reaches all that the kept ones and those in build/ reach.
+fuzz-corpus: $(FUZZ_BINS)
+	@for f in $(FUZZ_BINS); do name=$${f##*/}; old=tests/fuzz/corpus/$$name; \
+		new=$(B)/fuzz/corpus.$$name; rm -rf $$new; mkdir -p $$new $$old $(B)/fuzz/corpus/$$name && \
+		$$f -set_cover_merge=1 -use_counters=0 -max_len=256 $$new $$old $(B)/fuzz/corpus/$$name 2>/dev/null && \
+		rm -rf $$old && mv $$new $$old || exit 1; done
 
 # --- tiny guests ----------------------------------------------------------------------------
 
 GUEST_ELFS := $(GUEST_ASM:tests/guest/%.asm=$(B)/guest/%.elf)
 guest-tests: $(GUEST_ELFS)
 
+# Debian 12's NASM leaves out included files when it assembles and writes dependencies at once.
 $(B)/guest/%.o: tests/guest/%.asm
 	@mkdir -p $(@D)
-	$(call quiet,NASM) $(NASM) -f elf64 -Werror -I tests/guest/ -MD $(@:.o=.d) -MP $< -o $@
+	$(call quiet,NASM) $(NASM) -f elf64 -Werror -I tests/guest/ $< -o $@
+	@$(NASM) -f elf64 -I tests/guest/ -M -MP -MT $@ $< >$(@:.o=.d)
 
 $(B)/guest/%.elf: $(B)/guest/%.o tests/guest/guest.ld
 	$(call quiet,LD) $(LD) -nostdlib -static -z noexecstack --no-warn-rwx-segments \
@@ -298,7 +337,8 @@ $(B)/bench/initrd: $(B)/bench/mark $(wildcard tests/bench/initrd/*) scripts/mkin
 
 # --- checks -----------------------------------------------------------------------------------
 
-CHECKED_C := $(KERNEL_C) $(HEADERS) $(sort $(wildcard tests/host/*.c tests/bench/*.[ch]))
+CHECKED_C := $(KERNEL_C) $(HEADERS) \
+	$(sort $(wildcard tests/host/*.c tests/fuzz/*.[ch] tests/bench/*.[ch]))
 
 check: check-format check-layers check-headers check-functions check-tidy
 
@@ -323,4 +363,5 @@ $(B)/tidy/%.ok: %.c .clang-tidy $(O)/flags $(HEADERS) | $(ZYDIS_FETCHED)
 	@touch $@
 
 -include $(KERNEL_OBJS:.o=.d) $(CORE_OBJS:.o=.d) $(GUEST_ELFS:.elf=.d) \
-	$(HOST_TESTS:%.c=$(H)/obj/%.d) $(HOST_SHARED:%.c=$(H)/obj/%.d)
+	$(HOST_TESTS:%.c=$(H)/obj/%.d) $(HOST_SHARED:%.c=$(H)/obj/%.d) $(FUZZ_OBJS:.o=.d) \
+	$(FUZZ_BINS:$(B)/fuzz/%=$(B)/fuzz/obj/tests/fuzz/%.d)

@@ -95,6 +95,20 @@ static inline uint64_t make_table(const struct pt_format *f, unsigned level, uin
 	return pa | f->level[level].table_set;
 }
 
+/* Can it be looked at? Nothing in it is null, and the root is where a table may lie. */
+static inline bool tree_ok(const struct pt_tree *t)
+{
+	return t && t->fmt && t->mem && t->mem->read &&
+	       !(t->root & t->fmt->level[t->fmt->levels - 1].table_mask);
+}
+
+/* Can it be changed? */
+static inline bool tree_changeable(const struct pt_tree *t)
+{
+	return tree_ok(t) && t->mem->cmpxchg && t->mem->alloc && t->mem->free &&
+	       IS_ALIGNED(t->root, PAGE_SIZE);
+}
+
 /* Through the tree's memory, see struct pt_mem. */
 static inline bool entry_read(const struct pt_tree *t, uint64_t at, uint64_t *e)
 {

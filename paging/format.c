@@ -11,6 +11,7 @@
 #define X86_D BIT(6)
 #define X86_PS BIT(7)
 #define X86_G BIT(8)
+#define X86_PKEY BITS(62, 59)
 #define X86_NX BIT(63)
 
 /* EPT entries. SDM vol. 3, tables 29-1 to 29-7. */
@@ -38,6 +39,7 @@ static void level_init(struct pt_format *f, unsigned level, unsigned index_bits,
 	f->level[level] = (struct pt_level){
 		.shift = (uint8_t)shift,
 		.index_mask = (uint16_t)(BIT(index_bits) - 1),
+		.table_mask = PAGE_SIZE - 1,
 		.leaf = leaf,
 		.leaf_bit = level ? 0 : f->present,
 		.table_addr = phys & BITS(63, PAGE_SHIFT),
@@ -100,6 +102,7 @@ static void format_long(struct pt_format *f, const char *name, unsigned levels,
 	f->addr_bits = (uint8_t)(PAGE_SHIFT + 9 * levels);
 	f->sign_extend = true;
 	f->x = f->invert = caps->nx ? X86_NX : 0;
+	f->pkey = X86_PKEY;
 	for (unsigned i = 0; i < levels; i++) {
 		struct pt_level *l = &f->level[i];
 
@@ -125,11 +128,13 @@ static void format_pae(struct pt_format *f, const struct pt_caps *caps)
 	format_long(f, "pae", 3, &no_g);
 	f->addr_bits = 32;
 	f->sign_extend = false;
+	f->pkey = 0;
 	for (unsigned i = 0; i < 2; i++) {
 		f->level[i].rsvd[0] |= BITS(62, 52);
 		f->level[i].rsvd[1] |= BITS(62, 52);
 	}
 	pdpte->index_mask = 3;
+	pdpte->table_mask = 4 * 8 - 1;
 	pdpte->keep = ~UINT64_C(0);
 	pdpte->table_set = X86_P;
 	pdpte->rsvd[0] = BITS(63, phys_bits(caps)) | BITS(8, 6) | BITS(2, 1) |
@@ -145,6 +150,7 @@ static void format_npt(struct pt_format *f, const struct pt_caps *caps)
 	npt.nx = true;
 	format_long(f, "npt", 4, &npt);
 	f->sign_extend = false;
+	f->pkey = 0;
 }
 
 /* SDM vol. 3, 29.3.2 and 29.3.3.1 (misconfigurations). */

@@ -92,22 +92,28 @@ struct guest_tree {
 	struct pt_format own; /* when the formats' cache is full */
 };
 
+/* The mode, what its format depends on, and the root (PAE: of no meaning). */
+static enum pt_kind paging_mode(const struct guest_paging *gp, struct pt_caps *caps, uint64_t *root)
+{
+	*caps = gp->caps;
+	caps->nx = gp->efer & EFER_NXE;
+	caps->pse = gp->cr4 & CR4_PSE;
+	*root = gp->cr3 & CR3_32;
+	if (gp->efer & EFER_LMA) {
+		*root = gp->cr3 & CR3_LONG;
+		return gp->cr4 & CR4_LA57 ? PT_5LEVEL : PT_4LEVEL;
+	}
+	return gp->cr4 & CR4_PAE ? PT_PAE : PT_32;
+}
+
 /* Choose the format and the root. Paging is on. False: PAE, and the PDPTE is not present. */
 static bool tree_init(struct guest_tree *g, const struct guest_paging *gp, const struct pt_mem *mem,
 		      uint64_t gva)
 {
-	struct pt_caps caps = gp->caps;
-	enum pt_kind kind = PT_32;
-	uint64_t root = gp->cr3 & CR3_32;
+	struct pt_caps caps;
+	uint64_t root;
+	enum pt_kind kind = paging_mode(gp, &caps, &root);
 
-	caps.nx = gp->efer & EFER_NXE;
-	caps.pse = gp->cr4 & CR4_PSE;
-	if (gp->efer & EFER_LMA) {
-		kind = gp->cr4 & CR4_LA57 ? PT_5LEVEL : PT_4LEVEL;
-		root = gp->cr3 & CR3_LONG;
-	} else if (gp->cr4 & CR4_PAE) {
-		kind = PT_PAE;
-	}
 	g->tree.fmt = format_get(kind, &caps, &g->own);
 	g->tree.mem = mem;
 	g->top = g->tree.fmt->levels - 1u;
@@ -223,6 +229,35 @@ bool guest_peek(const struct guest_paging *gp, const struct pt_mem *mem, gva_t g
 		.page_size = BIT(w.page_shift),
 		.writable = w.rights & PT_W,
 	};
+	return true;
+}
+
+/* The cached PDPTEs, and else the guest's memory. */
+static bool view_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
+{
+	const struct guest_view *v = ctx;
+
+	if (pa - GUEST_PDPTES >= sizeof(v->pdpte))
+		return v->under->read(v->under->ctx, pa, size, val);
+	*val = v->pdpte[(pa - GUEST_PDPTES) / 8];
+	return true;
+}
+
+bool guest_view_init(struct guest_view *v, const struct guest_paging *gp, const struct pt_mem *mem)
+{
+	struct pt_caps caps;
+	enum pt_kind kind;
+
+	if (!(gp->cr0 & CR0_PG))
+		return false;
+	*v = (struct guest_view){ .mem = { .read = view_read, .ctx = v }, .under = mem };
+	v->tree.fmt = &v->fmt;
+	v->tree.mem = &v->mem;
+	kind = paging_mode(gp, &caps, &v->tree.root);
+	if (kind == PT_PAE)
+		v->tree.root = GUEST_PDPTES;
+	memcpy(v->pdpte, gp->pdpte, sizeof(v->pdpte));
+	pt_format_init(&v->fmt, kind, &caps);
 	return true;
 }
 

@@ -52,6 +52,22 @@ bool guest_peek(const struct guest_paging *gp, const struct pt_mem *mem, gva_t g
 		struct guest_xlat *out);
 
 /*
+ * The guest's tables as a tree for pt_walk, pt_find, pt_drill, pt_visit and the printers; it
+ * can't be marked or changed. PAE's cached PDPTEs are its top table, at GUEST_PDPTES, where no
+ * memory is. Points into itself: not to be copied.
+ */
+#define GUEST_PDPTES BIT(62)
+struct guest_view {
+	struct pt_tree tree;
+	struct pt_format fmt;
+	struct pt_mem mem;
+	const struct pt_mem *under; /* the guest's memory */
+	uint64_t pdpte[4];
+};
+/* False: paging is off, there is no tree. */
+bool guest_view_init(struct guest_view *v, const struct guest_paging *gp, const struct pt_mem *mem);
+
+/*
  * A translation remembered together with the table entries that it was read from, so that
  * reading them again tells whether it still holds. All zero: none.
  */

@@ -134,3 +134,8 @@ int host_paging_audit(void)
 		bad.attrs & PT_RIGHTS);
 	return trace_error(-EINVAL);
 }
+
+struct pt_tree host_pt_tree(void)
+{
+	return tree;
+}

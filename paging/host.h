@@ -28,6 +28,9 @@ void *host_map_mmio(hpa_t pa, uint64_t size);
  */
 int host_paging_audit(void);
 
+/* The final tables as a tree, for looking at it only. */
+struct pt_tree host_pt_tree(void);
+
 /*
  * Memory for tables that hardware walks: through the direct map, pages from the frame
  * allocator with owner FRAME_PAGE_TABLE.

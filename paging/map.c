@@ -10,6 +10,9 @@
 /* Hardware sets accessed and dirty in an entry at most once each; more means a bug. */
 #define SWAP_TRIES 8
 
+/* In a freed table's second entry, with the table's own address: a bit that no format reads. */
+#define FREED_MARK BIT(10)
+
 enum change_kind { CHANGE_MAP, CHANGE_UNMAP, CHANGE_PROTECT };
 
 struct change {
@@ -26,38 +29,53 @@ static void flush_add(struct pt_flush *flush, uint64_t start, uint64_t last)
 	flush->last = MAX(flush->last, last);
 }
 
-/*
- * Put an unlinked table on the list of freed ones. The link is an entry that is not
- * present, so a walk that still comes by through a cache finds nothing. False: memory
- * refused, and the table is lost.
- */
-static bool chain_freed(const struct pt_tree *t, struct pt_flush *flush, uint64_t table)
+/* Write e to an entry of an unlinked table, whatever is there. False: memory refused. */
+static bool entry_put(const struct pt_tree *t, uint64_t at, uint64_t e)
 {
-	for (unsigned i = 0; i < SWAP_TRIES; i++) {
-		uint64_t e;
+	uint64_t old;
 
-		if (!entry_read(t, table, &e))
+	for (unsigned i = 0; i < SWAP_TRIES; i++) {
+		if (!entry_read(t, at, &old))
 			return false;
-		if (!entry_swap(t, table, e, flush->freed))
-			continue;
-		flush->freed = table;
-		return true;
+		if (entry_swap(t, at, old, e))
+			return true;
 	}
 	return false;
 }
 
-/* Chain the table at level and all tables below it. Depth is bounded by the levels. */
+/*
+ * Put an unlinked table on the list of freed ones. Its first entry is the link, its second
+ * says that it is on the list: a table that a tree held twice is freed once. Neither is
+ * present, so a walk that still comes by through a cache finds nothing. What memory refuses
+ * is lost.
+ */
+static void chain_freed(const struct pt_tree *t, struct pt_flush *flush, uint64_t table)
+{
+	uint64_t second = table + t->fmt->entry_size, mark = table | FREED_MARK, e;
+
+	if (!entry_read(t, second, &e) || e == mark)
+		return;
+	if (entry_put(t, second, mark) && entry_put(t, table, flush->freed))
+		flush->freed = table;
+}
+
+/*
+ * Chain the table at level and all tables below it. Each link is cut before it is followed,
+ * so that a tree that leads back to itself ends too. Depth is bounded by the levels.
+ */
 static void chain_subtree(const struct pt_tree *t, struct pt_flush *flush, unsigned level,
 			  uint64_t table)
 {
 	const struct pt_format *f = t->fmt;
 
 	for (unsigned i = 0; level && i < table_entries(f, level); i++) {
-		uint64_t e;
+		uint64_t at = table + ((uint64_t)i << f->entry_shift), e;
 
-		if (!entry_read(t, table + ((uint64_t)i << f->entry_shift), &e))
+		if (!entry_read(t, at, &e))
 			return;
-		if (entry_present(f, e) && !entry_is_leaf(f, level, e))
+		if (!entry_present(f, e) || entry_is_leaf(f, level, e))
+			continue;
+		if (entry_put(t, at, 0))
 			chain_subtree(t, flush, level - 1, e & f->level[level].table_addr);
 	}
 	chain_freed(t, flush, table);
@@ -259,10 +277,7 @@ static bool range_ok(const struct pt_tree *t, uint64_t addr, uint64_t size)
 {
 	uint64_t last = addr + size - 1;
 
-	if (!t || !t->fmt || !t->mem || !t->mem->read || !t->mem->cmpxchg || !t->mem->alloc ||
-	    !t->mem->free || !IS_ALIGNED(t->root, PAGE_SIZE))
-		return false;
-	if (!size || !IS_ALIGNED(addr | size, PAGE_SIZE) || last < addr)
+	if (!tree_changeable(t) || !size || !IS_ALIGNED(addr | size, PAGE_SIZE) || last < addr)
 		return false;
 	/* Both ends on the same side of the hole between the canonical halves. */
 	return pt_addr_ok(t->fmt, addr) && pt_addr_ok(t->fmt, last) && (addr ^ last) >> 63 == 0;
@@ -353,15 +368,32 @@ enum pt_status pt_protect(const struct pt_tree *t, uint64_t addr, uint64_t size,
 	return change_range(&c, t->fmt->levels - 1u, t->root, addr, addr + size - 1);
 }
 
-void pt_release(const struct pt_tree *t, struct pt_flush *flush)
+/*
+ * The link of a table on the list, which then no longer says that it is on one. False: it lies
+ * nowhere, or has been written to since: a tree that held it twice still uses it.
+ */
+static bool freed_link(const struct pt_tree *t, uint64_t table, uint64_t *next)
 {
+	uint64_t second = table + t->fmt->entry_size, e;
+
+	return entry_read(t, table, next) && entry_read(t, second, &e) &&
+	       e == (table | FREED_MARK) && IS_ALIGNED(*next, PAGE_SIZE) &&
+	       entry_swap(t, second, e, 0);
+}
+
+enum pt_status pt_release(const struct pt_tree *t, struct pt_flush *flush)
+{
+	if (!flush || !tree_changeable(t))
+		return PT_BAD_ARG;
 	while (flush->freed) {
 		uint64_t table = flush->freed, next;
 
-		/* The link was written here: it reads back. */
-		flush->freed = entry_read(t, table, &next) ? next : 0;
+		if (!freed_link(t, table, &next))
+			return PT_BAD_TABLE;
+		flush->freed = next;
 		t->mem->free(t->mem->ctx, table);
 	}
+	return PT_OK;
 }
 
 enum pt_status pt_create(struct pt_tree *t, const struct pt_format *f, const struct pt_mem *m)
@@ -372,13 +404,18 @@ enum pt_status pt_create(struct pt_tree *t, const struct pt_format *f, const str
 	return t->root ? PT_OK : PT_NO_MEMORY;
 }
 
-void pt_destroy(struct pt_tree *t)
+enum pt_status pt_destroy(struct pt_tree *t)
 {
 	struct pt_flush flush = PT_FLUSH_NONE;
+	uint64_t e;
 
+	if (!tree_changeable(t))
+		return PT_BAD_ARG;
 	if (!t->root)
-		return;
+		return PT_OK;
+	if (!entry_read(t, t->root, &e))
+		return PT_BAD_TABLE;
 	chain_subtree(t, &flush, t->fmt->levels - 1u, t->root);
 	t->root = 0;
-	pt_release(t, &flush);
+	return pt_release(t, &flush);
 }

@@ -6,7 +6,7 @@
 /* Every guest access is a user's to an NPT; nobody reads the accessed and dirty bits. */
 #define NESTED_ATTRS (PT_U | PT_A | PT_D)
 
-static struct pt_tree tree_of(const struct nested *n)
+struct pt_tree nested_tree(const struct nested *n)
 {
 	return (struct pt_tree){ .fmt = &n->fmt, .mem = n->mem, .root = n->root.v };
 }
@@ -51,7 +51,7 @@ int nested_init(struct nested *n, enum nested_kind kind, const struct pt_caps *c
 
 void nested_destroy(struct nested *n)
 {
-	struct pt_tree t = tree_of(n);
+	struct pt_tree t = nested_tree(n);
 
 	if (t.root)
 		pt_destroy(&t);
@@ -60,7 +60,7 @@ void nested_destroy(struct nested *n)
 
 int nested_map(struct nested *n, gpa_t gpa, hpa_t pa, uint64_t size, unsigned rights)
 {
-	struct pt_tree t = tree_of(n);
+	struct pt_tree t = nested_tree(n);
 	struct pt_flush flush = PT_FLUSH_NONE;
 
 	if (!rights || (rights & ~NESTED_RIGHTS) || !size || !IS_ALIGNED(pa.v | size, PAGE_SIZE) ||
@@ -73,7 +73,7 @@ int nested_map(struct nested *n, gpa_t gpa, hpa_t pa, uint64_t size, unsigned ri
 
 int nested_unmap(struct nested *n, gpa_t gpa, uint64_t size)
 {
-	struct pt_tree t = tree_of(n);
+	struct pt_tree t = nested_tree(n);
 	struct pt_flush flush = PT_FLUSH_NONE;
 
 	return finish(&t, &flush, pt_unmap(&t, gpa.v, size, &flush));
@@ -81,7 +81,7 @@ int nested_unmap(struct nested *n, gpa_t gpa, uint64_t size)
 
 int nested_protect(struct nested *n, gpa_t gpa, uint64_t size, unsigned rights)
 {
-	struct pt_tree t = tree_of(n);
+	struct pt_tree t = nested_tree(n);
 	struct pt_flush flush = PT_FLUSH_NONE;
 
 	if (!rights || (rights & ~NESTED_RIGHTS))
@@ -92,7 +92,7 @@ int nested_protect(struct nested *n, gpa_t gpa, uint64_t size, unsigned rights)
 bool nested_lookup(const struct nested *n, gpa_t gpa, hpa_t *pa, unsigned *rights,
 		   uint64_t *page_size)
 {
-	struct pt_tree t = tree_of(n);
+	struct pt_tree t = nested_tree(n);
 	struct pt_walk w;
 
 	if (!pt_addr_ok(t.fmt, gpa.v) || pt_walk(&t, gpa.v, &w) != PT_OK)

@@ -45,6 +45,8 @@ int nested_unmap(struct nested *n, gpa_t gpa, uint64_t size);
 /* Change the rights of what is mapped in the range; absent parts stay absent. 0, -EINVAL
  * or -ENOMEM. */
 int nested_protect(struct nested *n, gpa_t gpa, uint64_t size, unsigned rights);
+/* The table as a tree, for looking at it only. */
+struct pt_tree nested_tree(const struct nested *n);
 /* Where gpa leads, without rights; false: absent. */
 bool nested_lookup(const struct nested *n, gpa_t gpa, hpa_t *pa, unsigned *rights,
 		   uint64_t *page_size);

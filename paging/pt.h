@@ -55,9 +55,10 @@ enum pt_status {
 	PT_RESERVED,  /* a reserved bit is set; EPT: misconfiguration */
 	PT_BAD_TABLE, /* a table lies where pt_mem has no memory */
 	PT_NO_MEMORY, /* no page for a new table */
-	PT_BAD_ARG,   /* alignment, range, rights, null; nothing was changed */
+	PT_BAD_ARG,   /* alignment, range, rights, level, null; nothing was changed */
 	PT_RACE,      /* entries kept changing under the operation */
 	PT_STOPPED,   /* the caller's callback, or its budget, ended it */
+	PT_LARGER,    /* a larger page ends the path above the level asked for */
 };
 
 /* One level of a tree; level 0 holds the entries of 4 KiB pages. */
@@ -65,6 +66,7 @@ struct pt_level {
 	uint8_t shift; /* index = addr >> shift & index_mask */
 	bool leaf;     /* an entry here may map a page */
 	uint16_t index_mask;
+	uint16_t table_mask; /* a table's size - 1: what its address is aligned to */
 	uint64_t leaf_bit;   /* with one of these set, a present entry maps a page */
 	uint64_t rsvd[2];    /* must be zero: [0] in a table's entry, [1] in a page's */
 	uint64_t keep;       /* all ones where entries have no rights to take away */
@@ -87,6 +89,7 @@ struct pt_format {
 	uint64_t invert;                 /* bits that take away what they name (NX) */
 	uint64_t r, w, x, u;             /* after inversion; 0: always given */
 	uint64_t accessed, dirty, global;
+	uint64_t pkey;                        /* protection key of a page */
 	uint64_t type_mask, type_uc, type_wb; /* memory type of a page */
 	uint64_t bad_low6; /* bitmap over entry bits 5:0: EPT's misconfigurations */
 	struct pt_level level[PT_MAX_LEVELS];
@@ -132,11 +135,24 @@ void pt_format_init(struct pt_format *f, enum pt_kind kind, const struct pt_caps
 /* Would hardware take addr for this format (canonical, within addr_bits)? */
 bool pt_addr_ok(const struct pt_format *f, uint64_t addr);
 
-/* Walk addr through the tree. The result is w->status. At most one read a level. */
+/*
+ * Walk addr through the tree. The result is w->status. At most one read a level. PT_BAD_ARG
+ * for a null in the tree or an unaligned root.
+ */
 enum pt_status pt_walk(const struct pt_tree *t, uint64_t addr, struct pt_walk *w);
 /* As pt_walk, with t->root a table of level top (for PAE's cached PDPTEs). */
 enum pt_status pt_walk_from(const struct pt_tree *t, unsigned top, uint64_t addr,
 			    struct pt_walk *w);
+
+/*
+ * Where the table of the level on the path of addr lies, or with PT_DATA the page that the
+ * path ends in. PT_LARGER: there is no such table because a page of a higher level maps addr.
+ * *pa is set with PT_OK only; a pointer to it is the memory's business.
+ */
+#define PT_DATA UINT32_MAX
+enum pt_status pt_find(const struct pt_tree *t, uint64_t addr, unsigned level, uint64_t *pa);
+/* Size of the page that maps addr; 0: none does. */
+uint64_t pt_page_size(const struct pt_tree *t, uint64_t addr);
 
 /* What kind of access pt_judge is asked about. A read of data when none is set. */
 #define PT_ACC_WRITE 0x1u
@@ -179,8 +195,11 @@ struct pt_flush {
 
 /* A tree with an empty root. PT_OK or PT_NO_MEMORY, PT_BAD_ARG. */
 enum pt_status pt_create(struct pt_tree *t, const struct pt_format *f, const struct pt_mem *m);
-/* Free every table page of the tree, never a data page; nothing walks it any more. */
-void pt_destroy(struct pt_tree *t);
+/*
+ * Free every table page of the tree, never a data page; nothing walks it any more. PT_OK, also
+ * for a root of 0; PT_BAD_TABLE when the root lies where no memory is; PT_BAD_ARG.
+ */
+enum pt_status pt_destroy(struct pt_tree *t);
 
 /*
  * Map [addr, addr + size) to [pa, ...) with attrs, in the largest pages that alignment,
@@ -201,8 +220,12 @@ enum pt_status pt_unmap(const struct pt_tree *t, uint64_t addr, uint64_t size,
  */
 enum pt_status pt_protect(const struct pt_tree *t, uint64_t addr, uint64_t size, unsigned mask,
 			  unsigned attrs, struct pt_flush *flush);
-/* Free the pages in flush->freed. No processor may still cache a way to them. */
-void pt_release(const struct pt_tree *t, struct pt_flush *flush);
+/*
+ * Free the pages in flush->freed. No processor may still cache a way to them. PT_OK;
+ * PT_BAD_TABLE when one lies where no memory is, or was written to since: it stays on the list;
+ * PT_BAD_ARG.
+ */
+enum pt_status pt_release(const struct pt_tree *t, struct pt_flush *flush);
 
 /* A place in a tree, as the visitors report it. */
 struct pt_visit {
@@ -218,15 +241,15 @@ struct pt_visit {
 /*
  * Visit the root, then each present entry on the path of addr down to the data page.
  * fn returns false to stop. PT_OK: reached a data page; PT_STOPPED: fn said so; else as
- * pt_walk.
+ * pt_walk, or PT_BAD_ARG.
  */
 enum pt_status pt_drill(const struct pt_tree *t, uint64_t addr,
 			bool (*fn)(void *ctx, const struct pt_visit *v), void *ctx);
 /*
  * Visit the root and every present entry of the tree, pre-order, ascending. At most
  * *budget entries are read (a hostile tree may refer to itself); what is left of it is
- * written back. PT_OK, or PT_STOPPED by fn or by the budget. Tables that can't be read
- * are passed over.
+ * written back. PT_OK, PT_STOPPED by fn or by the budget, PT_BAD_TABLE when the root can't be
+ * read, or PT_BAD_ARG. Other tables that can't be read are passed over.
  */
 enum pt_status pt_visit(const struct pt_tree *t, uint64_t *budget,
 			bool (*fn)(void *ctx, const struct pt_visit *v), void *ctx);

@@ -33,12 +33,14 @@ static uint64_t canonical(const struct pt_format *f, uint64_t addr)
 
 enum pt_status pt_drill(const struct pt_tree *t, uint64_t addr, visit_fn *fn, void *ctx)
 {
-	const struct pt_format *f = t->fmt;
-	struct pt_visit v = root_visit(t);
+	const struct pt_format *f;
+	struct pt_visit v;
 	struct pt_walk w;
 
-	if (!fn)
+	if (!fn || !tree_ok(t))
 		return PT_BAD_ARG;
+	f = t->fmt;
+	v = root_visit(t);
 	if (!fn(ctx, &v))
 		return PT_STOPPED;
 	pt_walk(t, addr, &w);
@@ -92,10 +94,14 @@ static bool visit_table(const struct visitor *vis, unsigned level, uint64_t tabl
 enum pt_status pt_visit(const struct pt_tree *t, uint64_t *budget, visit_fn *fn, void *ctx)
 {
 	const struct visitor vis = { .t = t, .budget = budget, .fn = fn, .ctx = ctx };
-	struct pt_visit v = root_visit(t);
+	struct pt_visit v;
+	uint64_t e;
 
-	if (!fn || !budget)
+	if (!fn || !budget || !tree_ok(t))
 		return PT_BAD_ARG;
+	if (!entry_read(t, t->root, &e))
+		return PT_BAD_TABLE;
+	v = root_visit(t);
 	if (!fn(ctx, &v) || !visit_table(&vis, t->fmt->levels - 1u, t->root, 0))
 		return PT_STOPPED;
 	return PT_OK;

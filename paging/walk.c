@@ -11,6 +11,10 @@ enum pt_status pt_walk_from(const struct pt_tree *t, unsigned top, uint64_t addr
 	enum pt_status status = PT_OK;
 	unsigned level = top;
 
+	if (__builtin_expect(!m || !m->read || (table & l->table_mask), 0)) {
+		*w = (struct pt_walk){ .status = PT_BAD_ARG };
+		return PT_BAD_ARG;
+	}
 	for (;; level--, l--) {
 		uint64_t pa = table + ((addr >> l->shift & l->index_mask) << f->entry_shift);
 		bool leaf;
@@ -49,13 +53,44 @@ enum pt_status pt_walk_from(const struct pt_tree *t, unsigned top, uint64_t addr
 
 enum pt_status pt_walk(const struct pt_tree *t, uint64_t addr, struct pt_walk *w)
 {
+	if (!t || !t->fmt)
+		return w->status = PT_BAD_ARG;
 	return pt_walk_from(t, t->fmt->levels - 1u, addr, w);
+}
+
+enum pt_status pt_find(const struct pt_tree *t, uint64_t addr, unsigned level, uint64_t *pa)
+{
+	struct pt_walk w;
+
+	if (!pa || !tree_ok(t) || (level >= t->fmt->levels && level != PT_DATA))
+		return PT_BAD_ARG;
+	pt_walk(t, addr, &w);
+	if (level == PT_DATA) {
+		if (w.status == PT_OK)
+			*pa = ALIGN_DOWN(w.out, BIT(w.page_shift));
+		return w.status;
+	}
+	if (level < w.level)
+		return w.status == PT_OK ? PT_LARGER : w.status;
+	if (level == w.level && w.status == PT_BAD_TABLE)
+		return PT_BAD_TABLE;
+	*pa = ALIGN_DOWN(w.entry_pa[level], t->fmt->level[level].table_mask + 1u);
+	return PT_OK;
+}
+
+uint64_t pt_page_size(const struct pt_tree *t, uint64_t addr)
+{
+	struct pt_walk w;
+
+	return pt_walk(t, addr, &w) == PT_OK ? BIT(w.page_shift) : 0;
 }
 
 bool pt_mark(const struct pt_tree *t, struct pt_walk *w, bool write)
 {
 	const struct pt_format *f = t->fmt;
 
+	if (w->status != PT_OK || !t->mem->cmpxchg)
+		return false;
 	if (!w->unmarked && (!write || (w->entry[w->level] & f->dirty) == f->dirty))
 		return true;
 	for (unsigned i = w->top + 1u; i-- > w->level;) {

@@ -84,6 +84,7 @@ static void vcpu_load(struct vcpu *vcpu)
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
 	struct svm_cpu *cpu = svm_this_cpu();
 
+	sv->cr2_changed = true; /* by whoever was here in between */
 	if (sv->cpu == cpu)
 		return;
 	sv->cpu = cpu;

@@ -85,6 +85,12 @@ svm_enter:
 	stgi
 	ret
 
+; void svm_write_cr2(u64 val)
+	global svm_write_cr2:function
+svm_write_cr2:
+	mov cr2, rdi
+	ret
+
 ; Bochs: the single-step trap of a guest whose instruction has exited stays pending and
 ; comes here, with the guest's GS still loaded. Go on as if it had not.
 	section .ex_table progbits alloc noexec nowrite align=8

@@ -97,6 +97,10 @@ void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
 	case REG_CR0:
 		set_cr0(sv, val);
 		break;
+	case REG_CR2:
+		sv->cr2_changed = true;
+		set_plain(sv, reg, val);
+		break;
 	case REG_CR3:
 		sv->flush = true;
 		set_plain(sv, reg, val);

@@ -14,6 +14,11 @@ static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmc
 
 	if (sv->asid_generation != sv->cpu->asid_generation || sv->flush)
 		svm_asid_renew(sv);
+	/* Bochs: VMRUN does not load CR2; what the guest finds is what is there. */
+	if (sv->cr2_changed) {
+		svm_write_cr2(v->cr2);
+		sv->cr2_changed = false;
+	}
 	v->rax = regs->gpr[RAX];
 	v->rsp = regs->gpr[RSP];
 	v->rip = regs->rip;

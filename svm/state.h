@@ -52,6 +52,7 @@ struct svm_vcpu {
 	enum svm_step step;
 	bool step_guest_tf; /* the guest's own TF when the step began */
 	uint64_t step_rip, step_dr6;
+	bool cr2_changed;    /* the CPU's own CR2 is not the VMCB's */
 	uint64_t hidden_cr0; /* CR0.CD and NW as the guest has them */
 	uint32_t exceptions; /* intercepts: the core's and SVM_OWN_EXCEPTIONS */
 };
@@ -115,5 +116,7 @@ void svm_run(struct vcpu *vcpu, struct vm_exit *exit);
  * the VMCB holds) in, VMRUN, and back. Interrupts must be off and are off afterwards.
  */
 void svm_enter(struct vcpu_regs *regs, uint64_t guest_vmcb_pa, uint64_t host_vmcb_pa);
+/* MOV to CR2. */
+void svm_write_cr2(uint64_t val);
 
 #endif

@@ -70,8 +70,10 @@ static bool pass_exception(struct svm_vcpu *sv)
 	/* INT3 and INTO: RIP is still at the instruction, which runs again. */
 	if (vector == VEC_BP || vector == VEC_OF)
 		return true;
-	if (vector == VEC_PF)
+	if (vector == VEC_PF) {
 		vmcb_set_cr2(v, v->exit_info2);
+		sv->cr2_changed = true;
+	}
 	v->event_inj = svm_event_encode(&ev, v->cr0 & CR0_PE);
 	return true;
 }

@@ -15,11 +15,16 @@
 #define QUOTE_LINE 100
 #define QUOTE_TOKEN 60
 
+/* What a module line's file is to its guest. */
+enum role { ROLE_KERNEL, ROLE_INITRD, ROLE_MODULE, ROLES };
+
+static const char *const role_names[ROLES] = { "kernel", "initrd", "module" };
+
 /* One module line while it is read. */
 struct line {
 	unsigned number; /* 1: the first module line of the menu entry */
 	const struct boot_module *module;
-	bool is_kernel, is_initrd;
+	unsigned roles; /* what the file is, a set of BIT(enum role): one, if the line is right */
 	bool has_name;
 	bool only_kernel_token; /* a token was there that only a kernel's line may have */
 	struct vm_config vm;
@@ -192,6 +197,17 @@ static bool take_kernel_token(struct line *l, const struct token *tok)
 	return true;
 }
 
+static bool take_role(struct line *l, const struct token *tok)
+{
+	for (unsigned i = 0; i < ROLES; i++) {
+		if (!token_is(tok, role_names[i]))
+			continue;
+		l->roles |= 1u << i;
+		return true;
+	}
+	return false;
+}
+
 static void take_token(struct line *l, const struct token *tok)
 {
 	struct token val;
@@ -202,16 +218,17 @@ static void take_token(struct line *l, const struct token *tok)
 		l->has_name = true;
 		if (what)
 			complain(l, tok, what);
-	} else if (token_is(tok, "kernel")) {
-		l->is_kernel = true;
-	} else if (token_is(tok, "initrd")) {
-		l->is_initrd = true;
 	} else if (take_kernel_token(l, tok)) {
 		l->only_kernel_token = true;
-	} else {
+	} else if (!take_role(l, tok)) {
 		ksnprintf(l->why, sizeof(l->why), "unknown token \"%.*s\"", quoted_len(tok),
 			  tok->text);
 	}
+}
+
+static bool is_role(const struct line *l, enum role role)
+{
+	return l->roles == 1u << role;
 }
 
 /* What the tokens of a line, each good by itself, lack together. */
@@ -219,18 +236,20 @@ static const char *line_lacks(const struct line *l)
 {
 	if (!l->has_name)
 		return "vm=NAME is missing";
-	if (l->is_kernel == l->is_initrd)
-		return l->is_kernel ? "it cannot be both kernel and initrd"
-				    : "neither kernel nor initrd";
-	if (l->is_initrd && l->only_kernel_token)
-		return "an initrd's line takes vm= only; the rest belongs on the kernel's line";
-	if (l->is_initrd && *l->vm.cmdline)
+	if (!l->roles)
+		return "neither kernel, initrd nor module";
+	if (l->roles & (l->roles - 1))
+		return "it can be one only of kernel, initrd and module";
+	if (!is_role(l, ROLE_KERNEL) && l->only_kernel_token)
+		return "the line of an initrd or a module takes vm= only; the rest belongs on the "
+		       "kernel's line";
+	if (is_role(l, ROLE_INITRD) && *l->vm.cmdline)
 		return "the command line belongs on the kernel's line";
 	return NULL;
 }
 
-/* Read the line up to its first mistake. The vm=, kernel and initrd tokens are looked for
- * beyond it, so that a message can say whose line it was. */
+/* Read the line up to its first mistake. vm= and what the file is are looked for beyond it,
+ * so that a message can say whose line it was. */
 static void parse_line(struct line *l, unsigned number, const struct boot_module *m)
 {
 	const char *p = m->cmdline ? m->cmdline : "";
@@ -250,9 +269,10 @@ static void parse_line(struct line *l, unsigned number, const struct boot_module
 			l->vm.cmdline = p;
 			break;
 		}
-		if (!l->why[0] || token_value(&tok, "vm", &val) || token_is(&tok, "kernel") ||
-		    token_is(&tok, "initrd"))
+		if (!l->why[0] || token_value(&tok, "vm", &val))
 			take_token(l, &tok);
+		else
+			take_role(l, &tok);
 	}
 	lacks = line_lacks(l);
 	if (!l->why[0] && lacks)
@@ -298,40 +318,74 @@ static void take_kernel_line(struct umbra_config *cfg, struct line *l)
 	cfg->vm[cfg->nr_vms++] = l->vm;
 }
 
-static void take_initrd_line(struct umbra_config *cfg, struct line *l)
+static void add_initrd(struct vm_config *vm, struct line *l)
+{
+	if (!vm->initrd) {
+		vm->initrd = l->module;
+		return;
+	}
+	ksnprintf(l->why, sizeof(l->why), "\"%s\" has an initrd already", l->vm.name);
+	report(l, "this initrd is left out");
+}
+
+/* A kernel that counts its modules would take the next one for this. */
+static void add_module(struct umbra_config *cfg, struct vm_config *vm, struct line *l)
+{
+	if (vm->nr_modules < VM_CONFIG_MODULES) {
+		vm->module[vm->nr_modules++] = (struct vm_module){ l->module, l->vm.cmdline };
+		return;
+	}
+	ksnprintf(l->why, sizeof(l->why), "\"%s\" has %d modules already", l->vm.name,
+		  VM_CONFIG_MODULES);
+	remove_vm(cfg, vm);
+	report(l, "this guest is left out");
+}
+
+/* The line of a file that a guest has besides its kernel. */
+static void take_file_line(struct umbra_config *cfg, struct line *l)
 {
 	struct vm_config *vm = l->has_name ? find_vm(cfg, l->vm.name) : NULL;
+	char left_out[40];
 
 	if (l->why[0]) {
 		if (vm)
 			remove_vm(cfg, vm);
 		report(l, vm ? "this guest is left out" : "this line is left out");
 	} else if (!vm) {
+		bool initrd = is_role(l, ROLE_INITRD);
+
 		ksnprintf(l->why, sizeof(l->why), "no guest \"%s\" has a good kernel line",
 			  l->vm.name);
-		report(l, "this initrd is left out");
-	} else if (vm->initrd) {
-		ksnprintf(l->why, sizeof(l->why), "\"%s\" has an initrd already", l->vm.name);
-		report(l, "this initrd is left out");
+		ksnprintf(left_out, sizeof(left_out), "this %s is left out",
+			  role_names[initrd ? ROLE_INITRD : ROLE_MODULE]);
+		report(l, left_out);
+	} else if (is_role(l, ROLE_INITRD)) {
+		add_initrd(vm, l);
 	} else {
-		vm->initrd = l->module;
+		add_module(cfg, vm, l);
 	}
 }
 
-/* Kernels first, so that an initrd's line may stand before its kernel's. */
+/* Is it a file that belongs to some kernel, not a kernel or nothing? */
+static bool is_file_line(const struct line *l)
+{
+	return l->roles && !(l->roles & 1u << ROLE_KERNEL);
+}
+
+/* Kernels first, so that a file's line may stand before its kernel's. */
 static void parse_modules(struct umbra_config *cfg, const struct boot_info *bi)
 {
 	struct line l;
 
 	for (unsigned i = 0; i < bi->nr_modules; i++) {
 		parse_line(&l, i + 1, &bi->module[i]);
-		if (!l.is_initrd || l.is_kernel)
+		if (!is_file_line(&l))
 			take_kernel_line(cfg, &l);
 	}
 	for (unsigned i = 0; i < bi->nr_modules; i++) {
 		parse_line(&l, i + 1, &bi->module[i]);
-		if (l.is_initrd && !l.is_kernel)
-			take_initrd_line(cfg, &l);
+		if (is_file_line(&l))
+			take_file_line(cfg, &l);
 	}
 }
 

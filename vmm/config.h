@@ -3,6 +3,7 @@
  *
  *   module2 FILE vm=NAME kernel [memory=SIZE] [vcpus=N] [paging=...] ... [-- command line]
  *   module2 FILE vm=NAME initrd
+ *   module2 FILE vm=NAME module [-- its command line]
  *
  * and the options of Umbra's own line.
  */
@@ -18,11 +19,18 @@
 
 #define VM_NAME_MAX 32
 #define VM_CONFIG_MAX 64
+#define VM_CONFIG_MODULES 16
 
 enum paging_mode { PAGING_AUTO, PAGING_NESTED, PAGING_SHADOW };
 enum on_idle { ON_IDLE_MONITOR, ON_IDLE_POWEROFF, ON_IDLE_REBOOT };
 enum on_reset { ON_RESET_RESTART, ON_RESET_STOP };
 enum on_crash { ON_CRASH_STOP, ON_CRASH_RESTART };
+
+/* A file for the guest's kernel besides its initrd. */
+struct vm_module {
+	const struct boot_module *file;
+	const char *cmdline; /* as the kernel's */
+};
 
 struct vm_config {
 	char name[VM_NAME_MAX];
@@ -36,6 +44,8 @@ struct vm_config {
 	const char *cmdline;    /* what follows " -- ", in GRUB's memory; "" if none */
 	const struct boot_module *kernel;
 	const struct boot_module *initrd; /* NULL: none */
+	unsigned nr_modules;
+	struct vm_module module[VM_CONFIG_MODULES]; /* in the order of their lines */
 };
 
 struct umbra_config {

@@ -218,6 +218,6 @@ bool cr_write_xcr(struct vcpu *vcpu, uint32_t nr, uint64_t val)
 	if (nr != 0 || vcpu_cpl(vcpu) != 0 || !xcr0_valid(val))
 		return refuse(vcpu);
 	vcpu->xcr0 = val;
-	vcpu->stale = true;
+	vcpu->stale |= VCPU_STALE_XCR0;
 	return true;
 }

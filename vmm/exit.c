@@ -102,6 +102,21 @@ static void fetch_from_nowhere(struct vcpu *vcpu)
 }
 
 /*
+ * An event finds its gate, a descriptor or the tables where nothing is: what it reads is all
+ * ones and faults, and so do the exceptions that follow. What it writes, to its stack, a PC
+ * would lose, and go on.
+ */
+static void delivery_cut_off(struct vcpu *vcpu, bool reads_nothing)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+
+	vm_request_stop(vcpu->vm, reads_nothing ? VM_STOP_TRIPLE : VM_STOP_ERROR, 0,
+			"%sevent %u is delivered through gpa 0x%llx, which is no memory",
+			reads_nothing ? "triple fault: " : "", exit->interrupted.vector,
+			(unsigned long long)exit->nested.gpa.v);
+}
+
+/*
  * All RAM is mapped from the start, so this is a device, ROM written to, or nothing; or
  * the guest's own page tables lie in such a place, which the emulator finds out when it
  * walks them for the same instruction.
@@ -119,9 +134,7 @@ static void handle_nested_fault(struct vcpu *vcpu)
 			vm, VM_STOP_ERROR, 0, "nested fault on memory at gpa 0x%llx, rip 0x%llx",
 			(unsigned long long)exit->nested.gpa.v, (unsigned long long)vcpu->regs.rip);
 	else if (exit->interrupted.kind != EVENT_NONE)
-		vm_request_stop(vm, VM_STOP_ERROR, 0,
-				"event %u is delivered through gpa 0x%llx, which is no memory",
-				exit->interrupted.vector, (unsigned long long)exit->nested.gpa.v);
+		delivery_cut_off(vcpu, !r && (exit->nested.read || exit->nested.table_walk));
 	else if (exit->nested.fetch && !exit->nested.table_walk)
 		fetch_from_nowhere(vcpu);
 	else if (emulate_mmio(vcpu) == EMULATE_FAILED)

@@ -83,7 +83,8 @@ static const uint8_t *code_at_rip(struct vcpu *vcpu, uint64_t cr3, uint64_t *ava
 			return NULL;
 	}
 	code = memmap_ptr(&vcpu->vm->mem, GPA(memo->gpa.v + offset), false, avail);
-	*avail = MIN(*avail, PAGE_SIZE - offset);
+	if (code)
+		*avail = MIN(*avail, PAGE_SIZE - offset);
 	return code;
 }
 
@@ -135,7 +136,9 @@ void vm_exit_io(struct vcpu *vcpu)
 		return;
 	access_port(vcpu, &a);
 	vcpu_retire_insn(vcpu, len);
-	if (*barren == rip || !may_look_ahead(vcpu) || !may_go_on(vcpu))
+	/* What the processor would say to a fetch from the next page is not looked at. */
+	if (*barren == rip || (rip ^ vcpu->regs.rip) >> PAGE_SHIFT || !may_look_ahead(vcpu) ||
+	    !may_go_on(vcpu))
 		return;
 	if (!do_ahead(vcpu))
 		*barren = rip;

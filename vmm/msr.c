@@ -213,7 +213,7 @@ WRITER(write_tsc_aux)
 	if (!cpuid_policy()->rdtscp || val >> 32)
 		return false;
 	vcpu->msrs.tsc_aux = val;
-	vcpu->stale = true;
+	vcpu->stale |= VCPU_STALE_TSC_AUX;
 	return true;
 }
 
@@ -384,6 +384,6 @@ void msr_reset(struct vcpu *vcpu)
 	m->misc[MISC_ENABLE] = MISC_ENABLE_FAST_STRING | MISC_ENABLE_BTS_UNAVAILABLE |
 			       MISC_ENABLE_PEBS_UNAVAILABLE;
 	m->misc[MISC_DE_CFG] = DE_CFG_LFENCE_SERIALIZE;
-	vcpu->stale = true;
+	vcpu->stale |= VCPU_STALE_TSC_AUX;
 	vcpu->vm->backend->set_reg(vcpu, REG_TSC_OFFSET, -rdtsc());
 }

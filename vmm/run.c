@@ -60,22 +60,22 @@ int vmm_start_vm(struct vm *vm)
 
 /* --- which vCPU's state is on this CPU --- */
 
-static void load_shared_state(struct vcpu *vcpu)
+static void load_stale(struct vcpu *vcpu)
 {
 	const struct cpu_features *cpu = cpu_features();
 
-	if (cpu->xsave)
+	if (cpu->xsave && (vcpu->stale & VCPU_STALE_XCR0))
 		xsetbv(0, vcpu->xcr0);
-	if (cpu->rdtscp)
+	if (cpu->rdtscp && (vcpu->stale & VCPU_STALE_TSC_AUX))
 		wrmsr(MSR_TSC_AUX, vcpu->msrs.tsc_aux);
-	vcpu->stale = false;
+	vcpu->stale = 0;
 }
 
 /* There are processors (QEMU's) that do not tell of a guest's XSETBV: what counts is the
  * register, which the guest leaves in place. */
 static void read_back_xcr0(struct vcpu *vcpu)
 {
-	if (cpu_features()->xsave && !vcpu->stale)
+	if (cpu_features()->xsave && !(vcpu->stale & VCPU_STALE_XCR0))
 		vcpu->xcr0 = xgetbv(0);
 }
 
@@ -87,8 +87,7 @@ static void put_vcpu(struct cpu *cpu)
 		return;
 	backend->vcpu_put(vcpu);
 	read_back_xcr0(vcpu);
-	if (vcpu->stale)
-		load_shared_state(vcpu);
+	load_stale(vcpu);
 	fpu_save(vcpu->fpu, vcpu->xcr0);
 	vcpu->dr[0] = read_dr0();
 	vcpu->dr[1] = read_dr1();
@@ -103,7 +102,8 @@ static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 		return;
 	put_vcpu(cpu);
 	fpu_load(vcpu->fpu, vcpu->xcr0);
-	load_shared_state(vcpu);
+	vcpu->stale = VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX;
+	load_stale(vcpu);
 	write_dr0(vcpu->dr[0]);
 	write_dr1(vcpu->dr[1]);
 	write_dr2(vcpu->dr[2]);
@@ -285,7 +285,7 @@ static void run_vcpu(struct cpu *cpu, struct vcpu *vcpu, bool others)
 			return;
 		}
 		if (vcpu->stale)
-			load_shared_state(vcpu);
+			load_stale(vcpu);
 		vcpu_inject_pending(vcpu);
 		backend->run(vcpu, &vcpu->exit);
 		irq_enable();

@@ -55,6 +55,10 @@ struct vcpu_io_ahead {
 	struct guest_memo code;          /* the code page looked at last */
 };
 
+/* Registers that Umbra has changed on the guest's behalf while they are on the CPU. */
+#define VCPU_STALE_XCR0 0x1u
+#define VCPU_STALE_TSC_AUX 0x2u
+
 /* Touched by the run loop alone, as its VM. */
 struct vcpu {
 	struct vcpu_regs regs;
@@ -69,8 +73,8 @@ struct vcpu {
 	void *fpu;         /* fpu_area_alloc() */
 	struct vcpu_io_ahead io_ahead;
 	struct list_node sched_node;
-	bool yield; /* it spins (PAUSE): its slice is over when another can run */
-	bool stale; /* xcr0 or tsc_aux changed: the CPU gets them before the next entry */
+	bool yield;                   /* it spins (PAUSE): its slice is over when another can run */
+	unsigned stale;               /* VCPU_STALE_*: the CPU gets these before the next entry */
 	struct emulate_cache emulate; /* emulate.c alone touches it */
 	struct vm_exit exit;          /* the last one */
 	void *hw;                     /* the backend's own state */

@@ -163,7 +163,10 @@ static int make_vcpu(struct vm *vm)
 static int load(struct vm *vm, char *why)
 {
 	const struct boot_module *kernel = vm->cfg->kernel, *initrd = vm->cfg->initrd;
+	struct load_module module[VM_CONFIG_MODULES];
 	struct load_source src = {
+		.module = module,
+		.nr_modules = vm->cfg->nr_modules,
 		.kernel = hpa_to_ptr(kernel->start),
 		.kernel_size = kernel->size,
 		.initrd = initrd ? hpa_to_ptr(initrd->start) : NULL,
@@ -173,6 +176,13 @@ static int load(struct vm *vm, char *why)
 		.tsc_khz = (uint32_t)(clock_tsc_hz() / 1000),
 	};
 
+	static_assert(VM_CONFIG_MODULES <= LOAD_MODULES, "the loader takes as many modules");
+	for (unsigned i = 0; i < vm->cfg->nr_modules; i++) {
+		const struct vm_module *m = &vm->cfg->module[i];
+
+		module[i] = (struct load_module){ hpa_to_ptr(m->file->start), m->file->size,
+						  m->cmdline };
+	}
 	return load_kernel(vm, vm->vcpu[0], &src, why, WHY_SIZE);
 }
 

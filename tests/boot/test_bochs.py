@@ -52,6 +52,17 @@ def test_guests(name):
             lib.check(m.seen(rf"vm {guest}: ({end})"), f"/vm {guest}: {end}/", m.text[-3000:])
 
 
+def test_isolation(name):
+    """Two guests whose registers and memory stay their own (tests/guest/isolation.asm)."""
+    options = "memory=16M debug-exit"
+    modules = lib.tiny("a", "isolation", options + " -- A") \
+        + lib.tiny("b", "isolation", options + " -- u")
+    with boot(name, modules) as m:
+        for vm in "abab":
+            m.expect_vm(vm, "reset by the guest, restarting", "work",
+                        never="WRONG|debug-exit status|stopped")
+
+
 def test_clocks(name):
     """Umbra's clock and timer against the machine's, to 0.1%; a reboot of the machine."""
     umbra = "com1=115200 loglevel=debug on-idle=reboot"

@@ -15,6 +15,25 @@ def test_hello(name):
     expect_guest(name, "hello", r"hello from a tiny guest", r"vm odd: debug-exit status 33")
 
 
+def expect_multiboot(name, guest):
+    """The kernel is told its own line and its modules, in order and with their lines."""
+    modules = lib.tiny("odd", guest, "memory=16M debug-exit -- line of the kernel")
+    modules += [(lib.scratch(name + "-one", b"\x11" * 5000), "vm=odd module -- first one"),
+                (lib.scratch(name + "-two", b"\x22\x33\x44"), "vm=odd module")]
+    with lib.boot(name, modules) as m:
+        m.expect(r"multiboot \d: all as it should be", never="WRONG|not started")
+        m.expect(r"vm odd: debug-exit status 33")
+        m.expect_exit()
+
+
+def test_multiboot1(name):
+    expect_multiboot(name, "multiboot1")
+
+
+def test_multiboot2(name):
+    expect_multiboot(name, "multiboot2")
+
+
 def test_bad_opcode_first(name):
     expect_guest(name, "bad_opcode", r"vm odd: .*(?i:triple).*, stopped")
 
@@ -27,12 +46,42 @@ def test_triple_fault(name):
     expect_guest(name, "triple_fault", r"about to triple-fault", r"vm odd: .*(?i:triple).*, stopped")
 
 
+def test_idt_nowhere(name):
+    expect_guest(name, "idt_nowhere", r"about to triple-fault", r"vm odd: triple fault.*, stopped")
+
+
+def test_cr3_nowhere(name):
+    expect_guest(name, "cr3_nowhere", r"about to triple-fault", r"vm odd: triple fault.*, stopped")
+
+
 def test_triple_fault_restart(name):
     """on-crash=restart: it comes up again, and again."""
     with lib.boot(name, lib.tiny("odd", "triple_fault", "memory=16M on-crash=restart")) as m:
         for _ in range(3):
             m.expect(r"about to triple-fault")
         m.still_runs()
+
+
+def test_reset_loop(name):
+    """A guest that resets itself at once and for ever leaves Linux beside it its time."""
+    modules = lib.linux("deb64") + lib.tiny("loop", "reset_loop", "memory=512M")
+    with lib.boot(name, modules) as m:
+        m.expect_vm("loop", "reset by the guest, restarting", "umbra")
+        m.expect_vm("loop", "started")
+        m.expect_shell("deb64", "work")
+        out = m.command("deb64", "seq 1 1000 | wc -l", "work")
+        lib.check("1000" in out, "1000", out)
+
+
+def test_isolation(name):
+    """Registers and memory are new at each start, and each VM's own while two take turns."""
+    options = "memory=16M debug-exit"
+    modules = lib.tiny("a", "isolation", options + " -- A") \
+        + lib.tiny("b", "isolation", options + " -- u")
+    with lib.boot(name, modules) as m:
+        for vm in "abab":
+            m.expect_vm(vm, "reset by the guest, restarting", "work",
+                        never="WRONG|debug-exit status|stopped")
 
 
 def test_jump_unmapped(name):

@@ -83,6 +83,11 @@
 	smsw eax
 	and eax, 1
 	EXPECT eax, 1
+	mov dword [buffer], 0xffffffff
+	FAULTS NONE, smsw [buffer]
+	mov eax, [buffer]
+	and eax, 0xffff0001
+	EXPECT eax, 0xffff0001
 	mov eax, cr0
 	and eax, ~(3 << 29)
 	FAULTS NONE, mov cr0, eax

@@ -106,8 +106,9 @@ static void test_bad_kernel_lines(void **state)
 		{ "vm=\xc3\xa9 kernel", "a name has letters" },
 		{ "vm=x vm=y kernel", "\"vm=y\": a second name" },
 		{ "vm=abcdefghijklmnopqrstuvwxyz123456 kernel", "longer than 31" },
-		{ "vm=x", "neither kernel nor initrd" },
-		{ "vm=x kernel initrd", "both kernel and initrd" },
+		{ "vm=x", "neither kernel, initrd nor module" },
+		{ "vm=x kernel initrd", "one only of kernel, initrd and module" },
+		{ "vm=x module kernel", "one only of kernel, initrd and module" },
 		{ "", "vm=NAME is missing" },
 		{ "-- vm=x kernel", "vm=NAME is missing" },
 		{ "vm=x kernel memory=", "\"memory=\": not a size" },
@@ -204,6 +205,56 @@ static void test_bad_initrd_line(void **state)
 		assert_logged(bad[i][1]);
 		assert_logged("this guest is left out");
 	}
+}
+
+/* Each with its own line, in order, also around its kernel's line. */
+static void test_modules(void **state)
+{
+	(void)state;
+	module("vm=a module -- one two  three");
+	module("vm=a kernel -- line");
+	module("vm=b kernel");
+	module("vm=a module");
+	module("vm=b module -- vm=a");
+	module("module vm=a -- four");
+	config_parse(&cfg, &bi);
+	assert_quiet();
+	assert_int_equal(cfg.nr_vms, 2);
+	assert_string_equal(cfg.vm[0].cmdline, "line");
+	assert_int_equal(cfg.vm[0].nr_modules, 3);
+	assert_ptr_equal(cfg.vm[0].module[0].file, &bi.module[0]);
+	assert_string_equal(cfg.vm[0].module[0].cmdline, "one two  three");
+	assert_ptr_equal(cfg.vm[0].module[1].file, &bi.module[3]);
+	assert_string_equal(cfg.vm[0].module[1].cmdline, "");
+	assert_string_equal(cfg.vm[0].module[2].cmdline, "four");
+	assert_int_equal(cfg.vm[1].nr_modules, 1);
+	assert_string_equal(cfg.vm[1].module[0].cmdline, "vm=a");
+}
+
+static void test_bad_module_lines(void **state)
+{
+	(void)state;
+	module("vm=a kernel");
+	module("vm=b kernel");
+	module("vm=c module");
+	module("vm=b module stats");
+	config_parse(&cfg, &bi);
+	assert_int_equal(cfg.nr_vms, 1);
+	assert_logged("module 3 \"vm=c module\": no guest \"c\" has a good kernel line; "
+		      "this module is left out");
+	assert_logged("module 4 \"vm=b module stats\": the line of an initrd or a module takes "
+		      "vm= only; the rest belongs on the kernel's line; this guest is left out");
+	/* One too many: its guest would count wrong. */
+	setup(state);
+	module("vm=a kernel");
+	module("vm=b kernel");
+	for (unsigned i = 0; i < VM_CONFIG_MODULES + 1; i++)
+		module("vm=a module");
+	config_parse(&cfg, &bi);
+	assert_int_equal(cfg.nr_vms, 1);
+	assert_string_equal(cfg.vm[0].name, "b");
+	assert_logged("module 19 \"vm=a module\": \"a\" has 16 modules already; this guest is "
+		      "left out");
 }
 
 static void test_no_guests(void **state)
@@ -310,11 +361,11 @@ static void test_early_value(void **state)
 static void test_fuzz(void **state)
 {
 	static const char *const piece[] = {
-		"vm=",        "a",        "b",         "kernel",     "initrd",    " ",
-		"  ",         "\t",       "--",        "-",          "memory=",   "1",
-		"G",          "256M",     "vcpus=",    "paging=",    "nested",    "on-reset=",
-		"stop",       "=",        "stats",     "debug-exit", "\xff",      "0x",
-		"9999999999", "on-idle=", "loglevel=", "debug",      "on-crash=",
+		"vm=",    "a",          "b",        "kernel",     "initrd",  " ",
+		"  ",     "\t",         "--",       "-",          "memory=", "1",
+		"G",      "256M",       "vcpus=",   "paging=",    "nested",  "on-reset=",
+		"stop",   "=",          "stats",    "debug-exit", "\xff",    "0x",
+		"module", "9999999999", "on-idle=", "loglevel=",  "debug",   "on-crash=",
 	};
 	char *line[9];
 
@@ -352,19 +403,11 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
 	const struct CMUnitTest tests[] = {
-		T(test_defaults),
-		T(test_everything),
-		T(test_bad_kernel_lines),
-		T(test_message),
-		T(test_duplicate_name),
-		T(test_initrd_without_guest),
-		T(test_bad_initrd_line),
-		T(test_no_guests),
-		T(test_own_line_errors),
-		T(test_long_lines),
-		T(test_many_modules),
-		T(test_early_value),
-		T(test_fuzz),
+		T(test_defaults),        T(test_everything),      T(test_bad_kernel_lines),
+		T(test_message),         T(test_duplicate_name),  T(test_initrd_without_guest),
+		T(test_bad_initrd_line), T(test_modules),         T(test_bad_module_lines),
+		T(test_no_guests),       T(test_own_line_errors), T(test_long_lines),
+		T(test_many_modules),    T(test_early_value),     T(test_fuzz),
 	};
 #undef T
 

@@ -278,10 +278,10 @@ static void test_xsetbv(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
 		expect_gp(cr_write_xcr(&fake_vcpu, 0, bad[i]), "XCR0 value");
 	expect_gp(cr_write_xcr(&fake_vcpu, 1, XCR0_X87), "XCR1");
-	assert_false(fake_vcpu.stale);
+	assert_int_equal(fake_vcpu.stale, 0);
 	assert_true(cr_write_xcr(&fake_vcpu, 0, XCR0_X87 | XCR0_SSE | XCR0_AVX));
 	assert_int_equal(fake_vcpu.xcr0, 7);
-	assert_true(fake_vcpu.stale);
+	assert_int_equal(fake_vcpu.stale, VCPU_STALE_XCR0);
 	fake_hw.reg[REG_CPL] = 3;
 	expect_gp(cr_write_xcr(&fake_vcpu, 0, XCR0_X87), "XSETBV at CPL 3");
 }

@@ -477,6 +477,25 @@ static void test_delivery_through_nowhere_stops(void **state)
 	expect_stopped(VM_STOP_ERROR, "event 13");
 }
 
+/* What is read there is all ones: no gate, descriptor or table entry, for #DF neither. */
+static void test_delivery_reads_nowhere(void **state)
+{
+	(void)state;
+	for (unsigned walk = 0; walk < 2; walk++) {
+		struct vm_exit *e = next_exit(EXIT_NESTED_FAULT, 0);
+
+		fake_vm.stop_reason = VM_STOP_NONE;
+		e->nested.gpa = GPA(0xd0000000);
+		e->nested.table_walk = walk;
+		e->nested.write = walk; /* to mark it accessed */
+		e->nested.read = !walk;
+		e->interrupted = (struct vm_event){ .kind = EVENT_INTR, .vector = 0x30 };
+		handle();
+		expect_stopped(VM_STOP_TRIPLE, "triple fault: event 48 is delivered through gpa "
+					       "0xd0000000");
+	}
+}
+
 static void test_quiet_kinds(void **state)
 {
 	static const enum vm_exit_kind kinds[] = { EXIT_INTR,       EXIT_NMI,  EXIT_INTR_WINDOW,
@@ -520,6 +539,7 @@ int main(void)
 		CASE(test_fetch_from_nowhere),
 		CASE(test_nested_fault_on_ram_stops),
 		CASE(test_delivery_through_nowhere_stops),
+		CASE(test_delivery_reads_nowhere),
 		CASE(test_quiet_kinds),
 	};
 

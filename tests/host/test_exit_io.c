@@ -129,6 +129,18 @@ static void test_barren(void **state)
 	expect(5, CODE + 6);
 }
 
+/* The processor has fetched from the page of the exit; of the next nobody has asked. */
+static void test_next_page(void **state)
+{
+	(void)state;
+	put_entry(PT + 8 * (OTHER_CODE / 0x1000), OTHER_CODE | ENTRY | BIT(63));
+	put_entry(PT + 8 * (OTHER_CODE / 0x1000 - 1), CODE | ENTRY);
+	fake_hw.reg[REG_EFER] |= EFER_NXE;
+	put_code(OTHER_CODE, "\xe4\x42", 2);
+	leave_at(OTHER_CODE - 2);
+	expect(1, OTHER_CODE);
+}
+
 static void test_forms(void **state)
 {
 	(void)state;
@@ -285,6 +297,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_polling), TEST(test_barren),      TEST(test_forms),
+		TEST(test_polling), TEST(test_next_page),   TEST(test_forms),
 		TEST(test_bounds),  TEST(test_interrupt),   TEST(test_prefix_is_not_taken),
 		TEST(test_stop),    TEST(test_single_step), TEST(test_breakpoints),
 		TEST(test_user),    TEST(test_remapped),    TEST(test_compatibility_mode),

@@ -234,9 +234,9 @@ static void test_tsc(void **state)
 static void test_tsc_aux(void **state)
 {
 	(void)state;
-	fake_vcpu.stale = false;
+	fake_vcpu.stale = 0;
 	takes(MSR_TSC_AUX, 0x12345678);
-	assert_true(fake_vcpu.stale);
+	assert_int_equal(fake_vcpu.stale, VCPU_STALE_TSC_AUX);
 	refuses(MSR_TSC_AUX, BIT(32));
 }
 

@@ -64,6 +64,15 @@ void svm_enter(struct vcpu_regs *regs, uint64_t guest_vmcb_pa, uint64_t host_vmc
 	script[entries++](v);
 }
 
+static uint64_t cr2_now;
+static unsigned cr2_writes;
+
+void svm_write_cr2(uint64_t val)
+{
+	cr2_now = val;
+	cr2_writes++;
+}
+
 /* --- fixture: one vCPU, loaded --- */
 
 static struct vm vm;
@@ -682,6 +691,26 @@ static void test_other_bit_is_no_shadow(void **state)
 	assert_true(svm_can_inject(&vcpu, EVENT_INTR));
 }
 
+static void play_cr2_is_there(struct vmcb *p)
+{
+	assert_int_equal(cr2_now, 0xabc000);
+	assert_int_equal(p->cr2, 0xabc000);
+	p->exit_code = SVM_EXIT_INTR;
+}
+
+/* There is a VMRUN that does not load CR2: what changed is written, and nothing else. */
+static void test_cr2(void **state)
+{
+	static const play_fn plays[] = { play_cr2_is_there, NULL };
+
+	(void)state;
+	svm_set_reg(&vcpu, REG_CR2, 0xabc000);
+	cr2_writes = 0;
+	run(plays, 1);
+	run(plays, 1);
+	assert_int_equal(cr2_writes, 1);
+}
+
 static void test_dump(void **state)
 {
 	(void)state;
@@ -717,6 +746,7 @@ int main(void)
 		TEST(test_nmi_in_shadow),
 		TEST(test_other_bit_is_no_shadow),
 		TEST(test_no_memory),
+		TEST(test_cr2),
 		TEST(test_dump),
 	};
 

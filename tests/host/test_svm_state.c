@@ -55,6 +55,11 @@ void svm_enter(struct vcpu_regs *regs, uint64_t guest_vmcb_pa, uint64_t host_vmc
 	fail_msg("nothing is entered here");
 }
 
+void svm_write_cr2(uint64_t val)
+{
+	(void)val;
+}
+
 static uint64_t random64(void)
 {
 	static uint64_t s = 0x452821e638d01377;

@@ -307,6 +307,7 @@ static void test_many_lives(void **state)
 	uint64_t bytes;
 
 	(void)state;
+	cfg.memory = MIB(3);
 	start();
 	bytes = fake_frame_bytes;
 	for (unsigned i = 0; i < 100; i++) {

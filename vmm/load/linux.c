@@ -48,6 +48,27 @@ int load_zeros(struct load *load, uint64_t at, uint64_t size)
 	return 0;
 }
 
+int load_segments(struct load *load, const struct elf_image *img, const char *field)
+{
+	const struct elf_segment *last = &img->seg[img->nr - 1];
+
+	for (unsigned i = 0; i < img->nr; i++) {
+		const struct elf_segment *s = &img->seg[i];
+		int err;
+
+		if (!ram_holds(&load->ram, s->paddr, s->memsz) || s->paddr + s->memsz > PLACE_4G)
+			return load_refuse(
+				load, -EFBIG,
+				"%s: %#llx bytes at %#llx are not all guest memory from 1 MiB up",
+				field, (unsigned long long)s->memsz, (unsigned long long)s->paddr);
+		if ((err = load_bytes(load, s->paddr, load->src->kernel + s->offset, s->filesz)) ||
+		    (err = load_zeros(load, s->paddr + s->filesz, s->memsz - s->filesz)))
+			return err;
+	}
+	load->kernel = (struct ram_range){ img->seg[0].paddr, last->paddr + last->memsz };
+	return 0;
+}
+
 int load_initrd(struct load *load, uint64_t addr_max)
 {
 	const struct load_source *src = load->src;
@@ -119,6 +140,19 @@ int load_boot_params(struct load *load, const struct setup_header *hdr)
 	return err;
 }
 
+/* Linux says so itself, also when it carries another header. */
+static bool is_multiboot_kernel(const struct load_source *src)
+{
+	struct elf_image img;
+	char why[4];
+
+	if (is_bzimage(src->kernel, src->kernel_size) ||
+	    !is_multiboot(src->kernel, src->kernel_size))
+		return false;
+	return !is_elf(src->kernel, src->kernel_size) ||
+	       elf_read(src->kernel, src->kernel_size, &img, why, sizeof(why)) || !img.is_linux;
+}
+
 int load_kernel(struct vm *vm, struct vcpu *vcpu, const struct load_source *src, char *why,
 		size_t size)
 {
@@ -127,10 +161,17 @@ int load_kernel(struct vm *vm, struct vcpu *vcpu, const struct load_source *src,
 	if (size)
 		why[0] = '\0';
 	ram_map_fill(&load.ram, &vm->mem);
+	if (is_multiboot_kernel(src))
+		return load_multiboot(&load);
+	if (src->nr_modules)
+		return load_refuse(&load, -ENOEXEC,
+				   "module: only a multiboot kernel is given modules");
 	if (is_elf(src->kernel, src->kernel_size))
 		return load_elf(&load);
 	if (is_bzimage(src->kernel, src->kernel_size))
 		return load_bzimage(&load);
-	return load_refuse(&load, -ENOEXEC,
-			   "kernel: neither a bzImage (no \"HdrS\" at 0x202) nor an ELF file");
+	return load_refuse(
+		&load, -ENOEXEC,
+		"kernel: neither a bzImage (no \"HdrS\" at 0x202) nor an ELF file, and no "
+		"multiboot header");
 }

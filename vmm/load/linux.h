@@ -1,4 +1,4 @@
-/* Linux kernels: bzImage by the boot protocol, vmlinux (ELF) by the zero page or PVH. */
+/* Kernels: bzImage by the boot protocol, vmlinux (ELF) by the zero page or PVH, multiboot. */
 #ifndef UMBRA_VMM_LOAD_LINUX_H
 #define UMBRA_VMM_LOAD_LINUX_H
 
@@ -11,12 +11,23 @@
 struct vm;
 struct vcpu;
 
+#define LOAD_MODULES 16 /* of one kernel, its initrd not counted */
+
+/* A file that a multiboot kernel is given beside it. */
+struct load_module {
+	const uint8_t *data;
+	uint64_t size;
+	const char *cmdline;
+};
+
 /* Files and facts that a kernel is loaded from; the files are in hypervisor memory. */
 struct load_source {
 	const uint8_t *kernel;
 	uint64_t kernel_size;
 	const uint8_t *initrd; /* NULL: none */
 	uint64_t initrd_size;
+	const struct load_module *module;
+	unsigned nr_modules; /* at most LOAD_MODULES */
 	const char *cmdline;
 	gpa_t rsdp;       /* guest-physical address of the ACPI RSDP, 0: none */
 	uint32_t tsc_khz; /* told to the kernel so that it need not calibrate; 0: unknown */

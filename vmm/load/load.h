@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "vmm/load/boot_params.h"
+#include "vmm/load/elf.h"
 #include "vmm/load/linux.h"
 #include "vmm/load/place.h"
 
@@ -40,6 +41,12 @@ int load_cmdline(struct load *load, uint64_t max, bool tell_tsc);
 /* Copy to, or clear, guest memory. 0, or -EFBIG with why: part of it is no RAM. */
 int load_bytes(struct load *load, uint64_t at, const void *from, uint64_t size);
 int load_zeros(struct load *load, uint64_t at, uint64_t size);
+/*
+ * Put an image's segments at their paddr, all of it guest RAM from 1 MiB to 4 GiB, and say
+ * in load->kernel from where to where they go. 0, or -EFBIG with why, which begins with
+ * field: what is wrong when they do not fit.
+ */
+int load_segments(struct load *load, const struct elf_image *img, const char *field);
 
 /* Complete the zero page from header hdr and what was loaded, and write it to
  * PLACE_BOOT_PARAMS. 0, -ENOMEM or -EFBIG. */
@@ -48,8 +55,11 @@ int load_boot_params(struct load *load, const struct setup_header *hdr);
 /* The loaders, one a kind of file. 0, or a negative errno with why. */
 int load_bzimage(struct load *load);
 int load_elf(struct load *load);
+int load_multiboot(struct load *load);
 
 /* Has the file the magic number of a bzImage? */
 bool is_bzimage(const uint8_t *file, uint64_t size);
+/* Has it a multiboot 1 or 2 header, with a good checksum, where one is looked for? */
+bool is_multiboot(const uint8_t *file, uint64_t size);
 
 #endif

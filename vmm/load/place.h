@@ -4,7 +4,8 @@
  *
  *     0x01000  GDT                       0x09000  PVH: memory map
  *     0x07000  boot_params               0x0a000  page tables, 6 pages
- *     0x08000  PVH: hvm_start_info       0x20000  command line, up to 0x90000
+ *     0x08000  PVH: hvm_start_info       0x20000  command line, up to 0x90000; or all of
+ *                                                 multiboot's information
  *     0x9fc00  end of low RAM            0xf0000  BIOS area: ACPI tables, reserved
  *    0x100000  kernel, from here on at the earliest; initrd as high as it may be
  */

@@ -13,28 +13,6 @@
 #define INITRD_MAX_32 UINT32_C(0x37ffffff)
 #define MODLIST (PLACE_START_INFO + sizeof(struct hvm_start_info))
 
-static int copy_segments(struct load *load, const struct elf_image *img)
-{
-	const struct elf_segment *last = &img->seg[img->nr - 1];
-
-	for (unsigned i = 0; i < img->nr; i++) {
-		const struct elf_segment *s = &img->seg[i];
-		int err;
-
-		if (!ram_holds(&load->ram, s->paddr, s->memsz) || s->paddr + s->memsz > PLACE_4G)
-			return load_refuse(
-				load, -EFBIG,
-				"p_paddr, p_memsz: %#llx bytes at %#llx are not all guest "
-				"memory from 1 MiB up",
-				(unsigned long long)s->memsz, (unsigned long long)s->paddr);
-		if ((err = load_bytes(load, s->paddr, load->src->kernel + s->offset, s->filesz)) ||
-		    (err = load_zeros(load, s->paddr + s->filesz, s->memsz - s->filesz)))
-			return err;
-	}
-	load->kernel = (struct ram_range){ img->seg[0].paddr, last->paddr + last->memsz };
-	return 0;
-}
-
 static int no_low_memory(struct load *load)
 {
 	return load_refuse(load, -EFBIG, "no guest memory below 640 KiB for the boot tables");
@@ -137,7 +115,7 @@ int load_elf(struct load *load)
 				   img.is_64 || img.is_linux
 					   ? "e_entry: it lies in no segment's file part"
 					   : "a 32-bit ELF file without a PVH entry note");
-	err = copy_segments(load, &img);
+	err = load_segments(load, &img, "p_paddr, p_memsz");
 	if (err)
 		return err;
 	return direct ? enter_zero_page(load, &img, entry) : enter_pvh(load, &img);

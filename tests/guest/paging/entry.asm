@@ -1,0 +1,238 @@
+; The machine's side of the paging test: PVH entry, 64-bit mode, exceptions, and probe: one
+; access and what came of it.
+;
+; PAGING (from the Makefile): 32, 33 (32-bit with PSE), 36 (PAE) or 64.
+%include "guest.inc"
+
+%if PAGING == 64
+%define W 8
+%define ax_ rax
+%define bx_ rbx
+%define bp_ rbp
+%define sp_ rsp
+%define word_ dq
+%define wide qword
+%define iret_ iretq
+%define popf_ popfq
+%else
+%define W 4
+%define ax_ eax
+%define bx_ ebx
+%define bp_ ebp
+%define sp_ esp
+%define word_ dd
+%define wide dword
+%define iret_ iretd
+%define popf_ popfd
+%endif
+
+; Selectors, as machine.c has them.
+%define CODE 0x08
+%define DATA 0x10
+%define UCODE 0x1b
+%define UDATA 0x23
+%define LDT_SELECTOR 0x907	; what *_implicit loads
+
+%define DONE 0x80		; by this vector a probe says that nothing faulted
+
+; Offsets in the page, as paging.h has them; a fetch goes to 0.
+%define READ_AT 0x808
+%define WRITE_AT 0x810
+
+; struct probe_io of paging.h.
+%define IO_VA io + 0 * W
+%define IO_STUB io + 1 * W
+%define IO_USER io + 2 * W
+%define IO_FLAGS io + 3 * W
+%define IO_VECTOR io + 4 * W
+%define IO_ERROR io + 5 * W
+%define IO_CR2 io + 6 * W
+%define IO_VALUE io + 7 * W
+
+	extern io, guest_main, stray
+
+	PVH_NOTE start
+	section .bss
+	alignb 16
+	resb 16384
+stack_top:
+
+	section .text
+	bits 32
+	global start
+start:
+	mov esp, stack_top
+%if PAGING == 64
+	; 2 MiB pages until guest_main() has made its own tables.
+	mov eax, cr4
+	or eax, 1 << 5
+	mov cr4, eax
+	mov eax, early_pml4
+	mov cr3, eax
+	mov ecx, 0xc0000080
+	rdmsr
+	or eax, 1 << 8
+	wrmsr
+	mov eax, cr0
+	or eax, 1 << 31
+	mov cr0, eax
+%endif
+	lgdt [gdtr]
+	jmp CODE:.cs
+%if PAGING == 64
+	bits 64
+	default rel
+%endif
+.cs:
+	; CPL 0 may use user data segments, and IRET to CPL 3 leaves them alone.
+	mov eax, UDATA
+	mov ds, eax
+	mov es, eax
+	mov eax, DATA
+	mov ss, eax
+	mov sp_, stack_top
+	call guest_main
+
+; probe(): do the access that io describes. Exceptions and DONE end it, see on_vector.
+	global probe
+probe:
+	push bx_
+	push bp_
+%if PAGING == 64
+	push r12
+	push r13
+	push r14
+	push r15
+%else
+	push esi
+	push edi
+%endif
+	mov [saved_sp], sp_
+	mov bx_, [IO_VA]
+	mov eax, LDT_SELECTOR
+	cmp dword [IO_USER], 0
+	jne .user
+	push wide [IO_FLAGS]
+	popf_
+	jmp [IO_STUB]
+.user:
+	push UDATA
+	push 0			; no stub has a stack
+	push wide [IO_FLAGS]
+	push UCODE
+	push wide [IO_STUB]
+	iret_
+
+; One of these pushes the vector, and an error code if the processor did not.
+%assign vector 0
+%rep 32
+vector_%+vector:
+%if vector != 8 && vector != 17 && (vector < 10 || vector > 14)
+	push 0
+%endif
+	push vector
+	jmp on_vector
+%assign vector vector + 1
+%endrep
+vector_done:
+	push 0
+	push DONE
+
+; Leaves the probe, wherever it was: probe() returns.
+on_vector:
+	mov [IO_VALUE], ax_
+	pop ax_
+	mov [IO_VECTOR], ax_
+	pop ax_
+	mov [IO_ERROR], ax_
+	mov ax_, cr2
+	mov [IO_CR2], ax_
+	cmp dword [saved_sp], 0
+	je .stray
+	mov sp_, [saved_sp]
+	mov dword [saved_sp], 0
+	push 2			; EFLAGS.AC is over
+	popf_
+%if PAGING == 64
+	pop r15
+	pop r14
+	pop r13
+	pop r12
+%else
+	pop edi
+	pop esi
+%endif
+	pop bp_
+	pop bx_
+	ret
+.stray:
+%if PAGING == 64
+	mov rdi, [rsp]
+	call stray
+%else
+	call stray		; the word at ESP, EIP, is its argument
+%endif
+
+; The accesses, at bx_. What a fetch reaches is INT DONE.
+%macro STUBS 1
+	global %1_read, %1_write, %1_fetch, %1_implicit, %1_load_cr3
+%1_read:
+	mov eax, [bx_ + READ_AT]
+	int DONE
+%1_write:
+	mov dword [bx_ + WRITE_AT], 0x5a5a5a5a
+	int DONE
+%1_fetch:
+	jmp bx_
+%1_implicit:
+	mov gs, eax
+	int DONE
+%1_load_cr3:
+	mov cr3, bx_
+	int DONE
+%endmacro
+
+	STUBS kernel
+	section .user exec
+	STUBS user
+
+	section .rodata
+	align 8
+	global vectors
+vectors:
+%assign vector 0
+%rep 32
+	word_ vector_%+vector
+%assign vector vector + 1
+%endrep
+	word_ vector_done
+
+	section .data
+	align 8
+	global gdt
+gdt:	dq 0
+%if PAGING == 64
+	dq 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00affb000000ffff, 0x00cff3000000ffff
+%else
+	dq 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00cffb000000ffff, 0x00cff3000000ffff
+%endif
+	dq 0, 0, 0, 0		; TSS, LDT: two words each in 64-bit mode
+gdtr:	dw 9 * 8 - 1
+	word_ gdt
+saved_sp: dq 0			; 0: no probe is under way
+
+%if PAGING == 64
+	align 4096
+early_pml4:
+	dq early_pdpt + 3
+	times 511 dq 0
+early_pdpt:
+	dq early_pd + 3
+	times 511 dq 0
+early_pd:
+%assign frame 0
+%rep 512
+	dq frame << 21 | 0x83
+%assign frame frame + 1
+%endrep
+%endif

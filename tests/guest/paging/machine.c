@@ -1,0 +1,363 @@
+/* The processor and the tables under test: console, descriptors, controls, accesses. */
+#include "tests/guest/paging/paging.h"
+
+#include <string.h>
+
+#define COM1 0x3f8
+#define DEBUG_EXIT 0xf4
+#define EXIT_OK 0x10
+#define EXIT_WRONG 0x20
+
+#define CODE 0x08
+#define TSS 0x28
+#define LDT 0x38
+
+#define CR0_PE 0x1u
+#define CR0_ET 0x10u
+#define CR0_WP 0x10000u
+#define CR0_PG 0x80000000u
+#define EFER 0xc0000080u
+#define EFER_NXE 0x800u
+
+#define NR_TABLES 40
+
+struct features features;
+struct oracle_cpu cpu;
+struct probe_io io;
+
+static entry_t tables[NR_TABLES][FRAME / sizeof(entry_t)] __attribute__((aligned(FRAME)));
+static unsigned nr_tables;
+static uint8_t ring0_stack[FRAME] __attribute__((aligned(16)));
+static uint32_t tss[26];
+
+struct __attribute__((packed)) table_register {
+	uint16_t limit;
+	uintptr_t base;
+};
+
+void *memset(void *dst, int c, size_t n)
+{
+	uint8_t *to = dst;
+
+	for (size_t i = 0; i < n; i++)
+		to[i] = (uint8_t)c;
+	return dst;
+}
+
+void *memcpy(void *restrict dst, const void *restrict src, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((uint8_t *)dst)[i] = ((const uint8_t *)src)[i];
+	return dst;
+}
+
+static void outb(uint16_t port, uint8_t val)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(val), "Nd"(port));
+}
+
+static uint8_t inb(uint16_t port)
+{
+	uint8_t val;
+
+	__asm__ volatile("inb %1, %0" : "=a"(val) : "Nd"(port));
+	return val;
+}
+
+void put_text(const char *text)
+{
+	for (; *text; text++) {
+		while (!(inb(COM1 + 5) & 0x20))
+			;
+		outb(COM1, (uint8_t)*text);
+	}
+}
+
+void put_hex(uint64_t val)
+{
+	char text[17] = "";
+	unsigned digits = 1;
+
+	while (digits < 16 && val >> 4 * digits)
+		digits++;
+	for (unsigned i = 0; i < digits; i++)
+		text[i] = "0123456789abcdef"[val >> 4 * (digits - 1 - i) & 15];
+	put_text(text);
+}
+
+void put_field(const char *name, uint64_t val)
+{
+	put_text(name);
+	put_hex(val);
+}
+
+void put_number(unsigned val)
+{
+	char text[11] = "";
+	unsigned at = sizeof(text) - 1;
+
+	do {
+		text[--at] = (char)('0' + val % 10);
+		val /= 10;
+	} while (val);
+	put_text(text + at);
+}
+
+void stop(bool good)
+{
+	outb(DEBUG_EXIT, good ? EXIT_OK : EXIT_WRONG);
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+void stray(uintptr_t ip)
+{
+	put_text("WRONG: exception ");
+	put_number((unsigned)io.vector);
+	put_text(" outside of any test, error code ");
+	put_hex(io.error);
+	put_text(", CR2 ");
+	put_hex(io.cr2);
+	put_text(", at ");
+	put_hex(ip);
+	put_text("\n");
+	stop(false);
+}
+
+struct cpuid_regs {
+	uint32_t a, b, c, d;
+};
+
+static struct cpuid_regs cpuid(uint32_t leaf)
+{
+	struct cpuid_regs r;
+
+	__asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(0));
+	return r;
+}
+
+static bool bit(uint32_t word, unsigned nr)
+{
+	return word >> nr & 1;
+}
+
+static void find_features(void)
+{
+	struct cpuid_regs max = cpuid(0), max_ext = cpuid(0x80000000), r = cpuid(1);
+
+	features.amd = max.b == 0x68747541 || max.b == 0x6f677948; /* Auth(enticAMD), Hygo(n) */
+	features.pge = bit(r.d, 13);
+	features.pse36 = bit(r.d, 17);
+	features.maxphyaddr = 36;
+	if (max.a >= 7) {
+		r = cpuid(7);
+		features.smep = bit(r.b, 7);
+		features.smap = bit(r.b, 20);
+		features.pku = PAGING == 64 && bit(r.c, 3);
+	}
+	if (max_ext.a >= 0x80000001) {
+		r = cpuid(0x80000001);
+		features.nx = HAS_NX && bit(r.d, 20);
+		features.page_1g = bit(r.d, 26);
+	}
+	if (max_ext.a >= 0x80000008)
+		features.maxphyaddr = cpuid(0x80000008).a & 0xff;
+}
+
+/* A system descriptor; in 64-bit mode it has a second half. */
+static void set_system_descriptor(unsigned selector, unsigned type, const void *at, uint32_t limit)
+{
+	uint64_t base = (uintptr_t)at, word = limit;
+
+	word |= (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56 | (uint64_t)(0x80 | type) << 40;
+	gdt[selector / 8] = word;
+	if (PAGING == 64)
+		gdt[selector / 8 + 1] = base >> 32;
+}
+
+static void set_gate(uint32_t *idt, unsigned vector, uintptr_t handler, unsigned dpl)
+{
+	uint32_t *gate = idt + vector * (PAGING == 64 ? 4 : 2);
+
+	gate[0] = (uint32_t)(CODE << 16 | (handler & 0xffff));
+	gate[1] = (uint32_t)((handler & 0xffff0000) | 0x8e00 | dpl << 13);
+	if (PAGING == 64)
+		gate[2] = (uint32_t)((uint64_t)handler >> 32);
+}
+
+static void load_descriptors(void)
+{
+	static uint32_t idt[(DONE + 1) * (PAGING == 64 ? 4 : 2)] __attribute__((aligned(16)));
+	struct table_register idtr = { sizeof(idt) - 1, (uintptr_t)idt };
+	uintptr_t stack = (uintptr_t)(ring0_stack + sizeof(ring0_stack));
+
+	for (unsigned i = 0; i < 32; i++)
+		set_gate(idt, i, vectors[i], 0);
+	set_gate(idt, DONE, vectors[32], 3);
+	__asm__ volatile("lidt %0" : : "m"(idtr));
+	tss[1] = (uint32_t)stack; /* RSP0; in 32-bit mode ESP0, and SS0 follows */
+	tss[2] = PAGING == 64 ? 0 : 0x10;
+	set_system_descriptor(TSS, 9, tss, sizeof(tss) - 1);
+	set_system_descriptor(LDT, 2, (void *)TEST_VA, FRAME - 1);
+	__asm__ volatile("ltr %w0" : : "r"(TSS));
+	__asm__ volatile("lldt %w0" : : "r"(LDT));
+}
+
+entry_t *machine_new_table(void)
+{
+	if (nr_tables == NR_TABLES) {
+		put_text("WRONG: out of tables\n");
+		stop(false);
+	}
+	return tables[nr_tables++];
+}
+
+entry_t machine_address_bits(unsigned level, bool large)
+{
+	unsigned low = large ? 12 + INDEX_BITS * (level - 1) : 12;
+	unsigned high = HAS_NX ? features.maxphyaddr : 32;
+	entry_t mask = (entry_t)(((uint64_t)1 << high) - ((uint64_t)1 << low));
+
+	return PAGING == 33 && large && features.pse36 ? mask | 0x1fe000 : mask;
+}
+
+static unsigned index_of(uintptr_t va, unsigned level)
+{
+	return (unsigned)(va >> (12 + INDEX_BITS * (level - 1))) & ((1u << INDEX_BITS) - 1);
+}
+
+entry_t *machine_slot(uintptr_t va, unsigned level)
+{
+	entry_t *table = (entry_t *)(uintptr_t)cpu.cr3;
+
+	for (unsigned at = TOP; at > level; at--)
+		table = (entry_t *)(uintptr_t)(table[index_of(va, at)] &
+					       machine_address_bits(at, false));
+	return table + index_of(va, level);
+}
+
+/* Map one frame, making tables on the way. */
+static void map(uintptr_t va, uint32_t pa, unsigned flags)
+{
+	for (unsigned level = TOP; level > 1; level--) {
+		entry_t *slot = machine_slot(va, level);
+
+		if (!*slot)
+			*slot = (uintptr_t)machine_new_table() |
+				(PAGING == 36 && level == 3 ? P : P | W | U | A);
+	}
+	*machine_slot(va, 1) = pa | flags;
+}
+
+/* All memory at its own address for CPL 0, one page of it for CPL 3; the page under test. */
+static void make_tables(void)
+{
+	cpu.cr3 = (uintptr_t)machine_new_table();
+	for (uint32_t pa = 0; pa < DATA_END; pa += FRAME)
+		map(pa, pa, P | W | A | D | (pa == (uintptr_t)user_page ? U : 0));
+	for (uint32_t pa = DATA_FRAMES; pa < DATA_END; pa += FRAME) {
+		uint8_t *frame = (uint8_t *)(uintptr_t)pa;
+
+		frame[0] = 0xcd; /* INT DONE */
+		frame[1] = DONE;
+		*(uint32_t *)(frame + READ_AT) = pa / FRAME;
+		*(uint64_t *)(frame + LDT_AT) = 0x00cff3000000ffff; /* accessed */
+	}
+	map(TEST_VA, DATA_FRAMES, P | W | U);
+}
+
+static uint64_t read_entry(void *ctx, uint64_t pa, unsigned size)
+{
+	(void)ctx;
+	return size == 8 ? *(volatile uint64_t *)(uintptr_t)pa
+			 : *(volatile uint32_t *)(uintptr_t)pa;
+}
+
+void machine_load_cr3(void)
+{
+	if (PAGING == 36)
+		for (unsigned i = 0; i < 4; i++)
+			cpu.pdpte[i] = ((entry_t *)(uintptr_t)cpu.cr3)[i];
+	__asm__ volatile("mov %0, %%cr3" : : "r"((uintptr_t)cpu.cr3) : "memory");
+}
+
+uintptr_t machine_cr4(void)
+{
+	uintptr_t val;
+
+	__asm__ volatile("mov %%cr4, %0" : "=r"(val));
+	return val;
+}
+
+void machine_write_cr4(uintptr_t val)
+{
+	__asm__ volatile("mov %0, %%cr4" : : "r"(val) : "memory");
+}
+
+void machine_invlpg(uintptr_t va)
+{
+	__asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
+}
+
+void machine_set_pkru(uint32_t pkru)
+{
+	cpu.pkru = pkru;
+	if (cpu.pke)
+		__asm__ volatile("wrpkru" : : "a"(pkru), "c"(0), "d"(0));
+}
+
+static void set_nxe(bool on)
+{
+	uint32_t low, high;
+
+	if (!features.nx)
+		return;
+	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(EFER));
+	low = on ? low | EFER_NXE : low & ~EFER_NXE;
+	__asm__ volatile("wrmsr" : : "a"(low), "d"(high), "c"(EFER) : "memory");
+}
+
+void machine_set_controls(bool load_cr3)
+{
+	uintptr_t cr0 = CR0_PE | CR0_ET | CR0_PG | (cpu.wp ? CR0_WP : 0);
+	uintptr_t cr4 = (PAGING == 33 ? CR4_PSE : 0) | (HAS_NX ? CR4_PAE : 0);
+
+	cr4 |= (features.pge ? CR4_PGE : 0) | (cpu.smep ? CR4_SMEP : 0) | (cpu.smap ? CR4_SMAP : 0);
+	cr4 |= cpu.pke ? CR4_PKE : 0;
+	machine_write_cr4(cr4);
+	set_nxe(cpu.nxe);
+	__asm__ volatile("mov %0, %%cr0" : : "r"(cr0) : "memory");
+	if (load_cr3)
+		machine_load_cr3();
+}
+
+void machine_init(void)
+{
+	find_features();
+	cpu.maxphyaddr = features.maxphyaddr;
+	cpu.page_1g = features.page_1g;
+	cpu.pse36 = features.pse36;
+	cpu.amd_bit8 = features.amd;
+	cpu.pse = PAGING == 33;
+	cpu.pae = HAS_NX;
+	cpu.lma = PAGING == 64;
+	cpu.read = read_entry;
+	make_tables();
+	machine_load_cr3();
+	load_descriptors();
+	machine_set_controls(true);
+}
+
+void machine_access(enum access_kind kind, bool user, bool ac, uintptr_t va)
+{
+	static void (*const stubs[2][5])(void) = {
+		{ kernel_read, kernel_write, kernel_fetch, kernel_implicit, kernel_load_cr3 },
+		{ user_read, user_write, user_fetch, user_implicit, user_load_cr3 },
+	};
+
+	io.va = va;
+	io.stub = (uintptr_t)stubs[user][kind];
+	io.user = user;
+	io.flags = 2 | (ac ? 1u << 18 : 0);
+	probe();
+}

@@ -1,0 +1,501 @@
+/*
+ * Bad input, function by function: a null callback, an unaligned root, a range that wraps, a
+ * table outside memory. Each is told apart from the others' results, and changes nothing.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/include/bits.h"
+#include "paging/print.h"
+#include "tests/host/pt_arena.h"
+
+#define RW (PT_R | PT_W)
+#define AD (PT_A | PT_D)
+#define WRAPS UINT64_C(0xfffffffffffff000)
+
+/* --- every function that takes a tree, as one call that would do its work on a good one --- */
+
+static struct pt_flush flush;
+static struct pt_walk walk;
+static uint64_t found, budget;
+static unsigned nr_calls;
+
+static bool visit(void *ctx, const struct pt_visit *v)
+{
+	(void)ctx;
+	(void)v;
+	nr_calls++;
+	return true;
+}
+
+static void line(void *ctx, const char *text)
+{
+	(void)ctx;
+	(void)text;
+	nr_calls++;
+}
+
+static enum pt_status call_walk(struct pt_tree *t)
+{
+	return pt_walk(t, 0, &walk);
+}
+
+static enum pt_status call_walk_from(struct pt_tree *t)
+{
+	return pt_walk_from(t, 3, 0, &walk);
+}
+
+static enum pt_status call_find(struct pt_tree *t)
+{
+	return pt_find(t, 0, PT_DATA, &found);
+}
+
+static enum pt_status call_page_size(struct pt_tree *t)
+{
+	/* It has but one way to say no. */
+	return pt_page_size(t, 0) ? PT_OK : pt_walk(t, 0, &walk);
+}
+
+static enum pt_status call_drill(struct pt_tree *t)
+{
+	return pt_drill(t, 0, visit, NULL);
+}
+
+static enum pt_status call_visit(struct pt_tree *t)
+{
+	return pt_visit(t, &budget, visit, NULL);
+}
+
+static enum pt_status call_print_path(struct pt_tree *t)
+{
+	return pt_print_path(t, 0, line, NULL);
+}
+
+static enum pt_status call_print_tree(struct pt_tree *t)
+{
+	return pt_print_tree(t, &budget, 100, line, NULL);
+}
+
+static enum pt_status call_map(struct pt_tree *t)
+{
+	return pt_map(t, 0, MIB(8), MIB(2), RW | AD, &flush);
+}
+
+static enum pt_status call_unmap(struct pt_tree *t)
+{
+	return pt_unmap(t, 0, KIB(4), &flush);
+}
+
+static enum pt_status call_protect(struct pt_tree *t)
+{
+	return pt_protect(t, 0, KIB(4), PT_W, 0, &flush);
+}
+
+static enum pt_status call_release(struct pt_tree *t)
+{
+	return pt_release(t, &flush);
+}
+
+static enum pt_status call_destroy(struct pt_tree *t)
+{
+	return pt_destroy(t);
+}
+
+static const struct operation {
+	const char *name;
+	enum pt_status (*call)(struct pt_tree *t);
+	bool looks;   /* takes trees without cmpxchg, alloc and free */
+	bool no_null; /* the tree itself is the caller's promise */
+	bool no_walk; /* does not read the root */
+} operations[] = {
+	{ .name = "pt_walk", .call = call_walk, .looks = true },
+	{ .name = "pt_walk_from", .call = call_walk_from, .looks = true, .no_null = true },
+	{ .name = "pt_find", .call = call_find, .looks = true },
+	{ .name = "pt_page_size", .call = call_page_size, .looks = true },
+	{ .name = "pt_drill", .call = call_drill, .looks = true },
+	{ .name = "pt_visit", .call = call_visit, .looks = true },
+	{ .name = "pt_print_path", .call = call_print_path, .looks = true },
+	{ .name = "pt_print_tree", .call = call_print_tree, .looks = true },
+	{ .name = "pt_map", .call = call_map },
+	{ .name = "pt_unmap", .call = call_unmap },
+	{ .name = "pt_protect", .call = call_protect },
+	{ .name = "pt_release", .call = call_release, .no_walk = true },
+	{ .name = "pt_destroy", .call = call_destroy },
+};
+
+static struct arena before;
+
+static int setup(void **state)
+{
+	(void)state;
+	make_tree(PT_4LEVEL, &full_caps);
+	flush = PT_FLUSH_NONE;
+	assert_int_equal(pt_map(&tree, 0, MIB(4), MIB(2), RW | AD, &flush), PT_OK);
+	flush = PT_FLUSH_NONE;
+	budget = 100000;
+	before = arena;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	drop_tree();
+	return 0;
+}
+
+/* The operation says want about the tree, and memory is as it was before. */
+static void expect(const struct operation *op, struct pt_tree *t, const char *what,
+		   enum pt_status want)
+{
+	enum pt_status got;
+
+	flush = PT_FLUSH_NONE;
+	walk.status = PT_STOPPED;
+	got = op->call(t);
+	if (got != want)
+		fail_msg("%s, %s: status %d, should be %d", op->name, what, got, want);
+	assert_memory_equal(&arena, &before, sizeof(arena));
+	assert_true(flush.start > flush.last && !flush.freed);
+}
+
+static void test_null_memory(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(operations); i++) {
+		const struct operation *op = &operations[i];
+		struct pt_mem mem = arena_mem;
+		struct pt_tree t = tree;
+
+		t.mem = &mem;
+		nr_calls = 0;
+		mem.read = NULL;
+		expect(op, &t, "no read", PT_BAD_ARG);
+		t.mem = NULL;
+		expect(op, &t, "no memory", PT_BAD_ARG);
+		assert_int_equal(nr_calls, 0);
+		mem = arena_mem;
+		t.mem = &mem;
+		if (!op->no_null) {
+			t.fmt = NULL;
+			expect(op, &t, "no format", PT_BAD_ARG);
+			expect(op, NULL, "no tree", PT_BAD_ARG);
+			t.fmt = &fmt;
+		}
+		mem.cmpxchg = NULL;
+		expect(op, &t, "no cmpxchg", op->looks ? PT_OK : PT_BAD_ARG);
+		mem = arena_mem;
+		mem.alloc = NULL;
+		expect(op, &t, "no alloc", op->looks ? PT_OK : PT_BAD_ARG);
+		mem = arena_mem;
+		mem.free = NULL;
+		expect(op, &t, "no free", op->looks ? PT_OK : PT_BAD_ARG);
+	}
+}
+
+static void test_unaligned_root(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(operations); i++) {
+		for (unsigned bit = 0; bit < PAGE_SHIFT; bit++) {
+			struct pt_tree t = tree;
+
+			t.root |= BIT(bit);
+			nr_calls = 0;
+			expect(&operations[i], &t, "unaligned root", PT_BAD_ARG);
+			assert_int_equal(nr_calls, 0);
+		}
+	}
+}
+
+/* A PAE root is 32 bytes long. */
+static void test_unaligned_pae_root(void **state)
+{
+	struct pt_tree t = tree;
+
+	(void)state;
+	pt_format_init(&fmt, PT_PAE, &full_caps);
+	t.root += 16;
+	assert_int_equal(pt_walk(&t, 0, &walk), PT_BAD_ARG);
+	t.root += 16;
+	assert_int_equal(pt_walk(&t, 0, &walk), PT_NOT_PRESENT);
+	assert_int_equal(pt_walk_from(&t, 1, 0, &walk), PT_BAD_ARG);
+	/* Changes would not know where such a root's page begins. */
+	assert_int_equal(pt_map(&t, 0, 0, KIB(4), RW, &flush), PT_BAD_ARG);
+	pt_format_init(&fmt, PT_4LEVEL, &full_caps);
+}
+
+static void test_root_outside_memory(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(operations); i++) {
+		struct pt_tree t = tree;
+
+		t.root = ARENA_BASE + sizeof(arena.page);
+		expect(&operations[i], &t, "root outside memory",
+		       operations[i].no_walk ? PT_OK : PT_BAD_TABLE);
+	}
+}
+
+/* A link to a table where no memory is, on the way. */
+static void test_table_outside_memory(void **state)
+{
+	uint64_t saved = arena.page[1][0];
+
+	(void)state;
+	arena.page[1][0] = GIB(64) | 7;
+	before = arena;
+	for (unsigned i = 0; i < ARRAY_SIZE(operations); i++) {
+		const struct operation *op = &operations[i];
+		bool passes_over = op->call == call_visit || op->call == call_print_tree;
+
+		if (op->call == call_destroy)
+			continue;
+		expect(op, &tree, "table outside memory",
+		       op->no_walk || passes_over ? PT_OK : PT_BAD_TABLE);
+	}
+	arena.page[1][0] = saved;
+}
+
+/* What was freed before a bad link is met stays valid; the link is not followed. */
+static void test_destroy_with_table_outside_memory(void **state)
+{
+	(void)state;
+	arena.page[1][1] = GIB(64) | 7;
+	assert_int_equal(pt_destroy(&tree), PT_OK);
+	assert_int_equal(arena.nr_used, 0);
+	assert_int_equal(pt_destroy(&tree), PT_OK);
+}
+
+static void test_ranges_that_wrap(void **state)
+{
+	(void)state;
+	flush = PT_FLUSH_NONE;
+	assert_int_equal(pt_map(&tree, WRAPS, 0, KIB(8), RW, &flush), PT_BAD_ARG);
+	assert_int_equal(pt_map(&tree, 0, WRAPS, KIB(8), RW, &flush), PT_BAD_ARG);
+	assert_int_equal(pt_map(&tree, KIB(4), 0, WRAPS, RW, &flush), PT_BAD_ARG);
+	/* Both ends would be lower-half addresses. */
+	assert_int_equal(pt_map(&tree, KIB(8), 0, WRAPS, RW, &flush), PT_BAD_ARG);
+	assert_int_equal(pt_unmap(&tree, KIB(8), WRAPS, &flush), PT_BAD_ARG);
+	assert_int_equal(pt_protect(&tree, KIB(8), WRAPS, PT_W, 0, &flush), PT_BAD_ARG);
+	assert_int_equal(pt_unmap(&tree, WRAPS, KIB(8), &flush), PT_BAD_ARG);
+	assert_int_equal(pt_unmap(&tree, KIB(4), WRAPS, &flush), PT_BAD_ARG);
+	assert_int_equal(pt_protect(&tree, WRAPS, KIB(8), PT_W, 0, &flush), PT_BAD_ARG);
+	assert_int_equal(pt_protect(&tree, KIB(4), WRAPS, PT_W, 0, &flush), PT_BAD_ARG);
+	assert_memory_equal(&arena, &before, sizeof(arena));
+	assert_true(flush.start > flush.last);
+}
+
+static void test_null_callbacks(void **state)
+{
+	uint64_t pa = 7;
+
+	(void)state;
+	assert_int_equal(pt_drill(&tree, 0, NULL, NULL), PT_BAD_ARG);
+	assert_int_equal(pt_visit(&tree, &budget, NULL, NULL), PT_BAD_ARG);
+	assert_int_equal(pt_visit(&tree, NULL, visit, NULL), PT_BAD_ARG);
+	assert_int_equal(pt_print_path(&tree, 0, NULL, NULL), PT_BAD_ARG);
+	assert_int_equal(pt_print_tree(&tree, &budget, 9, NULL, NULL), PT_BAD_ARG);
+	assert_int_equal(pt_print_tree(&tree, NULL, 9, line, NULL), PT_BAD_ARG);
+	assert_int_equal(pt_print_entry(&fmt, 0, 0, NULL, NULL), PT_BAD_ARG);
+	assert_int_equal(budget, 100000);
+	assert_int_equal(pt_find(&tree, 0, 0, NULL), PT_BAD_ARG);
+	assert_int_equal(pt_find(&tree, 0, 4, &pa), PT_BAD_ARG);
+	assert_int_equal(pa, 7);
+	assert_int_equal(pt_map(&tree, 0, 0, KIB(4), RW, NULL), PT_BAD_ARG);
+	assert_int_equal(pt_unmap(&tree, 0, KIB(4), NULL), PT_BAD_ARG);
+	assert_int_equal(pt_protect(&tree, 0, KIB(4), PT_W, 0, NULL), PT_BAD_ARG);
+	assert_int_equal(pt_release(&tree, NULL), PT_BAD_ARG);
+	assert_memory_equal(&arena, &before, sizeof(arena));
+}
+
+static void test_create(void **state)
+{
+	struct pt_tree t;
+
+	(void)state;
+	memset(&t, 0x5a, sizeof(t));
+	for (unsigned i = 0; i < 7; i++) {
+		struct pt_mem m = arena_mem;
+
+		m.read = i == 0 ? NULL : m.read;
+		m.cmpxchg = i == 1 ? NULL : m.cmpxchg;
+		m.alloc = i == 2 ? NULL : m.alloc;
+		m.free = i == 3 ? NULL : m.free;
+		assert_int_equal(
+			pt_create(i == 4 ? NULL : &t, i == 5 ? NULL : &fmt, i == 6 ? NULL : &m),
+			PT_BAD_ARG);
+	}
+	assert_int_equal(t.root, UINT64_C(0x5a5a5a5a5a5a5a5a));
+	assert_memory_equal(&arena, &before, sizeof(arena));
+}
+
+/* Marking is for walks that ended well, through memory that can be written. */
+static void test_mark(void **state)
+{
+	struct pt_mem m = arena_mem;
+	struct pt_tree t = tree;
+
+	(void)state;
+	arena.page[0][0] &= ~BIT(5);
+	before = arena;
+	assert_int_equal(pt_walk(&tree, MIB(2), &walk), PT_NOT_PRESENT);
+	assert_false(pt_mark(&tree, &walk, true));
+	m.cmpxchg = NULL;
+	t.mem = &m;
+	assert_int_equal(pt_walk(&t, 0, &walk), PT_OK);
+	assert_false(pt_mark(&t, &walk, true));
+	assert_memory_equal(&arena, &before, sizeof(arena));
+	assert_true(pt_mark(&tree, &walk, true));
+	assert_true(arena.page[0][0] & BIT(5));
+}
+
+/* A list of freed pages that leads out of memory is not followed. */
+static void test_release_outside_memory(void **state)
+{
+	struct pt_flush bad = { .start = 1, .freed = GIB(64) };
+
+	(void)state;
+	assert_int_equal(pt_release(&tree, &bad), PT_BAD_TABLE);
+	assert_int_equal(bad.freed, GIB(64));
+	assert_memory_equal(&arena, &before, sizeof(arena));
+}
+
+/* Nor is a page freed that is in use again, or for a second time. */
+static void test_release_of_what_is_in_use(void **state)
+{
+	struct pt_flush bad = PT_FLUSH_NONE;
+	uint64_t table;
+
+	(void)state;
+	assert_int_equal(pt_unmap(&tree, 0, MIB(2), &bad), PT_OK);
+	table = bad.freed;
+	assert_true(table != 0);
+	*(uint64_t *)((char *)arena.page + (table - ARENA_BASE)) |= 1;
+	assert_int_equal(pt_release(&tree, &bad), PT_BAD_TABLE);
+	assert_int_equal(bad.freed, table);
+	*(uint64_t *)((char *)arena.page + (table - ARENA_BASE)) &= ~UINT64_C(1);
+	*(uint64_t *)((char *)arena.page + (table - ARENA_BASE) + 8) = 0;
+	assert_int_equal(pt_release(&tree, &bad), PT_BAD_TABLE);
+	assert_int_equal(bad.freed, table);
+	*(uint64_t *)((char *)arena.page + (table - ARENA_BASE) + 8) = table | BIT(10);
+	assert_int_equal(pt_release(&tree, &bad), PT_OK);
+	assert_int_equal(arena.nr_used, 1);
+}
+
+/* --- the page of a level, and the data page --- */
+
+static void test_find(void **state)
+{
+	uint64_t pa = 7;
+
+	(void)state;
+	assert_int_equal(pt_map(&tree, GIB(1), MIB(6), KIB(4), RW | AD, &flush), PT_OK);
+	for (unsigned level = 0; level < 4; level++) {
+		assert_int_equal(pt_find(&tree, GIB(1) + 0x123, level, &pa), PT_OK);
+		assert_true(IS_ALIGNED(pa, PAGE_SIZE));
+		/* The page found is the one that holds the entry. */
+		assert_int_equal(pt_walk(&tree, GIB(1) + 0x123, &walk), PT_OK);
+		assert_int_equal(pa, ALIGN_DOWN(walk.entry_pa[level], PAGE_SIZE));
+	}
+	assert_int_equal(pt_find(&tree, GIB(1) + 0x123, PT_DATA, &pa), PT_OK);
+	assert_int_equal(pa, MIB(6));
+	assert_int_equal(pt_find(&tree, 0x12345, PT_DATA, &pa), PT_OK);
+	assert_int_equal(pa, MIB(4));
+	/* No table of level 0 below a 2 MiB page: told from one that is absent. */
+	pa = 7;
+	assert_int_equal(pt_find(&tree, 0x12345, 0, &pa), PT_LARGER);
+	assert_int_equal(pt_find(&tree, MIB(2), 0, &pa), PT_NOT_PRESENT);
+	assert_int_equal(pt_find(&tree, MIB(2), PT_DATA, &pa), PT_NOT_PRESENT);
+	assert_int_equal(pa, 7);
+	assert_int_equal(pt_find(&tree, MIB(2), 1, &pa), PT_OK);
+	assert_int_equal(pa, ARENA_BASE + 2 * PAGE_SIZE);
+	/* A table that the path names but that lies nowhere, and one behind a wrong entry. */
+	arena.page[0][1] = GIB(64) | 7;
+	arena.page[0][2] = BIT(7) | 7;
+	pa = 7;
+	assert_int_equal(pt_find(&tree, GIB(512), 2, &pa), PT_BAD_TABLE);
+	assert_int_equal(pt_find(&tree, GIB(1024), 2, &pa), PT_RESERVED);
+	assert_int_equal(pa, 7);
+	assert_int_equal(pt_find(&tree, GIB(1024), 3, &pa), PT_OK);
+	arena.page[0][1] = arena.page[0][2] = 0;
+}
+
+static void test_page_sizes(void **state)
+{
+	(void)state;
+	assert_int_equal(pt_map(&tree, GIB(1), GIB(1), GIB(1), RW | AD, &flush), PT_OK);
+	assert_int_equal(pt_map(&tree, GIB(2), MIB(6), KIB(4), RW | AD, &flush), PT_OK);
+	assert_int_equal(pt_page_size(&tree, 0x1fffff), MIB(2));
+	assert_int_equal(pt_page_size(&tree, GIB(2) - 1), GIB(1));
+	assert_int_equal(pt_page_size(&tree, GIB(2) + 1), KIB(4));
+	assert_int_equal(pt_page_size(&tree, GIB(2) + KIB(4)), 0);
+}
+
+/* --- trees that no one should have: changes end, and free a page once --- */
+
+static void test_shared_table_is_freed_once(void **state)
+{
+	(void)state;
+	arena.page[0][1] = arena.page[0][0];
+	arena.page[1][7] = arena.page[1][0];
+	assert_int_equal(pt_destroy(&tree), PT_OK);
+	assert_int_equal(arena.nr_used, 0);
+}
+
+static unsigned nr_reads;
+
+static bool counted_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
+{
+	nr_reads++;
+	return arena_mem.read(ctx, pa, size, val);
+}
+
+static void test_recursive_tree_is_freed_once(void **state)
+{
+	struct pt_mem m = arena_mem;
+
+	(void)state;
+	m.read = counted_read;
+	tree.mem = &m;
+	for (unsigned i = 1; i < 512; i++)
+		arena.page[0][i] = tree.root | 7;
+	nr_reads = 0;
+	assert_int_equal(pt_destroy(&tree), PT_OK);
+	tree.mem = &arena_mem;
+	/* Not 512 times 512 times 512: each link is followed once. */
+	assert_in_range(nr_reads, 511, 512 * 600);
+	/* The rest was linked from entries that were read as another level's. */
+	memset(arena.used, 0, sizeof(arena.used));
+	arena.nr_used = 0;
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_null_memory),
+		TEST(test_unaligned_root),
+		TEST(test_unaligned_pae_root),
+		TEST(test_root_outside_memory),
+		TEST(test_table_outside_memory),
+		TEST(test_destroy_with_table_outside_memory),
+		TEST(test_ranges_that_wrap),
+		TEST(test_null_callbacks),
+		TEST(test_create),
+		TEST(test_mark),
+		TEST(test_release_outside_memory),
+		TEST(test_release_of_what_is_in_use),
+		TEST(test_find),
+		TEST(test_page_sizes),
+		TEST(test_shared_table_is_freed_once),
+		TEST(test_recursive_tree_is_freed_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
