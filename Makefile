@@ -7,7 +7,6 @@
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 .DELETE_ON_ERROR:
-.SECONDARY:
 
 # As many jobs as processors; a -j on the command line wins.
 ifeq ($(MAKELEVEL),0)
@@ -49,7 +48,9 @@ HOST_TESTS := $(sort $(wildcard tests/host/test_*.c))
 # What the tests share: stand-ins, reference models.
 HOST_SHARED := $(filter-out $(HOST_TESTS),$(sort $(wildcard tests/host/*.c)))
 GUEST_ASM := $(sort $(wildcard tests/guest/*.asm))
-HEADERS := $(sort $(wildcard $(KERNEL_DIRS:=/*.h) arch/x86_64/include/*.h tests/host/*.h))
+PAGING_C := $(sort $(wildcard tests/guest/paging/*.c)) tests/host/oracle.c
+HEADERS := $(sort $(wildcard $(KERNEL_DIRS:=/*.h) arch/x86_64/include/*.h tests/host/*.h \
+	tests/guest/paging/*.h))
 
 ZYDIS := $(D)/zydis-src
 ZYDIS_FETCHED := $(ZYDIS)/.fetched
@@ -78,6 +79,8 @@ ZYDIS_CFLAGS := -std=gnu11 -O2 -g -w -I$(ZYDIS)/include -I$(ZYDIS)/src $(ZYDIS_D
 HOST_CFLAGS := -std=gnu11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-D_GNU_SOURCE $(WARN) $(INCLUDES) $(EXTRA_CFLAGS)
 
+NASM_FLAGS := -f elf64 -Werror
+
 DEPFLAGS = -MMD -MP -MF $(@:.o=.d)
 
 quiet = @printf '  %-7s %s\n' $(1) '$(subst $(B)/,,$@)';
@@ -88,7 +91,8 @@ endif
 # --- targets for people -------------------------------------------------------------------
 
 .PHONY: all objects host run gdb test check format check-format check-tidy check-layers check-headers \
-	check-functions bench fuzz fuzz-corpus mutate setup guests clean distclean help FORCE
+	check-functions bench fuzz fuzz-corpus mutate coverage \
+	setup guests clean distclean help FORCE
 
 all: $(O)/umbra.elf $(O)/umbra.iso
 
@@ -102,6 +106,7 @@ help:
 	@echo 'make host       build and run the host tests only'
 	@echo 'make fuzz       the fuzzers of tests/fuzz/, FUZZ_SECONDS=60 each; make fuzz-corpus: keep'
 	@echo '                what they found new; make mutate: do the tests find planted faults?'
+	@echo 'make coverage   how much of paging/ the host tests run; COVERAGE_FLAGS=-v: what they miss'
 	@echo 'make gdb        QEMU waiting at its reset vector, gdb attached with symbols'
 	@echo 'make bench      a guest boot natively and under Umbra: exits, instructions, time'
 	@echo 'make objects    compile only, no link'
@@ -141,6 +146,9 @@ fuzz: setup
 mutate: setup
 	@scripts/mutate-paging
 
+coverage: setup
+	@scripts/coverage $(COVERAGE_FLAGS)
+
 guests: $(D)/guests/.fetched
 
 clean:
@@ -158,9 +166,11 @@ $(1): FORCE
 	@printf '%s\n' '$(2)' "$$$$($$(CC) --version | head -n 1)" | cmp -s - $$@ || \
 		printf '%s\n' '$(2)' "$$$$($$(CC) --version | head -n 1)" >$$@
 endef
-$(eval $(call stamp,$(O)/flags,$(CC) $(KERNEL_CFLAGS)))
+$(eval $(call stamp,$(O)/flags,$(CC) $(KERNEL_CFLAGS) / $(ZYDIS_CFLAGS) / $(NASM) $(NASM_FLAGS)))
+$(eval $(call stamp,$(B)/guest/flags,$(NASM) $(NASM_FLAGS) / $(LD)))
+$(eval $(call stamp,$(B)/gen/flags,$(IASL)))
 $(eval $(call stamp,$(O)/sources,$(KERNEL_LDFLAGS) $(KERNEL_C) $(KERNEL_ASM)))
-$(eval $(call stamp,$(H)/flags,$(CC) $(HOST_CFLAGS)))
+$(eval $(call stamp,$(H)/flags,$(CC) $(HOST_CFLAGS) / $(ZYDIS_CFLAGS)))
 $(eval $(call stamp,$(H)/sources,$(CORE_C)))
 
 # --- the hypervisor -----------------------------------------------------------------------
@@ -180,13 +190,13 @@ $(O)/obj/%.o: %.c $(O)/flags | $(ZYDIS_FETCHED)
 
 $(O)/obj/%.asm.o: %.asm $(O)/flags
 	@mkdir -p $(@D)
-	$(call quiet,NASM) $(NASM) -f elf64 -g -F dwarf -Werror -I./ -MD $(@:.o=.d) -MP $< -o $@
+	$(call quiet,NASM) $(NASM) $(NASM_FLAGS) -g -F dwarf -I./ -MD $(@:.o=.d) -MP $< -o $@
 
 $(O)/obj/gen/%.o: $(B)/gen/%.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call quiet,CC) $(CC) $(KERNEL_CFLAGS) $(DEPFLAGS) -c $< -o $@
 
-$(B)/gen/dsdt.aml: vmm/dev/dsdt.asl
+$(B)/gen/dsdt.aml: vmm/dev/dsdt.asl $(B)/gen/flags
 	@mkdir -p $(@D)
 	$(call quiet,IASL) $(IASL) -we -vs -p $(@:.aml=) $< >$(@:.aml=.log) 2>&1 || \
 		{ cat $(@:.aml=.log); exit 1; }
@@ -246,7 +256,9 @@ GUEST_FILES := $(D)/guests/vmlinux-amd64 $(D)/guests/vmlinuz-amd64 $(D)/guests/i
 $(D)/guests/.fetched: scripts/fetch-guests scripts/extract-vmlinux scripts/mkinitrd $(wildcard iso/initrd/*)
 	@scripts/fetch-guests $(D)
 	@touch $@
-$(GUEST_FILES): $(D)/guests/.fetched ;
+# One that is missing although they were fetched is fetched again.
+$(GUEST_FILES): $(D)/guests/.fetched
+	@[ -e $@ ] || scripts/fetch-guests $(D)
 
 $(O)/umbra.iso: $(O)/umbra.elf iso/grub.cfg scripts/mkiso $(GUEST_FILES)
 	$(call quiet,ISO) scripts/mkiso -e $(O)/umbra.elf -o $@ -c iso/grub.cfg $(GUEST_FILES)
@@ -307,17 +319,47 @@ fuzz-corpus: $(FUZZ_BINS)
 # --- tiny guests ----------------------------------------------------------------------------
 
 GUEST_ELFS := $(GUEST_ASM:tests/guest/%.asm=$(B)/guest/%.elf)
-guest-tests: $(GUEST_ELFS)
+PAGING_ELFS := $(patsubst %,$(B)/guest/paging_%.elf,32 pse pae 64)
+guest-tests: $(GUEST_ELFS) $(PAGING_ELFS)
 
 # Debian 12's NASM leaves out included files when it assembles and writes dependencies at once.
-$(B)/guest/%.o: tests/guest/%.asm
+$(B)/guest/%.o: tests/guest/%.asm $(B)/guest/flags
 	@mkdir -p $(@D)
-	$(call quiet,NASM) $(NASM) -f elf64 -Werror -I tests/guest/ $< -o $@
+	$(call quiet,NASM) $(NASM) $(NASM_FLAGS) -I tests/guest/ $< -o $@
 	@$(NASM) -f elf64 -I tests/guest/ -M -MP -MT $@ $< >$(@:.o=.d)
 
 $(B)/guest/%.elf: $(B)/guest/%.o tests/guest/guest.ld
 	$(call quiet,LD) $(LD) -nostdlib -static -z noexecstack --no-warn-rwx-segments \
 		--build-id=none -T tests/guest/guest.ld -o $@ $<
+
+# The paging test: one source, a kernel for each paging mode.
+PAGING_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -fno-pic -fno-pie -mgeneral-regs-only \
+	-fno-strict-aliasing -fno-stack-protector -fno-asynchronous-unwind-tables \
+	-fno-tree-loop-distribute-patterns -ffunction-sections $(WARN) -I. -Iarch/x86_64/lib
+PAGING_OBJS := $(PAGING_C:.c=.o) tests/guest/paging/entry.asm.o
+
+# $(1): the kernel, $(2): PAGING in its source, $(3): its width in bits, $(4): gcc's flags for it
+define paging_guest
+$(B)/guest/$(1)/%.o: %.c $(H)/flags
+	@mkdir -p $$(@D)
+	$$(call quiet,CC) $(CC) $(PAGING_CFLAGS) -m$(3) $(4) -DPAGING=$(2) $$(DEPFLAGS) -c $$< -o $$@
+
+$(B)/guest/$(1)/%.asm.o: %.asm
+	@mkdir -p $$(@D)
+	$$(call quiet,NASM) $(NASM) -f elf$(3) -Werror -DPAGING=$(2) -I tests/guest/ $$< -o $$@
+	@$(NASM) -f elf$(3) -DPAGING=$(2) -I tests/guest/ -M -MP -MT $$@ $$< >$$(@:.o=.d)
+
+$(B)/guest/$(1).elf: $(PAGING_OBJS:%=$(B)/guest/$(1)/%) tests/guest/paging/paging.ld
+	$$(call quiet,LD) $(LD) -m $(if $(filter 64,$(3)),elf_x86_64,elf_i386) -nostdlib -static \
+		-z noexecstack --no-warn-rwx-segments --gc-sections --build-id=none \
+		-T tests/guest/paging/paging.ld -o $$@ $$(filter %.o,$$^)
+
+-include $(PAGING_OBJS:%.o=$(B)/guest/$(1)/%.d)
+endef
+$(eval $(call paging_guest,paging_32,32,32,-march=i686))
+$(eval $(call paging_guest,paging_pse,33,32,-march=i686))
+$(eval $(call paging_guest,paging_pae,36,32,-march=i686))
+$(eval $(call paging_guest,paging_64,64,64,-mno-red-zone))
 
 # --- bench ----------------------------------------------------------------------------------
 
@@ -327,9 +369,9 @@ $(B)/bench/count.so: tests/bench/count.c $(H)/flags
 	@mkdir -p $(@D)
 	$(call quiet,CC) $(CC) -std=gnu11 -O2 $(WARN) -fPIC -shared -o $@ $<
 
-$(B)/bench/mark: tests/bench/mark.asm
+$(B)/bench/mark: tests/bench/mark.asm $(B)/guest/flags
 	@mkdir -p $(@D)
-	$(call quiet,NASM) $(NASM) -f elf64 -Werror $< -o $@.o && $(LD) -z noexecstack -o $@ $@.o
+	$(call quiet,NASM) $(NASM) $(NASM_FLAGS) $< -o $@.o && $(LD) -z noexecstack -o $@ $@.o
 
 $(B)/bench/initrd: $(B)/bench/mark $(wildcard tests/bench/initrd/*) scripts/mkinitrd $(GUEST_FILES)
 	$(call quiet,INITRD) scripts/mkinitrd -o $@ -D BUSYBOX=$(CURDIR)/$(D)/guests/busybox \
@@ -338,7 +380,8 @@ $(B)/bench/initrd: $(B)/bench/mark $(wildcard tests/bench/initrd/*) scripts/mkin
 # --- checks -----------------------------------------------------------------------------------
 
 CHECKED_C := $(KERNEL_C) $(HEADERS) \
-	$(sort $(wildcard tests/host/*.c tests/fuzz/*.[ch] tests/bench/*.[ch]))
+	$(sort $(wildcard tests/host/*.c tests/fuzz/*.[ch] tests/bench/*.[ch] \
+	tests/guest/paging/*.c))
 
 check: check-format check-layers check-headers check-functions check-tidy
 
@@ -361,6 +404,9 @@ $(B)/tidy/%.ok: %.c .clang-tidy $(O)/flags $(HEADERS) | $(ZYDIS_FETCHED)
 	$(call quiet,TIDY) clang-tidy --quiet --warnings-as-errors='*' $< -- $(TIDY_FLAGS) 2>$@.log \
 		|| { cat $@.log; exit 1; }
 	@touch $@
+
+# Made on the way, and kept. (A bare .SECONDARY would let a header that is gone pass for made.)
+.SECONDARY: $(GUEST_ELFS:.elf=.o) $(HOST_TESTS:%.c=$(H)/obj/%.o) $(HOST_SHARED:%.c=$(H)/obj/%.o)
 
 -include $(KERNEL_OBJS:.o=.d) $(CORE_OBJS:.o=.d) $(GUEST_ELFS:.elf=.d) \
 	$(HOST_TESTS:%.c=$(H)/obj/%.d) $(HOST_SHARED:%.c=$(H)/obj/%.d) $(FUZZ_OBJS:.o=.d) \

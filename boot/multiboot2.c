@@ -82,8 +82,10 @@ static const char *take_module(struct parse *p, const struct mb2_tag *tag)
 		return "a module's line has no end";
 	if (m->end < m->start)
 		return "a module ends before it begins";
-	if (p->bi->nr_modules == BOOT_MAX_MODULES)
-		return "more than 64 modules";
+	if (p->bi->nr_modules == BOOT_MAX_MODULES) {
+		p->bi->modules_dropped++;
+		return NULL;
+	}
 	p->bi->module[p->bi->nr_modules++] = (struct boot_module){
 		.start = HPA(m->start),
 		.size = m->end - m->start,
@@ -189,7 +191,7 @@ static const char *take_tag(struct parse *p, const struct mb2_tag *tag)
 static void begin(struct parse *p)
 {
 	p->bi->cmdline = p->bi->loader = "";
-	p->bi->nr_ranges = p->bi->nr_modules = 0;
+	p->bi->nr_ranges = p->bi->nr_modules = p->bi->modules_dropped = 0;
 	p->bi->rsdp = HPA(0);
 	p->bi->vga_text = false;
 }

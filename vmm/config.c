@@ -429,6 +429,9 @@ void config_parse(struct umbra_config *cfg, const struct boot_info *bi)
 	cfg->on_idle = ON_IDLE_MONITOR;
 	parse_own_line(cfg, bi->cmdline ? bi->cmdline : "");
 	parse_modules(cfg, bi);
+	if (bi->modules_dropped)
+		log_err("error: more than %u modules: the last %u are left out", BOOT_MAX_MODULES,
+			bi->modules_dropped);
 	if (cfg->nr_vms)
 		return;
 	if (bi->nr_modules)

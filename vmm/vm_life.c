@@ -327,7 +327,7 @@ void vm_stop(struct vm *vm)
 	vm->state = VM_STOPPED;
 	console_forget(vm);
 	say_why(vm);
-	if (crashed && !vm_wants_restart(vm)) {
+	if (crashed && !vm_wants_restart(vm) && log_level() >= LOG_DEBUG) {
 		vcpu_dump(vm->vcpu[0]);
 		vm->backend->dump(vm->vcpu[0]);
 	}

@@ -9,7 +9,7 @@
 #include "arch/x86_64/include/addr.h"
 
 #define BOOT_MAX_RANGES 128
-#define BOOT_MAX_MODULES 64
+#define BOOT_MAX_MODULES 256
 
 /* One range of the memory map, multiboot2 types. */
 struct boot_range {
@@ -27,6 +27,7 @@ struct boot_info {
 	const char *cmdline;
 	const char *loader; /* the boot loader's name, "" if it did not say */
 	unsigned nr_ranges, nr_modules;
+	unsigned modules_dropped; /* beyond BOOT_MAX_MODULES */
 	struct boot_range range[BOOT_MAX_RANGES];
 	struct boot_module module[BOOT_MAX_MODULES];
 	hpa_t image_start, image_end; /* where Umbra itself was loaded */

@@ -28,28 +28,39 @@ def test_linux(name):
         m.expect_exit()
 
 
-def test_guests(name):
-    """The tiny guests end as they do on QEMU."""
-    ends = {
-        "hello": "debug-exit status 33",
-        "bad_opcode": r".*(?i:triple).*, stopped",
-        "bad_opcode_handled": "debug-exit status 33",
-        "triple_fault": r".*(?i:triple).*, stopped",
-        "jump_unmapped": "debug-exit status 33|.*d0000000",
-        "rom_write": "debug-exit status 33",
-        "absent_device": "debug-exit status 33",
-        "refused": "debug-exit status 33",
-        "sti_shadow": "debug-exit status 33",
-        "task_switch": "debug-exit status 33",
-    }
+# The tiny guests' ends, as on QEMU.
+ENDS = {
+    "hello": "debug-exit status 33",
+    "bad_opcode": r".*(?i:triple).*, stopped",
+    "bad_opcode_handled": "debug-exit status 33",
+    "triple_fault": r".*(?i:triple).*, stopped",
+    "jump_unmapped": "debug-exit status 33|.*d0000000",
+    "rom_write": "debug-exit status 33",
+    "absent_device": "debug-exit status 33",
+    "refused": "debug-exit status 33",
+    "sti_shadow": "debug-exit status 33",
+    "task_switch": "debug-exit status 33",
+}
+
+
+def run_guests(name, features, umbra):
     modules = []
-    for guest in ends:
+    for guest in ENDS:
         modules += lib.tiny(guest, guest)
-    with boot(name, modules) as m:
-        m.expect_umbra()
+    with boot(name, modules, umbra=umbra) as m:
+        m.expect(rf"SVM: \d+ ASIDs {features}$", "umbra")
         m.expect_exit()
-        for guest, end in ends.items():
+        for guest, end in ENDS.items():
             lib.check(m.seen(rf"vm {guest}: ({end})"), f"/vm {guest}: {end}/", m.text[-3000:])
+
+
+def test_guests(name):
+    run_guests(name, "NP NRIPS FlushByAsid PauseFilter", lib.UMBRA_LINE)
+
+
+def test_masked(name):
+    """The same without any optional feature of SVM but nested paging."""
+    run_guests(name, "NP", lib.UMBRA_LINE + " svm-features=0x1")
 
 
 def test_isolation(name):

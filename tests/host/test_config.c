@@ -320,16 +320,16 @@ static void test_long_lines(void **state)
 
 static void test_many_modules(void **state)
 {
-	static char lines[BOOT_MAX_MODULES][32];
+	static char lines[VM_CONFIG_MAX][32];
 
 	(void)state;
-	for (unsigned i = 0; i < BOOT_MAX_MODULES; i++) {
+	for (unsigned i = 0; i < VM_CONFIG_MAX; i++) {
 		snprintf(lines[i], sizeof(lines[i]), "vm=g%u kernel", i);
 		module(lines[i]);
 	}
 	config_parse(&cfg, &bi);
 	assert_quiet();
-	assert_int_equal(cfg.nr_vms, BOOT_MAX_MODULES);
+	assert_int_equal(cfg.nr_vms, VM_CONFIG_MAX);
 	assert_string_equal(cfg.vm[63].name, "g63");
 }
 
@@ -399,6 +399,14 @@ static void test_fuzz(void **state)
 	}
 }
 
+static void test_modules_dropped(void **state)
+{
+	(void)state;
+	bi.modules_dropped = 3;
+	config_parse(&cfg, &bi);
+	assert_logged("error: more than 256 modules: the last 3 are left out");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
@@ -408,6 +416,7 @@ int main(void)
 		T(test_bad_initrd_line), T(test_modules),         T(test_bad_module_lines),
 		T(test_no_guests),       T(test_own_line_errors), T(test_long_lines),
 		T(test_many_modules),    T(test_early_value),     T(test_fuzz),
+		T(test_modules_dropped),
 	};
 #undef T
 

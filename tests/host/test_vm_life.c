@@ -252,7 +252,7 @@ static void test_crash_keeps_memory(void **state)
 	assert_false(vm_wants_restart(&vm));
 	vm_stop(&vm);
 	expect_log("vm test: triple fault at rip 0x1, cr3 0x2, stopped\n");
-	assert_int_equal(fake_hw.dumps, 1);
+	assert_int_equal(fake_hw.dumps, 1); /* the log's level is debug here */
 	assert_int_equal(frame_bytes_owned(FRAME_VM0 + vm.id), MIB(16) - 0x20000);
 	start(); /* anew, over what was kept */
 	assert_int_equal(frame_bytes_owned(FRAME_VM0 + vm.id), MIB(16) - 0x20000);
