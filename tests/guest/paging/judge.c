@@ -146,13 +146,13 @@ static void judge(const struct tree *t, enum access_kind kind, bool user, bool a
 				   .fetch = kind == FETCH,
 				   .user = user,
 				   .implicit = kind == IMPLICIT };
-	uintptr_t at = TEST_VA + offset_of(kind);
+	uintptr_t at = TEST_VA + t->offset + offset_of(kind);
 	struct oracle_result res;
 	const char *what;
 
 	cpu.ac = ac;
 	ask_oracle(at, a, &res);
-	machine_access(kind, user, ac, TEST_VA);
+	machine_access(kind, user, ac, TEST_VA + t->offset);
 	what = wrong_outcome(kind, at, &res);
 	count(t, kind, user, &res, what ? what : wrong_entries(t, &res));
 }

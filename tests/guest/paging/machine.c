@@ -203,7 +203,8 @@ static void load_descriptors(void)
 	__asm__ volatile("lldt %w0" : : "r"(LDT));
 }
 
-entry_t *machine_new_table(void)
+/* A new table, empty. */
+static entry_t *new_table(void)
 {
 	if (nr_tables == NR_TABLES) {
 		put_text("WRONG: out of tables\n");
@@ -243,7 +244,7 @@ static void map(uintptr_t va, uint32_t pa, unsigned flags)
 		entry_t *slot = machine_slot(va, level);
 
 		if (!*slot)
-			*slot = (uintptr_t)machine_new_table() |
+			*slot = (uintptr_t)new_table() |
 				(PAGING == 36 && level == 3 ? P : P | W | U | A);
 	}
 	*machine_slot(va, 1) = pa | flags;
@@ -252,7 +253,7 @@ static void map(uintptr_t va, uint32_t pa, unsigned flags)
 /* All memory at its own address for CPL 0, one page of it for CPL 3; the page under test. */
 static void make_tables(void)
 {
-	cpu.cr3 = (uintptr_t)machine_new_table();
+	cpu.cr3 = (uintptr_t)new_table();
 	for (uint32_t pa = 0; pa < DATA_END; pa += FRAME)
 		map(pa, pa, P | W | A | D | (pa == (uintptr_t)user_page ? U : 0));
 	for (uint32_t pa = DATA_FRAMES; pa < DATA_END; pa += FRAME) {
@@ -292,6 +293,15 @@ uintptr_t machine_cr4(void)
 void machine_write_cr4(uintptr_t val)
 {
 	__asm__ volatile("mov %0, %%cr4" : : "r"(val) : "memory");
+}
+
+void machine_toggle_paging(void)
+{
+	uintptr_t cr0;
+
+	__asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
+	__asm__ volatile("mov %0, %%cr0" : : "r"(cr0 & ~(uintptr_t)CR0_PG) : "memory");
+	__asm__ volatile("mov %0, %%cr0" : : "r"(cr0) : "memory");
 }
 
 void machine_invlpg(uintptr_t va)

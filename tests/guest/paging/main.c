@@ -241,8 +241,6 @@ static void try_keys(void)
 {
 	const entry_t rights[] = { W, U, NX };
 
-	if (!features.pku)
-		return;
 	cpu.pke = true;
 	machine_set_controls(true);
 	for (unsigned n = 0; n < 16 * 8; n++) {
@@ -261,7 +259,6 @@ static void try_keys(void)
 	}
 	machine_set_pkru(0);
 	cpu.pke = false;
-	machine_set_controls(true);
 }
 
 /* Addresses at the edges of what is canonical: #GP beyond them, #PF with all of CR2 within. */
@@ -285,8 +282,9 @@ static void try_canonical(void)
 }
 
 /*
- * Addresses in a page of any size, and beyond 4 GiB: PSE-36's bits 13 to 20, PAE's and
- * 64-bit's upper half. There is no memory there: what is read must not be the data.
+ * All of a page of any size; then pages elsewhere, by one bit of the address, beyond 4 GiB too:
+ * PSE-36's bits 13 to 20, PAE's and 64-bit's upper half. Where no memory is, what is read must
+ * not be the data.
  */
 static void try_addresses(void)
 {
@@ -296,6 +294,11 @@ static void try_addresses(void)
 		if (!leaf_possible(leaf))
 			continue;
 		t = open_tree(leaf);
+		for (unsigned i = 0; i < 1u << INDEX_BITS && leaf > 1; i++) {
+			t.offset = i * FRAME;
+			try_access(&t, READ, false, false);
+		}
+		t.offset = 0;
 		for (unsigned nr = 12; nr < sizeof(entry_t) * 8; nr++) {
 			entry_t flag = (entry_t)1 << nr;
 
@@ -308,7 +311,7 @@ static void try_addresses(void)
 	}
 }
 
-enum flush { BY_INVLPG, BY_CR3, BY_PGE, NR_FLUSHES };
+enum flush { BY_INVLPG, BY_CR3, BY_PGE, BY_PG, NR_FLUSHES };
 
 static void flush(enum flush how, uintptr_t va)
 {
@@ -316,13 +319,16 @@ static void flush(enum flush how, uintptr_t va)
 		machine_invlpg(va);
 	else if (how == BY_CR3)
 		machine_load_cr3();
-	else
+	else if (how == BY_PGE)
 		machine_write_cr4(machine_cr4() ^ CR4_PGE);
+	else
+		machine_toggle_paging();
 }
 
 /*
  * What drops translations does: INVLPG anywhere in a large page drops all of it, however a
- * hypervisor may have splintered it; MOV CR3; CR4.PGE changed drops global ones too.
+ * hypervisor may have splintered it; MOV CR3; CR4.PGE changed and CR0.PG cleared drop global
+ * ones too.
  */
 static void try_flushes(void)
 {
@@ -333,7 +339,7 @@ static void try_flushes(void)
 		struct tree t;
 
 		if (leaf == 0 || !leaf_possible(leaf) || (how == BY_CR3 && global) ||
-		    (how == BY_PGE && !features.pge))
+		    (how == BY_PGE && !features.pge) || (how == BY_PG && PAGING == 64))
 			continue;
 		t = open_tree(leaf);
 		t.entry[leaf] |= global ? G : 0;
@@ -561,7 +567,8 @@ void guest_main(void)
 	part("one after the other", &before);
 	under_all_controls(try_defects);
 	part("absent, reserved, ignored", &before);
-	try_keys();
+	if (features.pku)
+		under_all_controls(try_keys);
 	part("protection keys", &before);
 	cpu.smep = cpu.smap = false;
 	cpu.wp = true;

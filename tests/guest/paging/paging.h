@@ -103,13 +103,13 @@ void machine_set_pkru(uint32_t pkru);
 void machine_load_cr3(void);
 uintptr_t machine_cr4(void);
 void machine_write_cr4(uintptr_t val);
+/* CR0.PG off and on again; not in 64-bit mode. */
+void machine_toggle_paging(void);
 void machine_invlpg(uintptr_t va);
 /* Do the access to the page at va; the outcome is in io. */
 void machine_access(enum access_kind kind, bool user, bool ac, uintptr_t va);
 /* The entry of this level on va's path in the tables as they are. */
 entry_t *machine_slot(uintptr_t va, unsigned level);
-/* A new table, empty. */
-entry_t *machine_new_table(void);
 /* Bits that are an address in an entry of this level (large: that maps a page). */
 entry_t machine_address_bits(unsigned level, bool large);
 
@@ -146,13 +146,14 @@ struct deviations {
 	bool unchecked_pdptes;    /* and MOV CR3 takes any */
 };
 extern struct deviations deviation;
-extern unsigned nr_cases, nr_wrong;
+extern unsigned nr_cases, nr_wrong; /* tried; of these, with another outcome */
 
 /* The entries of TEST_VA's path by their level, as they are to be. */
 struct tree {
 	entry_t entry[TESTED_TOP + 1];
 	unsigned leaf;   /* the level that maps the page */
 	unsigned defect; /* a level whose entry may have reserved bits; 0: none, but for NX */
+	unsigned offset; /* of the access' frame in a large page */
 };
 extern entry_t *slots[TESTED_TOP + 1]; /* where they are */
 
