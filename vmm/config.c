@@ -16,16 +16,17 @@
 #define QUOTE_TOKEN 60
 
 /* What a module line's file is to its guest. */
-enum role { ROLE_KERNEL, ROLE_INITRD, ROLE_MODULE, ROLES };
+enum role { ROLE_KERNEL, ROLE_INITRD, ROLE_MODULE, ROLE_DISK, ROLES };
 
-static const char *const role_names[ROLES] = { "kernel", "initrd", "module" };
+static const char *const role_names[ROLES] = { "kernel", "initrd", "module", "disk" };
 
 /* One module line while it is read. */
 struct line {
 	unsigned number; /* 1: the first module line of the menu entry */
 	const struct boot_module *module;
 	unsigned roles; /* what the file is, a set of BIT(enum role): one, if the line is right */
-	bool has_name;
+	bool has_name, has_at;
+	uint64_t at;            /* disk */
 	bool only_kernel_token; /* a token was there that only a kernel's line may have */
 	struct vm_config vm;
 	char why[192]; /* what is wrong; "": nothing */
@@ -218,6 +219,12 @@ static void take_token(struct line *l, const struct token *tok)
 		l->has_name = true;
 		if (what)
 			complain(l, tok, what);
+	} else if (token_value(tok, "at", &val)) {
+		l->has_at = true;
+		if (!parse_size(&val, &l->at))
+			complain(l, tok, "not an address (such as 0x40000000 or 1G)");
+		else if (!IS_ALIGNED(l->at, PAGE_SIZE))
+			complain(l, tok, "not a multiple of 4K");
 	} else if (take_kernel_token(l, tok)) {
 		l->only_kernel_token = true;
 	} else if (!take_role(l, tok)) {
@@ -237,13 +244,14 @@ static const char *line_lacks(const struct line *l)
 	if (!l->has_name)
 		return "vm=NAME is missing";
 	if (!l->roles)
-		return "neither kernel, initrd nor module";
+		return "neither kernel, initrd, module nor disk";
 	if (l->roles & (l->roles - 1))
-		return "it can be one only of kernel, initrd and module";
+		return "it can be one only of kernel, initrd, module and disk";
 	if (!is_role(l, ROLE_KERNEL) && l->only_kernel_token)
-		return "the line of an initrd or a module takes vm= only; the rest belongs on the "
-		       "kernel's line";
-	if (is_role(l, ROLE_INITRD) && *l->vm.cmdline)
+		return "the line of an initrd, module or disk takes no tokens of a kernel's";
+	if (is_role(l, ROLE_DISK) != l->has_at)
+		return l->has_at ? "at= is for a disk's line" : "at=ADDRESS is missing";
+	if ((is_role(l, ROLE_INITRD) || is_role(l, ROLE_DISK)) && *l->vm.cmdline)
 		return "the command line belongs on the kernel's line";
 	return NULL;
 }
@@ -341,6 +349,18 @@ static void add_module(struct umbra_config *cfg, struct vm_config *vm, struct li
 	report(l, "this guest is left out");
 }
 
+static void add_disk(struct umbra_config *cfg, struct vm_config *vm, struct line *l)
+{
+	if (vm->nr_disks < VM_CONFIG_DISKS) {
+		vm->disk[vm->nr_disks++] = (struct vm_disk){ l->module, l->at };
+		return;
+	}
+	ksnprintf(l->why, sizeof(l->why), "\"%s\" has %d disks already", l->vm.name,
+		  VM_CONFIG_DISKS);
+	remove_vm(cfg, vm);
+	report(l, "this guest is left out");
+}
+
 /* The line of a file that a guest has besides its kernel. */
 static void take_file_line(struct umbra_config *cfg, struct line *l)
 {
@@ -352,17 +372,19 @@ static void take_file_line(struct umbra_config *cfg, struct line *l)
 			remove_vm(cfg, vm);
 		report(l, vm ? "this guest is left out" : "this line is left out");
 	} else if (!vm) {
-		bool initrd = is_role(l, ROLE_INITRD);
-
 		ksnprintf(l->why, sizeof(l->why), "no guest \"%s\" has a good kernel line",
 			  l->vm.name);
 		ksnprintf(left_out, sizeof(left_out), "this %s is left out",
-			  role_names[initrd ? ROLE_INITRD : ROLE_MODULE]);
+			  role_names[is_role(l, ROLE_INITRD)   ? ROLE_INITRD
+				     : is_role(l, ROLE_MODULE) ? ROLE_MODULE
+							       : ROLE_DISK]);
 		report(l, left_out);
 	} else if (is_role(l, ROLE_INITRD)) {
 		add_initrd(vm, l);
-	} else {
+	} else if (is_role(l, ROLE_MODULE)) {
 		add_module(cfg, vm, l);
+	} else {
+		add_disk(cfg, vm, l);
 	}
 }
 

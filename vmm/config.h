@@ -4,6 +4,7 @@
  *   module2 FILE vm=NAME kernel [memory=SIZE] [vcpus=N] [paging=...] ... [-- command line]
  *   module2 FILE vm=NAME initrd
  *   module2 FILE vm=NAME module [-- its command line]
+ *   module2 FILE vm=NAME disk at=ADDRESS
  *
  * and the options of Umbra's own line.
  */
@@ -20,6 +21,7 @@
 #define VM_NAME_MAX 32
 #define VM_CONFIG_MAX 64
 #define VM_CONFIG_MODULES 16
+#define VM_CONFIG_DISKS 8
 
 enum paging_mode { PAGING_AUTO, PAGING_NESTED, PAGING_SHADOW };
 enum on_idle { ON_IDLE_MONITOR, ON_IDLE_POWEROFF, ON_IDLE_REBOOT };
@@ -30,6 +32,12 @@ enum on_crash { ON_CRASH_STOP, ON_CRASH_RESTART };
 struct vm_module {
 	const struct boot_module *file;
 	const char *cmdline; /* as the kernel's */
+};
+
+/* A file that appears in guest-physical memory. */
+struct vm_disk {
+	const struct boot_module *file;
+	uint64_t at; /* a multiple of 4 KiB */
 };
 
 struct vm_config {
@@ -46,6 +54,8 @@ struct vm_config {
 	const struct boot_module *initrd; /* NULL: none */
 	unsigned nr_modules;
 	struct vm_module module[VM_CONFIG_MODULES]; /* in the order of their lines */
+	unsigned nr_disks;
+	struct vm_disk disk[VM_CONFIG_DISKS];
 };
 
 struct umbra_config {

@@ -55,6 +55,13 @@ void gmem_phys_read(struct vm *vm, gpa_t gpa, void *dst, size_t size)
 	}
 }
 
+static bool is_rom(struct vm *vm, gpa_t gpa)
+{
+	const struct region *r = memmap_find(&vm->mem, gpa);
+
+	return r && r->kind == REGION_ROM;
+}
+
 void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
 {
 	const uint8_t *from = src;
@@ -67,8 +74,8 @@ void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
 		if (to) {
 			part = MIN(size, avail);
 			memcpy(to, from, part);
-		} else if (memmap_ptr(&vm->mem, gpa, false, &avail)) {
-			part = MIN(size, avail); /* ROM */
+		} else if (is_rom(vm, gpa)) {
+			part = MIN(size, page_rest(gpa.v));
 		} else {
 			uint64_t val = 0;
 
@@ -91,12 +98,11 @@ void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
 static bool table_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
 {
 	struct vm *vm = ctx;
-	const struct region *r = memmap_find(&vm->mem, GPA(pa));
-	const uint8_t *p;
+	uint64_t avail;
+	const void *p = memmap_ptr(&vm->mem, GPA(pa), false, &avail);
 
-	if (!r || r->kind == REGION_HOOK)
+	if (!p)
 		return false;
-	p = (const uint8_t *)hpa_to_ptr(r->frames) + (pa - r->start.v);
 	if (size == 8)
 		*val = __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
 	else
@@ -104,7 +110,7 @@ static bool table_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
 	return true;
 }
 
-/* ROM takes the write and stays as it is. */
+/* ROM takes the write and stays as it is; a write hook gets to see it. */
 static bool table_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, uint64_t val)
 {
 	struct vm *vm = ctx;
@@ -112,8 +118,11 @@ static bool table_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, u
 	void *p = memmap_ptr(&vm->mem, GPA(pa), true, &avail);
 	uint32_t old32 = (uint32_t)old;
 
-	if (!p)
+	if (!p) {
+		if (!is_rom(vm, GPA(pa)))
+			bus_mmio_write(&vm->bus, GPA(pa), size, val);
 		return true;
+	}
 	if (size == 8)
 		return __atomic_compare_exchange_n((uint64_t *)p, &old, val, false,
 						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);

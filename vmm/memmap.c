@@ -10,6 +10,8 @@ void memmap_init(struct memmap *map)
 {
 	map->nr = 0;
 	map->last_hit = 0;
+	map->bring_in = NULL;
+	map->ctx = NULL;
 }
 
 static uint64_t region_last(const struct region *r)
@@ -38,13 +40,18 @@ static unsigned region_index(const struct memmap *map, uint64_t addr)
 	return lo;
 }
 
+static bool range_ok(gpa_t start, uint64_t size)
+{
+	return size && IS_ALIGNED(start.v | size, PAGE_SIZE) && start.v + (size - 1) >= start.v;
+}
+
 int memmap_add(struct memmap *map, const struct region *region)
 {
-	bool frames = region->kind != REGION_HOOK;
+	bool frames = region->kind != REGION_HOOK && region->kind != REGION_DISK;
 	unsigned at;
 
-	if (!region->size || !IS_ALIGNED(region->start.v | region->size, PAGE_SIZE) ||
-	    region_last(region) < region->start.v ||
+	if (!range_ok(region->start, region->size) ||
+	    (region->kind == REGION_DISK && !region->page) ||
 	    (frames && !IS_ALIGNED(region->frames.v, PAGE_SIZE)))
 		return trace_error(-EINVAL);
 	at = region_index(map, region->start.v);
@@ -58,19 +65,118 @@ int memmap_add(struct memmap *map, const struct region *region)
 	return 0;
 }
 
+static void take_out(struct memmap *map, unsigned at)
+{
+	map->nr--;
+	memmove(&map->region[at], &map->region[at + 1], (map->nr - at) * sizeof(map->region[0]));
+	map->last_hit = 0;
+}
+
 int memmap_remove(struct memmap *map, gpa_t start)
 {
 	unsigned at = region_index(map, start.v);
 
 	if (at == map->nr || map->region[at].start.v != start.v)
 		return -ENOENT;
-	map->nr--;
-	memmove(&map->region[at], &map->region[at + 1], (map->nr - at) * sizeof(map->region[0]));
-	map->last_hit = 0;
+	if (map->region[at].cut || map->region[at].hooked ||
+	    (at + 1 < map->nr && map->region[at + 1].cut))
+		return -EBUSY;
+	take_out(map, at);
 	return 0;
 }
 
-const struct region *memmap_find(struct memmap *map, gpa_t gpa)
+/* --- hooks over memory --- */
+
+/* Let a region end, and its rest begin, at addr. */
+static void cut(struct memmap *map, uint64_t addr)
+{
+	unsigned at = region_index(map, addr);
+	struct region *r = &map->region[at];
+	uint64_t first;
+
+	if (at == map->nr || r->start.v >= addr)
+		return;
+	first = addr - r->start.v;
+	memmove(r + 1, r, (map->nr - at) * sizeof(*r));
+	map->nr++;
+	r[1].start.v = addr;
+	r[1].size -= first;
+	r[1].frames.v += first;
+	r[1].owned = false;
+	r[1].cut = true;
+	r->size = first;
+}
+
+int memmap_hook(struct memmap *map, gpa_t start, uint64_t size, enum region_kind kind)
+{
+	uint64_t end = start.v + size, at = start.v;
+	unsigned i;
+
+	if (!range_ok(start, size) || (kind != REGION_HOOK && kind != REGION_HOOK_WRITE))
+		return trace_error(-EINVAL);
+	for (i = region_index(map, at); at != end; i++) {
+		const struct region *r = &map->region[i];
+
+		if (i == map->nr || !region_holds(r, at))
+			return -ENOENT;
+		if (r->kind != REGION_MEM && r->kind != REGION_ROM)
+			return -EEXIST;
+		at = MIN(region_last(r), end - 1) + 1;
+	}
+	if (map->nr + 2 > MEMMAP_MAX_REGIONS)
+		return trace_error(-ENOSPC);
+	cut(map, start.v);
+	cut(map, end);
+	for (i = region_index(map, start.v); i < map->nr && map->region[i].start.v - start.v < size;
+	     i++) {
+		map->region[i].under = map->region[i].kind;
+		map->region[i].kind = kind;
+		map->region[i].hooked = true;
+	}
+	return 0;
+}
+
+/* Join what was cut, from region i on, as far as it begins at or below last + 1. */
+static void join(struct memmap *map, unsigned i, uint64_t last)
+{
+	while (i < map->nr && (!map->region[i].start.v || map->region[i].start.v - 1 <= last)) {
+		struct region *r = &map->region[i];
+
+		if (i && r->cut && !r->hooked && !r[-1].hooked) {
+			r[-1].size += r->size;
+			take_out(map, i);
+		} else {
+			i++;
+		}
+	}
+}
+
+int memmap_unhook(struct memmap *map, gpa_t start, uint64_t size)
+{
+	uint64_t last = start.v + (size - 1), at = start.v;
+	unsigned first, i;
+
+	if (!range_ok(start, size))
+		return trace_error(-EINVAL);
+	first = region_index(map, start.v);
+	for (i = first; at != last + 1; i++) {
+		const struct region *r = &map->region[i];
+
+		if (i == map->nr || r->start.v != at || !r->hooked || region_last(r) > last)
+			return -ENOENT;
+		at = region_last(r) + 1;
+	}
+	while (i-- > first) {
+		map->region[i].kind = map->region[i].under;
+		map->region[i].hooked = false;
+	}
+	join(map, first, last);
+	return 0;
+}
+
+/* --- looking things up --- */
+
+static struct region *find(struct memmap *map, gpa_t gpa)
 {
 	unsigned i = map->last_hit;
 
@@ -83,14 +189,42 @@ const struct region *memmap_find(struct memmap *map, gpa_t gpa)
 	return &map->region[i];
 }
 
+const struct region *memmap_find(struct memmap *map, gpa_t gpa)
+{
+	return find(map, gpa);
+}
+
+bool memmap_is_absent(const struct region *r, gpa_t gpa)
+{
+	return r->kind == REGION_DISK && !r->page[(gpa.v - r->start.v) >> PAGE_SHIFT];
+}
+
+/* Pages of a DISK region are found in memory one by one. */
+static void *disk_ptr(struct memmap *map, struct region *r, uint64_t off, uint64_t *avail)
+{
+	uint64_t page = off >> PAGE_SHIFT, in_page = off & (PAGE_SIZE - 1);
+
+	if (!r->page[page] && (!map->bring_in || !map->bring_in(map->ctx, r, page)))
+		return NULL;
+	*avail = PAGE_SIZE - in_page;
+	return (uint8_t *)hpa_to_ptr(HPA(r->page[page])) + in_page;
+}
+
+static bool writable(const struct region *r)
+{
+	return r->kind == REGION_MEM || r->kind == REGION_DISK;
+}
+
 void *memmap_ptr(struct memmap *map, gpa_t gpa, bool write, uint64_t *avail)
 {
-	const struct region *r = memmap_find(map, gpa);
+	struct region *r = find(map, gpa);
 	uint64_t off;
 
-	if (!r || r->kind == REGION_HOOK || (write && r->kind == REGION_ROM))
+	if (!r || r->kind == REGION_HOOK || (write && !writable(r)))
 		return NULL;
 	off = gpa.v - r->start.v;
+	if (r->kind == REGION_DISK)
+		return disk_ptr(map, r, off, avail);
 	*avail = r->size - off;
 	return (uint8_t *)hpa_to_ptr(r->frames) + off;
 }

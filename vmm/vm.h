@@ -87,6 +87,31 @@ void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, cons
 /* Has any VM been asked to stop since the last call of this? */
 bool vm_stop_requested(void);
 
+/* --- vm_mem.c --- */
+
+/*
+ * Add a region to the guest's memory: memory map and nested table together. Its frames are
+ * the VM's own; a DISK region's page[] is made here. The guest may be running, but not now.
+ * 0, as memmap_add(), -EACCES (foreign frames), -ENOMEM; then nothing has changed.
+ */
+int vm_add_region(struct vm *vm, const struct region *region);
+/* Take a region away, and free its frames if it owns them. 0, -ENOENT, -EBUSY as
+ * memmap_remove(), -ENOMEM. */
+int vm_remove_region(struct vm *vm, gpa_t start);
+/*
+ * memmap_hook() and memmap_unhook(), in the nested table too: large pages are split where
+ * they must be, and whole again afterwards. -ENOMEM besides: a hook that finds no page for a
+ * table changes nothing; if there is none to take a hook away with, the VM is to stop.
+ */
+int vm_hook(struct vm *vm, gpa_t start, uint64_t size, enum region_kind kind);
+int vm_unhook(struct vm *vm, gpa_t start, uint64_t size);
+
+/* Everything that the VM's lines give it: RAM, ROM, disk regions. vm->nested is there. 0,
+ * -ENOMEM, -ENOSPC; what was added stays. */
+int vm_make_memory(struct vm *vm);
+/* Give back every frame; the nested table is gone already. */
+void vm_free_memory(struct vm *vm);
+
 /* --- vm_life.c --- */
 
 /*

@@ -1,14 +1,4 @@
-/*
- * How a VM comes into being and goes. Guest-physical memory, as every VM gets it:
- *
- *   0x00000000  RAM
- *   0x000a0000  nothing (the video window): reads all ones
- *   0x000c0000  RAM, for option ROMs and tables
- *   0x000f0000  ROM: the BIOS area, with the ACPI tables
- *   0x00100000  RAM, up to memory= or the PCI hole at 3 GiB
- *   0xc0000000  PCI hole: devices, or nothing
- *  0x100000000  the RAM that did not fit below
- */
+/* How a VM comes into being and goes. */
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/frame.h"
@@ -28,92 +18,58 @@
 #define WHY_SIZE 128
 #define RESTART_PAUSE_NS NS_PER_SEC
 
-/* --- memory --- */
+/* --- start --- */
 
-static bool may_map(void *ctx, hpa_t pa, uint64_t size)
+/* Where the processor's local and I/O interrupt controllers are, and the firmware. */
+#define CHIPSET_START UINT64_C(0xfec00000)
+
+static bool overlaps(uint64_t start, uint64_t end, uint64_t from, uint64_t to)
 {
-	const struct vm *vm = ctx;
-
-	return frame_range_owned(pa, size, FRAME_VM0 + vm->id);
+	return from < to && start < to && from < end;
 }
 
-/* The largest block that alignment at gpa and size allow. */
-static unsigned block_order(uint64_t gpa, uint64_t size)
+/* What lies where the disk region is to be; NULL: nothing. */
+static const char *disk_in_the_way(const struct vm_config *cfg, unsigned nr)
 {
-	unsigned order = 0;
+	uint64_t start = cfg->disk[nr].at;
+	uint64_t end = start + ALIGN_UP(cfg->disk[nr].file->size, PAGE_SIZE);
+	uint64_t low = MIN(cfg->memory, VM_PCI_HOLE), high = cfg->memory - low;
+	uint64_t limit = UINT64_C(1) << cpu_features()->maxphyaddr;
 
-	while (order < FRAME_MAX_ORDER && (PAGE_SIZE << (order + 1)) <= size &&
-	       IS_ALIGNED(gpa, PAGE_SIZE << (order + 1)))
-		order++;
-	return order;
-}
+	if (start >= limit || end < start || end > limit)
+		return "the end of physical addresses";
+	if (overlaps(start, end, 0, MAX(low, VM_HIGH_RAM)) ||
+	    overlaps(start, end, VM_ABOVE_4G, VM_ABOVE_4G + high))
+		return "the guest's RAM";
+	if (overlaps(start, end, CHIPSET_START, VM_ABOVE_4G))
+		return "the chipset";
+	for (unsigned i = 0; i < nr; i++) {
+		const struct vm_disk *d = &cfg->disk[i];
 
-/* One block of at most *order, in the memory map and the nested table. */
-static int add_block(struct vm *vm, uint64_t gpa, enum region_kind kind, unsigned *order)
-{
-	struct region r = { .start = GPA(gpa), .kind = kind, .owned = true };
-	int err;
-
-	for (;; (*order)--) {
-		r.frames = frame_alloc_zeroed(*order, FRAME_VM0 + vm->id);
-		if (r.frames.v || *order == 0)
-			break;
+		if (overlaps(start, end, d->at, d->at + ALIGN_UP(d->file->size, PAGE_SIZE)))
+			return "another disk";
 	}
-	if (!r.frames.v)
-		return trace_error(-ENOMEM);
-	r.order = *order;
-	r.size = PAGE_SIZE << *order;
-	err = memmap_add(&vm->mem, &r);
-	if (err) {
-		frame_free(r.frames, r.order, FRAME_VM0 + vm->id);
-		return err;
-	}
-	return nested_map(&vm->nested, r.start, r.frames, r.size,
-			  kind == REGION_ROM ? PT_R | PT_X : PT_R | PT_W | PT_X);
+	return NULL;
 }
 
-static int add_memory(struct vm *vm, uint64_t start, uint64_t end, enum region_kind kind)
+static int check_disks(const struct vm_config *cfg, char *why)
 {
-	while (start < end) {
-		unsigned order = block_order(start, end - start);
-		int err = add_block(vm, start, kind, &order);
+	for (unsigned i = 0; i < cfg->nr_disks; i++) {
+		const char *what = disk_in_the_way(cfg, i);
 
-		if (err)
-			return err;
-		start += PAGE_SIZE << order;
+		if (!cfg->disk[i].file->size)
+			ksnprintf(why, WHY_SIZE, "disk at=0x%llx: the file is empty",
+				  (unsigned long long)cfg->disk[i].at);
+		else if (what)
+			ksnprintf(why, WHY_SIZE, "disk at=0x%llx: %llu KiB from there meet %s",
+				  (unsigned long long)cfg->disk[i].at,
+				  (unsigned long long)(cfg->disk[i].file->size + 1023) >> 10, what);
+		else
+			continue;
+		return -EINVAL;
 	}
 	return 0;
 }
-
-static int make_memory(struct vm *vm)
-{
-	uint64_t ram = vm->cfg->memory, low = MIN(ram, VM_PCI_HOLE);
-	int err;
-
-	err = add_memory(vm, 0, MIN(low, VM_LOW_RAM_END), REGION_MEM);
-	if (!err)
-		err = add_memory(vm, VM_BIOS_RAM, VM_BIOS_ROM, REGION_MEM);
-	if (!err)
-		err = add_memory(vm, VM_BIOS_ROM, VM_HIGH_RAM, REGION_ROM);
-	if (!err)
-		err = add_memory(vm, VM_HIGH_RAM, low, REGION_MEM);
-	if (!err && ram > low)
-		err = add_memory(vm, VM_ABOVE_4G, VM_ABOVE_4G + (ram - low), REGION_MEM);
-	return err;
-}
-
-static void free_memory(struct vm *vm)
-{
-	for (unsigned i = 0; i < vm->mem.nr; i++) {
-		const struct region *r = &vm->mem.region[i];
-
-		if (r->owned)
-			frame_free(r->frames, r->order, FRAME_VM0 + vm->id);
-	}
-	memmap_init(&vm->mem);
-}
-
-/* --- start --- */
 
 static int check_line(const struct vm *vm, char *why)
 {
@@ -134,7 +90,14 @@ static int check_line(const struct vm *vm, char *why)
 			  (unsigned long long)(memory >> 20), (unsigned long long)(free >> 20));
 		return -ENOMEM;
 	}
-	return 0;
+	return check_disks(vm->cfg, why);
+}
+
+static bool may_map(void *ctx, hpa_t pa, uint64_t size)
+{
+	const struct vm *vm = ctx;
+
+	return frame_range_owned(pa, size, FRAME_VM0 + vm->id);
 }
 
 static int make_nested(struct vm *vm)
@@ -192,7 +155,7 @@ static int build(struct vm *vm)
 	int err = make_nested(vm);
 
 	if (!err)
-		err = make_memory(vm);
+		err = vm_make_memory(vm);
 	if (!err) {
 		err = bus_init(&vm->bus);
 		vm->has_bus = !err;
@@ -262,7 +225,7 @@ void vm_teardown(struct vm *vm)
 	if (vm->has_nested)
 		nested_destroy(&vm->nested);
 	vm->has_hw = vm->has_bus = vm->has_nested = false;
-	free_memory(vm);
+	vm_free_memory(vm);
 	memset(vm->exits, 0, sizeof(vm->exits));
 	vm->stop_reason = VM_STOP_NONE;
 	vm->notices = 0;

@@ -1,4 +1,6 @@
 """Guests that do what no guest should: a PC's answer, one line from Umbra, no harm to others."""
+import struct
+
 import lib
 
 
@@ -32,6 +34,55 @@ def test_multiboot1(name):
 
 def test_multiboot2(name):
     expect_multiboot(name, "multiboot2")
+
+
+def disk_file():
+    """What tests/guest/disk_region.asm expects of its file."""
+    pages = [bytearray(struct.pack("<I", 0x5a5a0000 + p) * 1024) for p in range(13)]
+    pages[2][:6] = b"\xb8\x0d\x60\0\0\xc3"
+    pages[4][:4] = struct.pack("<I", 0x83)
+    pages[4][0x400:0x404] = struct.pack("<I", 0x40000083)
+    text = b"text in the file\n\0"
+    pages[5][:len(text)] = text
+    return b"".join(pages)[:12 * 4096 + 100]
+
+
+def test_disk_region(name):
+    """Two guests, one file: each reads all of it and writes to it, and the other sees nothing."""
+    path = lib.scratch(name + "-file", disk_file())
+    modules = []
+    for vm in "ab":
+        modules += lib.tiny(vm, "disk_region", f"memory=16M debug-exit -- {vm}")
+        modules += [(path, f"vm={vm} disk at=0x40000000")]
+    with lib.boot(name, modules) as m:
+        m.expect_exit()
+        lib.check(not m.seen("WRONG"), "all right", m.text[-400:])
+        for vm in "ab":
+            lib.check(m.seen(rf"vm {vm}: debug-exit status 33"), f"{vm} is done", m.text[-400:])
+        for line in ("text in the file", "the disk region is right"):
+            lib.check(m.text.count(line) >= 1, line, m.text[-400:])
+
+
+def test_disk_in_linux(name):
+    """Linux keeps off the region, and finds the file there."""
+    path = lib.scratch(name + "-file", disk_file())
+    modules = lib.linux("deb64") + [(path, "vm=deb64 disk at=0x40000000")]
+    with lib.boot(name, modules) as m:
+        m.expect_shell("deb64")
+        out = m.command("deb64", "dmesg | grep e820")
+        lib.check("[mem 0x0000000040000000-0x000000004000cfff] reserved" in out, "a range", out)
+        out = m.command("deb64", "devmem 0x40001004; devmem 0x40000010 32 7; devmem 0x40000010")
+        lib.check("0x5A5A0001" in out and "0x00000007" in out, "the file's and the new word", out)
+
+
+def test_disk_in_the_way(name):
+    """A disk that would lie in RAM: that guest is not started."""
+    path = lib.scratch(name + "-file", disk_file())
+    modules = lib.tiny("bad", "hello") + [(path, "vm=bad disk at=0xfff000")]
+    with lib.boot(name, modules + lib.tiny("good", "hello")) as m:
+        m.expect(r"vm bad: disk at=0xfff000: 49 KiB from there meet the guest's RAM, not started")
+        m.expect(r"hello from a tiny guest")
+        m.expect_exit()
 
 
 def test_bad_opcode_first(name):

@@ -106,9 +106,9 @@ static void test_bad_kernel_lines(void **state)
 		{ "vm=\xc3\xa9 kernel", "a name has letters" },
 		{ "vm=x vm=y kernel", "\"vm=y\": a second name" },
 		{ "vm=abcdefghijklmnopqrstuvwxyz123456 kernel", "longer than 31" },
-		{ "vm=x", "neither kernel, initrd nor module" },
-		{ "vm=x kernel initrd", "one only of kernel, initrd and module" },
-		{ "vm=x module kernel", "one only of kernel, initrd and module" },
+		{ "vm=x", "neither kernel, initrd, module nor disk" },
+		{ "vm=x kernel initrd", "one only of kernel, initrd, module and disk" },
+		{ "vm=x module kernel", "one only of kernel, initrd, module and disk" },
 		{ "", "vm=NAME is missing" },
 		{ "-- vm=x kernel", "vm=NAME is missing" },
 		{ "vm=x kernel memory=", "\"memory=\": not a size" },
@@ -187,7 +187,14 @@ static void test_initrd_without_guest(void **state)
 static void test_bad_initrd_line(void **state)
 {
 	static const char *const bad[][2] = {
-		{ "vm=a initrd memory=1G", "belongs on the kernel's line" },
+		{ "vm=a initrd memory=1G", "takes no tokens of a kernel's" },
+		{ "vm=a initrd at=1G", "at= is for a disk's line" },
+		{ "vm=a disk", "at=ADDRESS is missing" },
+		{ "vm=a disk at=", "\"at=\": not an address" },
+		{ "vm=a disk at=everywhere", "not an address" },
+		{ "vm=a disk at=0x1001", "\"at=0x1001\": not a multiple of 4K" },
+		{ "vm=a disk at=1G stats", "takes no tokens of a kernel's" },
+		{ "vm=a disk at=1G -- x", "the command line belongs on the kernel's line" },
 		{ "vm=a initrd -- console=ttyS0", "the command line belongs on the kernel's line" },
 		{ "compressed vm=a initrd", "unknown token \"compressed\"" },
 	};
@@ -231,6 +238,30 @@ static void test_modules(void **state)
 	assert_string_equal(cfg.vm[1].module[0].cmdline, "vm=a");
 }
 
+static void test_disks(void **state)
+{
+	(void)state;
+	module("vm=a disk at=0x40000000");
+	module("vm=a kernel");
+	module("at=2G disk vm=a");
+	config_parse(&cfg, &bi);
+	assert_quiet();
+	assert_int_equal(cfg.vm[0].nr_disks, 2);
+	assert_ptr_equal(cfg.vm[0].disk[0].file, &bi.module[0]);
+	assert_int_equal(cfg.vm[0].disk[0].at, GIB(1));
+	assert_int_equal(cfg.vm[0].disk[1].at, GIB(2));
+	setup(state);
+	module("vm=a kernel");
+	for (unsigned i = 0; i < VM_CONFIG_DISKS + 1; i++)
+		module("vm=a disk at=1G");
+	module("vm=b disk at=1G");
+	config_parse(&cfg, &bi);
+	assert_int_equal(cfg.nr_vms, 0);
+	assert_logged("module 10 \"vm=a disk at=1G\": \"a\" has 8 disks already; this guest is "
+		      "left out");
+	assert_logged("no guest \"b\" has a good kernel line; this disk is left out");
+}
+
 static void test_bad_module_lines(void **state)
 {
 	(void)state;
@@ -242,8 +273,8 @@ static void test_bad_module_lines(void **state)
 	assert_int_equal(cfg.nr_vms, 1);
 	assert_logged("module 3 \"vm=c module\": no guest \"c\" has a good kernel line; "
 		      "this module is left out");
-	assert_logged("module 4 \"vm=b module stats\": the line of an initrd or a module takes "
-		      "vm= only; the rest belongs on the kernel's line; this guest is left out");
+	assert_logged("module 4 \"vm=b module stats\": the line of an initrd, module or disk "
+		      "takes no tokens of a kernel's; this guest is left out");
 	/* One too many: its guest would count wrong. */
 	setup(state);
 	module("vm=a kernel");
@@ -361,11 +392,11 @@ static void test_early_value(void **state)
 static void test_fuzz(void **state)
 {
 	static const char *const piece[] = {
-		"vm=",    "a",          "b",        "kernel",     "initrd",  " ",
-		"  ",     "\t",         "--",       "-",          "memory=", "1",
-		"G",      "256M",       "vcpus=",   "paging=",    "nested",  "on-reset=",
-		"stop",   "=",          "stats",    "debug-exit", "\xff",    "0x",
-		"module", "9999999999", "on-idle=", "loglevel=",  "debug",   "on-crash=",
+		"vm=",        "a",         "b",      "kernel",    "initrd", " ",   "  ",
+		"\t",         "--",        "-",      "memory=",   "1",      "G",   "256M",
+		"vcpus=",     "paging=",   "nested", "on-reset=", "stop",   "=",   "stats",
+		"debug-exit", "\xff",      "0x",     "module",    "disk",   "at=", "9999999999",
+		"on-idle=",   "loglevel=", "debug",  "on-crash=",
 	};
 	char *line[9];
 
@@ -411,11 +442,22 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, setup)
 	const struct CMUnitTest tests[] = {
-		T(test_defaults),        T(test_everything),      T(test_bad_kernel_lines),
-		T(test_message),         T(test_duplicate_name),  T(test_initrd_without_guest),
-		T(test_bad_initrd_line), T(test_modules),         T(test_bad_module_lines),
-		T(test_no_guests),       T(test_own_line_errors), T(test_long_lines),
-		T(test_many_modules),    T(test_early_value),     T(test_fuzz),
+		T(test_defaults),
+		T(test_everything),
+		T(test_bad_kernel_lines),
+		T(test_message),
+		T(test_duplicate_name),
+		T(test_initrd_without_guest),
+		T(test_bad_initrd_line),
+		T(test_modules),
+		T(test_disks),
+		T(test_bad_module_lines),
+		T(test_no_guests),
+		T(test_own_line_errors),
+		T(test_long_lines),
+		T(test_many_modules),
+		T(test_early_value),
+		T(test_fuzz),
 		T(test_modules_dropped),
 	};
 #undef T

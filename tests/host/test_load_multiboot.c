@@ -636,6 +636,33 @@ static void test_relocatable(void **state)
 	assert_refused(-EINVAL, "multiboot relocatable tag: align 0x3000");
 }
 
+/* Disk regions are told of, as no RAM, at their place by address. */
+static void test_disk_in_mmap(void **state)
+{
+	static uint64_t page[2];
+	const struct region disk = {
+		.start = GPA(MIB(64)), .size = KIB(8), .kind = REGION_DISK, .page = page
+	};
+	const struct region high = { .start = GPA(GIB(1)),
+				     .size = MIB(1),
+				     .frames = ptr_to_hpa(f.ram) };
+	const struct mb1_mmap_entry *e;
+
+	(void)state;
+	assert_int_equal(memmap_add(&f.vm.mem, &disk), 0);
+	assert_int_equal(memmap_add(&f.vm.mem, &high), 0);
+	make_elf_1();
+	assert_loads(0x2badb002);
+	assert_int_equal(get32(f.vcpu.regs.gpr[RBX] + 44), 6 * 24);
+	e = (const void *)(f.ram + get32(f.vcpu.regs.gpr[RBX] + 48));
+	assert_int_equal(e[3].range.addr, MIB(1));
+	assert_int_equal(e[4].range.addr, MIB(64));
+	assert_int_equal(e[4].range.size, KIB(8));
+	assert_int_equal(e[4].range.type, E820_RESERVED);
+	assert_int_equal(e[5].range.addr, GIB(1));
+	assert_int_equal(e[5].range.type, E820_RAM);
+}
+
 /* Version 2 before 1; both before a PVH note; Linux before all of them. */
 static void test_precedence(void **state)
 {
@@ -769,25 +796,16 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_elf_1),
-		T(test_kludge_1),
-		T(test_kludge_wins),
-		T(test_lies_1),
-		T(test_flags_1),
-		T(test_search),
-		T(test_elf_2),
-		T(test_elf64),
-		T(test_kludge_2),
-		T(test_entry_tag_with_elf),
-		T(test_tags),
-		T(test_lies_2),
-		T(test_relocatable),
-		T(test_precedence),
-		T(test_modules_are_for_multiboot),
-		T(test_initrd),
-		T(test_no_room),
-		T(test_truncated),
-		T(test_fuzz),
+		T(test_elf_1),       T(test_kludge_1),
+		T(test_kludge_wins), T(test_lies_1),
+		T(test_flags_1),     T(test_search),
+		T(test_elf_2),       T(test_elf64),
+		T(test_kludge_2),    T(test_entry_tag_with_elf),
+		T(test_tags),        T(test_lies_2),
+		T(test_relocatable), T(test_disk_in_mmap),
+		T(test_precedence),  T(test_modules_are_for_multiboot),
+		T(test_initrd),      T(test_no_room),
+		T(test_truncated),   T(test_fuzz),
 	};
 #undef T
 

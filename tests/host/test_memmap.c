@@ -188,13 +188,180 @@ static void test_rom_is_not_written(void **state)
 	assert_int_equal(memmap_ram_bytes(&map), 0);
 }
 
+/* --- hooks: against a model with one record for each page --- */
+
+#define PAGES 16
+
+static struct {
+	enum region_kind base;
+	unsigned block; /* regions as they were added */
+	unsigned hook;  /* 0: none; else which */
+	enum region_kind kind;
+} model[PAGES];
+
+static void model_init(void)
+{
+	for (unsigned i = 0; i < PAGES; i++) {
+		model[i].block = i < 5 ? 0 : i < 9 ? 1 : 2;
+		model[i].base = model[i].block == 1 ? REGION_ROM : REGION_MEM;
+		model[i].hook = 0;
+	}
+}
+
+/* Does a region begin, or the last one end, at this page's start? */
+static bool model_border(unsigned i)
+{
+	return i == 0 || i == PAGES || model[i].hook != model[i - 1].hook ||
+	       model[i].block != model[i - 1].block;
+}
+
+static bool model_hook(unsigned first, unsigned n, enum region_kind kind, unsigned nr)
+{
+	for (unsigned i = first; i < first + n; i++)
+		if (model[i].hook)
+			return false;
+	for (unsigned i = first; i < first + n; i++) {
+		model[i].hook = nr;
+		model[i].kind = kind;
+	}
+	return true;
+}
+
+static bool model_unhook(unsigned first, unsigned n)
+{
+	if (!model_border(first) || !model_border(first + n))
+		return false;
+	for (unsigned i = first; i < first + n; i++)
+		if (!model[i].hook)
+			return false;
+	for (unsigned i = first; i < first + n; i++)
+		model[i].hook = 0;
+	return true;
+}
+
+static void model_check(void)
+{
+	unsigned regions = 0;
+
+	for (unsigned i = 0; i < PAGES; i++) {
+		enum region_kind kind = model[i].hook ? model[i].kind : model[i].base;
+		const struct region *r = memmap_find(&map, GPA(i * 4096));
+		uint64_t avail;
+		const uint8_t *p = memmap_ptr(&map, GPA(i * 4096 + 1), false, &avail);
+
+		regions += model_border(i);
+		assert_int_equal(r->kind, kind);
+		if (kind == REGION_HOOK)
+			assert_null(p);
+		else
+			assert_ptr_equal(p, pages + i * 4096 + 1);
+		p = memmap_ptr(&map, GPA(i * 4096), true, &avail);
+		assert_int_equal(p != NULL, kind == REGION_MEM);
+	}
+	assert_int_equal(map.nr, regions);
+}
+
+static void test_hooks_model(void **state)
+{
+	unsigned hooked = 0, unhooked = 0;
+
+	(void)state;
+	srand(5);
+	model_init();
+	assert_int_equal(add(REGION_MEM, 0, 5 * 4096, 0), 0);
+	assert_int_equal(add(REGION_ROM, 5 * 4096, 4 * 4096, 5), 0);
+	assert_int_equal(add(REGION_MEM, 9 * 4096, 7 * 4096, 9), 0);
+	for (unsigned round = 1; round < 20000; round++) {
+		unsigned first = (unsigned)rand() % PAGES;
+		unsigned n = (unsigned)rand() % MIN(PAGES - first, 6u) + 1;
+		enum region_kind kind = rand() & 1 ? REGION_HOOK : REGION_HOOK_WRITE;
+		bool ok;
+		int err;
+
+		if (rand() & 1) {
+			ok = model_hook(first, n, kind, round);
+			err = memmap_hook(&map, GPA(first * 4096), n * 4096, kind);
+			hooked += ok;
+		} else {
+			ok = model_unhook(first, n);
+			err = memmap_unhook(&map, GPA(first * 4096), n * 4096);
+			unhooked += ok;
+		}
+		if (ok != !err)
+			fail_msg("round %u, pages %u + %u: %d", round, first, n, err);
+		model_check();
+	}
+	assert_true(hooked > 500 && unhooked > 500);
+}
+
+static void test_hook_limits(void **state)
+{
+	(void)state;
+	assert_int_equal(memmap_hook(&map, GPA(0), 4096, REGION_HOOK), -ENOENT);
+	assert_int_equal(memmap_unhook(&map, GPA(0), 4096), -ENOENT);
+	/* The last page of all addresses. */
+	assert_int_equal(add(REGION_MEM, ~UINT64_C(0x1fff), 8192, 0), 0);
+	assert_int_equal(memmap_hook(&map, GPA(~UINT64_C(0xfff)), 8192, REGION_HOOK), -EINVAL);
+	assert_int_equal(memmap_hook(&map, GPA(~UINT64_C(0xfff)), 4096, REGION_HOOK), 0);
+	assert_int_equal(memmap_find(&map, GPA(UINT64_MAX))->kind, REGION_HOOK);
+	assert_int_equal(memmap_unhook(&map, GPA(~UINT64_C(0xfff)), 4096), 0);
+	assert_int_equal(map.nr, 1);
+	assert_int_equal(map.region[0].size, 8192);
+	/* A table that has room for one more only. */
+	for (uint64_t i = 0; map.nr < MEMMAP_MAX_REGIONS - 1; i++)
+		assert_int_equal(add(REGION_MEM, i * 0x10000, 0x4000, 0), 0);
+	assert_int_equal(memmap_hook(&map, GPA(0x1000), 4096, REGION_HOOK), -ENOSPC);
+	assert_int_equal(memmap_find(&map, GPA(0x1000))->kind, REGION_MEM);
+}
+
+/* A page comes in once, when it is first asked for. */
+static unsigned brought_in;
+
+static bool bring_in(void *ctx, struct region *region, uint64_t page)
+{
+	assert_ptr_equal(ctx, &brought_in);
+	brought_in++;
+	if (page == 3)
+		return false;
+	region->page[page] = ptr_to_hpa(pages + (15 - page) * 4096).v;
+	return true;
+}
+
+static void test_disk(void **state)
+{
+	uint64_t page[4] = { 0 }, avail;
+	struct region r = { .start = GPA(0x10000), .size = 0x4000, .kind = REGION_DISK };
+
+	(void)state;
+	brought_in = 0;
+	assert_int_equal(memmap_add(&map, &r), -EINVAL); /* nowhere to keep its pages */
+	r.page = page;
+	assert_int_equal(memmap_add(&map, &r), 0);
+	assert_null(memmap_ptr(&map, GPA(0x10000), false, &avail)); /* nobody to bring it in */
+	map.bring_in = bring_in;
+	map.ctx = &brought_in;
+	assert_true(memmap_is_absent(memmap_find(&map, GPA(0x11fff)), GPA(0x11fff)));
+	assert_ptr_equal(memmap_ptr(&map, GPA(0x11ffe), true, &avail), pages + 14 * 4096 + 0xffe);
+	assert_int_equal(avail, 2);
+	assert_false(memmap_is_absent(memmap_find(&map, GPA(0x11fff)), GPA(0x11fff)));
+	assert_true(memmap_is_absent(memmap_find(&map, GPA(0x12000)), GPA(0x12000)));
+	assert_ptr_equal(memmap_ptr(&map, GPA(0x11000), false, &avail), pages + 14 * 4096);
+	assert_int_equal(brought_in, 1);
+	/* A copy over its end stops there, one over a page that cannot come in too. */
+	assert_false(memmap_write(&map, GPA(0x12ffe), "abcd", 4));
+	assert_memory_equal(pages + 13 * 4096 + 0xffe, "ab", 2);
+	assert_int_equal(brought_in, 3);
+	assert_int_equal(memmap_hook(&map, GPA(0x10000), 4096, REGION_HOOK), -EEXIST);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_empty),   T(test_find),        T(test_bad_regions),
-		T(test_overlap), T(test_remove),      T(test_full),
-		T(test_ptr),     T(test_copy_across), T(test_rom_is_not_written),
+		T(test_empty),       T(test_find),        T(test_bad_regions),
+		T(test_overlap),     T(test_remove),      T(test_full),
+		T(test_ptr),         T(test_copy_across), T(test_rom_is_not_written),
+		T(test_hooks_model), T(test_hook_limits), T(test_disk),
 	};
 #undef T
 

@@ -200,6 +200,48 @@ static void test_refusals(void **state)
 	assert_int_equal(vm.state, VM_STOPPED);
 }
 
+/* Where a disk's line may not put it. */
+static void test_disks(void **state)
+{
+	static const struct {
+		uint64_t at;
+		const char *why;
+	} bad[] = {
+		{ 0, "disk at=0x0: 5 KiB from there meet the guest's RAM" },
+		{ 0xa0000, "meet the guest's RAM" }, /* a PC's, where there is none as well */
+		{ MIB(16) - KIB(4), "meet the guest's RAM" },
+		{ 0xfebff000, "meet the chipset" },
+		{ 0xfffff000, "meet the chipset" },
+		{ BIT(48), "meet the end of physical addresses" },
+		{ BIT(48) - KIB(4), "meet the end of physical addresses" },
+		{ UINT64_C(0xfffffffffffff000), "meet the end of physical addresses" },
+		{ MIB(64) + KIB(4), "meet another disk" },
+		{ MIB(64) - KIB(4), "meet another disk" },
+	};
+	static uint8_t bytes[KIB(4) + 1];
+	struct boot_module file = { ptr_to_hpa(bytes), sizeof(bytes), "" };
+
+	(void)state;
+	cfg.nr_disks = 2;
+	cfg.disk[0] = (struct vm_disk){ &file, MIB(64) };
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		cfg.disk[1] = (struct vm_disk){ &file, bad[i].at };
+		fake_log_reset();
+		assert_int_equal(vm_start(&vm), -EINVAL);
+		expect_log(bad[i].why);
+	}
+	file.size = 0;
+	fake_log_reset();
+	assert_int_equal(vm_start(&vm), -EINVAL);
+	expect_log("vm test: disk at=0x4000000: the file is empty, not started");
+	file.size = sizeof(bytes);
+	cfg.disk[1].at = MIB(16);
+	start();
+	assert_int_equal(memmap_find(&vm.mem, GPA(MIB(16)))->kind, REGION_DISK);
+	assert_int_equal(memmap_find(&vm.mem, GPA(MIB(64) + KIB(8) - 1))->kind, REGION_DISK);
+	assert_null(memmap_find(&vm.mem, GPA(MIB(64) + KIB(8))));
+}
+
 static void test_bad_kernel(void **state)
 {
 	(void)state;
@@ -360,6 +402,7 @@ int main(void)
 		CASE(test_large_blocks),
 		CASE(test_memory_is_zeroed_and_kernel_loaded),
 		CASE(test_refusals),
+		CASE(test_disks),
 		CASE(test_bad_kernel),
 		CASE(test_failed_steps),
 		CASE(test_poweroff_gives_all_back),

@@ -2,7 +2,7 @@
 
 #include "vmm/memmap.h"
 
-static_assert(RAM_RANGES + 2 <= E820_MAX, "two more entries are for what is reserved");
+static_assert(RAM_RANGES + RAM_DISKS + 2 <= E820_MAX, "two more entries are reserved below 1 MiB");
 
 /* Ranges come in rising order. */
 static void add_range(struct ram_map *ram, uint64_t start, uint64_t end)
@@ -17,11 +17,13 @@ static void add_range(struct ram_map *ram, uint64_t start, uint64_t end)
 
 void ram_map_fill(struct ram_map *ram, const struct memmap *mem)
 {
-	ram->nr = 0;
+	ram->nr = ram->nr_disks = 0;
 	for (unsigned i = 0; i < mem->nr; i++) {
 		const struct region *r = &mem->region[i];
 		uint64_t end = r->start.v + r->size;
 
+		if (r->kind == REGION_DISK && ram->nr_disks < RAM_DISKS)
+			ram->disk[ram->nr_disks++] = (struct ram_range){ r->start.v, end };
 		if (r->kind != REGION_MEM)
 			continue;
 		add_range(ram, r->start.v, MIN(end, PLACE_LOW_RAM_END));
@@ -86,22 +88,22 @@ bool ram_place_high(const struct ram_map *ram, uint64_t size, uint64_t min, uint
 static void add_e820(struct e820_entry *table, unsigned *n, uint64_t start, uint64_t end,
 		     uint32_t type)
 {
-	table[(*n)++] = (struct e820_entry){ .addr = start, .size = end - start, .type = type };
+	unsigned at = (*n)++;
+
+	for (; at && table[at - 1].addr > start; at--)
+		table[at] = table[at - 1];
+	table[at] = (struct e820_entry){ .addr = start, .size = end - start, .type = type };
 }
 
 unsigned ram_map_e820(const struct ram_map *ram, struct e820_entry e820[E820_MAX])
 {
 	unsigned n = 0;
-	bool low_done = false;
 
-	for (unsigned i = 0; i <= ram->nr; i++) {
-		if (!low_done && (i == ram->nr || ram->range[i].start >= PLACE_HIGH)) {
-			add_e820(e820, &n, PLACE_LOW_RAM_END, PLACE_LOW_END, E820_RESERVED);
-			add_e820(e820, &n, PLACE_BIOS, PLACE_HIGH, E820_RESERVED);
-			low_done = true;
-		}
-		if (i < ram->nr)
-			add_e820(e820, &n, ram->range[i].start, ram->range[i].end, E820_RAM);
-	}
+	add_e820(e820, &n, PLACE_LOW_RAM_END, PLACE_LOW_END, E820_RESERVED);
+	add_e820(e820, &n, PLACE_BIOS, PLACE_HIGH, E820_RESERVED);
+	for (unsigned i = 0; i < ram->nr; i++)
+		add_e820(e820, &n, ram->range[i].start, ram->range[i].end, E820_RAM);
+	for (unsigned i = 0; i < ram->nr_disks; i++)
+		add_e820(e820, &n, ram->disk[i].start, ram->disk[i].end, E820_RESERVED);
 	return n;
 }

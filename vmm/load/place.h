@@ -40,10 +40,12 @@ struct ram_range {
 };
 
 /* RAM from 0 up, sorted, adjacent ranges merged; nothing in 0x9fc00-0xfffff. */
-#define RAM_RANGES 120
+#define RAM_RANGES 110
+#define RAM_DISKS 16
 struct ram_map {
-	unsigned nr;
+	unsigned nr, nr_disks;
 	struct ram_range range[RAM_RANGES];
+	struct ram_range disk[RAM_DISKS]; /* disk regions: memory, but not for a kernel to take */
 };
 
 /* The RAM of mem, less what is kept for tables and firmware. */
@@ -57,8 +59,8 @@ bool ram_place_low(const struct ram_map *ram, uint64_t size, uint64_t align, uin
 bool ram_place_high(const struct ram_map *ram, uint64_t size, uint64_t min, uint64_t end,
 		    struct ram_range avoid, uint64_t *at);
 
-/* The memory map as BIOS call e820 would give it: RAM, and what is reserved below 1 MiB.
- * Returns the number of entries. */
+/* The memory map as BIOS call e820 would give it, by rising address: RAM; and reserved, disk
+ * regions and what lies below 1 MiB. Returns the number of entries. */
 unsigned ram_map_e820(const struct ram_map *ram, struct e820_entry e820[E820_MAX]);
 
 #endif

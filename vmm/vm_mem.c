@@ -1,0 +1,316 @@
+/*
+ * A VM's memory: regions come and go in the memory map and in the nested table together.
+ * Guest-physical memory, as every VM gets it:
+ *
+ *   0x00000000  RAM
+ *   0x000a0000  nothing (the video window): reads all ones
+ *   0x000c0000  RAM, for option ROMs and tables
+ *   0x000f0000  ROM: the BIOS area, with the ACPI tables
+ *   0x00100000  RAM, up to memory= or the PCI hole at 3 GiB
+ *   0xc0000000  PCI hole: devices, or nothing
+ *  0x100000000  the RAM that did not fit below
+ *
+ * and disk regions where their lines put them.
+ */
+#include "arch/x86_64/boot_info.h"
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/mm.h"
+#include "arch/x86_64/panic.h"
+#include "vmm/vm.h"
+
+/* --- regions --- */
+
+/* What the nested table gives of a whole region; 0: its pages are absent. */
+static unsigned table_rights(enum region_kind kind)
+{
+	switch (kind) {
+	case REGION_MEM:
+		return PT_R | PT_W | PT_X;
+	case REGION_ROM:
+	case REGION_HOOK_WRITE:
+		return PT_R | PT_X;
+	case REGION_HOOK:
+	case REGION_DISK: /* each page when it comes in */
+		return 0;
+	}
+	return 0;
+}
+
+/* Drop what the vCPUs' TLBs hold of a table that has lost something. */
+static void flush(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		vm->backend->flush(vm->vcpu[i], FLUSH_GUEST);
+}
+
+static size_t page_array_size(const struct region *r)
+{
+	return (r->size >> PAGE_SHIFT) * sizeof(r->page[0]);
+}
+
+/* A map that ran out of memory half way has left enough to take back what it did. */
+static void unmap_again(struct vm *vm, const struct region *r)
+{
+	int err = nested_unmap(&vm->nested, r->start, r->size);
+
+	if (err)
+		panic("nested_unmap: %d after a map that failed", err);
+}
+
+int vm_add_region(struct vm *vm, const struct region *region)
+{
+	struct region r = *region;
+	unsigned rights = table_rights(r.kind);
+	int err;
+
+	r.page = NULL;
+	if (r.kind == REGION_DISK) {
+		if (!r.source.read || !IS_ALIGNED(r.size, PAGE_SIZE) || !r.size)
+			return trace_error(-EINVAL);
+		r.page = kalloc(page_array_size(&r));
+		if (!r.page)
+			return trace_error(-ENOMEM);
+	}
+	err = memmap_add(&vm->mem, &r);
+	if (err) {
+		kfree(r.page, page_array_size(&r));
+		return err;
+	}
+	if (rights)
+		err = nested_map(&vm->nested, r.start, r.frames, r.size, rights);
+	if (err) {
+		unmap_again(vm, &r);
+		memmap_remove(&vm->mem, r.start);
+	}
+	return err;
+}
+
+/* Enter all that the memory map has of a region. */
+static int map_region(struct vm *vm, const struct region *r)
+{
+	unsigned rights = table_rights(r->kind);
+	int err = 0;
+
+	if (rights)
+		return nested_map(&vm->nested, r->start, r->frames, r->size, rights);
+	for (uint64_t i = 0; !err && r->page && i < r->size >> PAGE_SHIFT; i++)
+		if (r->page[i])
+			err = nested_map(&vm->nested, GPA(r->start.v + (i << PAGE_SHIFT)),
+					 HPA(r->page[i]), PAGE_SIZE, table_rights(REGION_MEM));
+	return err;
+}
+
+/* The table could not follow the memory map, which the guest must not go on with. */
+static int out_of_tables(struct vm *vm, gpa_t gpa)
+{
+	vm_request_stop(vm, VM_STOP_ERROR, 0, "no free memory for its tables at gpa 0x%llx",
+			(unsigned long long)gpa.v);
+	return trace_error(-ENOMEM);
+}
+
+static void free_frames(const struct vm *vm, const struct region *r)
+{
+	if (r->owned)
+		frame_free(r->frames, r->order, FRAME_VM0 + vm->id);
+	if (r->kind != REGION_DISK)
+		return;
+	for (uint64_t i = 0; i < r->size >> PAGE_SHIFT; i++)
+		if (r->page[i])
+			frame_free(HPA(r->page[i]), 0, FRAME_VM0 + vm->id);
+	kfree(r->page, page_array_size(r));
+}
+
+int vm_remove_region(struct vm *vm, gpa_t start)
+{
+	const struct region *found = memmap_find(&vm->mem, start);
+	struct region r;
+	int err;
+
+	if (!found)
+		return -ENOENT;
+	r = *found;
+	err = memmap_remove(&vm->mem, start);
+	if (err)
+		return err;
+	err = nested_unmap(&vm->nested, r.start, r.size);
+	flush(vm);
+	if (!err) {
+		free_frames(vm, &r);
+		return 0;
+	}
+	memmap_add(&vm->mem, &r);
+	return map_region(vm, &r) ? out_of_tables(vm, start) : trace_error(err);
+}
+
+/* --- hooks --- */
+
+/* Enter what the memory map has of a range that is all memory. */
+static int map_range(struct vm *vm, gpa_t start, uint64_t size)
+{
+	int err = 0;
+
+	while (!err && size) {
+		const struct region *r = memmap_find(&vm->mem, start);
+		uint64_t off = start.v - r->start.v, part = MIN(r->size - off, size);
+
+		err = nested_map(&vm->nested, start, HPA(r->frames.v + off), part,
+				 table_rights(r->kind));
+		start.v += part;
+		size -= part;
+	}
+	flush(vm);
+	return err;
+}
+
+int vm_hook(struct vm *vm, gpa_t start, uint64_t size, enum region_kind kind)
+{
+	unsigned rights = table_rights(kind);
+	int err = memmap_hook(&vm->mem, start, size, kind);
+
+	if (err)
+		return err;
+	err = rights ? nested_protect(&vm->nested, start, size, rights)
+		     : nested_unmap(&vm->nested, start, size);
+	flush(vm);
+	if (!err)
+		return 0;
+	memmap_unhook(&vm->mem, start, size);
+	return map_range(vm, start, size) ? out_of_tables(vm, start) : trace_error(err);
+}
+
+int vm_unhook(struct vm *vm, gpa_t start, uint64_t size)
+{
+	int err = memmap_unhook(&vm->mem, start, size);
+
+	if (err)
+		return err;
+	return map_range(vm, start, size) ? out_of_tables(vm, start) : 0;
+}
+
+/* --- disk regions --- */
+
+static bool bring_in(void *ctx, struct region *r, uint64_t page)
+{
+	struct vm *vm = ctx;
+	gpa_t gpa = GPA(r->start.v + (page << PAGE_SHIFT));
+	hpa_t frame = frame_alloc(0, FRAME_VM0 + vm->id);
+	int err = frame.v ? 0 : -ENOMEM;
+
+	if (!err)
+		err = r->source.read(r->source.ctx, page << PAGE_SHIFT, hpa_to_ptr(frame));
+	if (!err)
+		err = nested_map(&vm->nested, gpa, frame, PAGE_SIZE, table_rights(REGION_MEM));
+	if (err) {
+		if (frame.v)
+			frame_free(frame, 0, FRAME_VM0 + vm->id);
+		vm_request_stop(vm, VM_STOP_ERROR, 0,
+				err == -ENOMEM ? "no free memory for the disk page at gpa 0x%llx"
+					       : "the disk page at gpa 0x%llx cannot be read",
+				(unsigned long long)gpa.v);
+		return false;
+	}
+	r->page[page] = frame.v;
+	return true;
+}
+
+/* A GRUB module as a region's source. */
+static int read_module(void *ctx, uint64_t offset, void *page)
+{
+	const struct boot_module *m = ctx;
+	uint64_t n = offset < m->size ? MIN(m->size - offset, PAGE_SIZE) : 0;
+
+	memcpy(page, (const uint8_t *)hpa_to_ptr(m->start) + offset, n);
+	memset((uint8_t *)page + n, 0, PAGE_SIZE - n);
+	return 0;
+}
+
+static int add_disk(struct vm *vm, const struct vm_disk *disk)
+{
+	const struct region r = {
+		.start = GPA(disk->at),
+		.size = ALIGN_UP(disk->file->size, PAGE_SIZE),
+		.kind = REGION_DISK,
+		.source = { .read = read_module, .ctx = (void *)disk->file },
+	};
+
+	return vm_add_region(vm, &r);
+}
+
+/* --- a whole guest --- */
+
+/* The largest block that alignment at gpa and size allow. */
+static unsigned block_order(uint64_t gpa, uint64_t size)
+{
+	unsigned order = 0;
+
+	while (order < FRAME_MAX_ORDER && (PAGE_SIZE << (order + 1)) <= size &&
+	       IS_ALIGNED(gpa, PAGE_SIZE << (order + 1)))
+		order++;
+	return order;
+}
+
+/* One block of at most *order. */
+static int add_block(struct vm *vm, uint64_t gpa, enum region_kind kind, unsigned *order)
+{
+	struct region r = { .start = GPA(gpa), .kind = kind, .owned = true };
+	int err;
+
+	for (;; (*order)--) {
+		r.frames = frame_alloc_zeroed(*order, FRAME_VM0 + vm->id);
+		if (r.frames.v || *order == 0)
+			break;
+	}
+	if (!r.frames.v)
+		return trace_error(-ENOMEM);
+	r.order = *order;
+	r.size = PAGE_SIZE << *order;
+	err = vm_add_region(vm, &r);
+	if (err)
+		frame_free(r.frames, r.order, FRAME_VM0 + vm->id);
+	return err;
+}
+
+static int add_memory(struct vm *vm, uint64_t start, uint64_t end, enum region_kind kind)
+{
+	while (start < end) {
+		unsigned order = block_order(start, end - start);
+		int err = add_block(vm, start, kind, &order);
+
+		if (err)
+			return err;
+		start += PAGE_SIZE << order;
+	}
+	return 0;
+}
+
+int vm_make_memory(struct vm *vm)
+{
+	uint64_t ram = vm->cfg->memory, low = MIN(ram, VM_PCI_HOLE);
+	int err;
+
+	vm->mem.bring_in = bring_in;
+	vm->mem.ctx = vm;
+	err = add_memory(vm, 0, MIN(low, VM_LOW_RAM_END), REGION_MEM);
+	if (!err)
+		err = add_memory(vm, VM_BIOS_RAM, VM_BIOS_ROM, REGION_MEM);
+	if (!err)
+		err = add_memory(vm, VM_BIOS_ROM, VM_HIGH_RAM, REGION_ROM);
+	if (!err)
+		err = add_memory(vm, VM_HIGH_RAM, low, REGION_MEM);
+	if (!err && ram > low)
+		err = add_memory(vm, VM_ABOVE_4G, VM_ABOVE_4G + (ram - low), REGION_MEM);
+	for (unsigned i = 0; !err && i < vm->cfg->nr_disks; i++)
+		err = add_disk(vm, &vm->cfg->disk[i]);
+	return err;
+}
+
+void vm_free_memory(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->mem.nr; i++)
+		free_frames(vm, &vm->mem.region[i]);
+	memmap_init(&vm->mem);
+}
