@@ -97,6 +97,37 @@ void fake_timers_reset(void)
 	fake_now_ns = 0;
 }
 
+/* --- CPU, random numbers --- */
+
+struct cpu_features fake_cpu_features = { .svm = true, .nx = true, .maxphyaddr = 48 };
+
+const struct cpu_features *cpu_features(void)
+{
+	return &fake_cpu_features;
+}
+
+bool rdmsr_safe(uint32_t msr, uint64_t *val)
+{
+	(void)msr;
+	(void)val;
+	return false;
+}
+
+bool wrmsr_safe(uint32_t msr, uint64_t val)
+{
+	(void)msr;
+	(void)val;
+	return false;
+}
+
+uint64_t fake_random64(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state * 0x2545f4914f6cdd1d;
+}
+
 /* --- log, panic --- */
 
 char fake_log[65536];

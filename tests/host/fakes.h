@@ -20,6 +20,13 @@ void fake_timers_reset(void);      /* forget all armed timers, clock back to 0 *
 extern char fake_log[65536];
 void fake_log_reset(void);
 
+/* The CPU: what cpu_features() says; every MSR is #GP to the *_safe functions. */
+struct cpu_features;
+extern struct cpu_features fake_cpu_features; /* SVM, NX, 48 physical address bits */
+
+/* A random number, and the state for the next: any start but 0 gives its own sequence. */
+uint64_t fake_random64(uint64_t *state);
+
 /* Frames: how many bytes are out now, over all owners; and a limit to make them run out. */
 extern uint64_t fake_frame_bytes;
 extern uint64_t fake_frame_limit; /* default UINT64_MAX */

@@ -4,6 +4,7 @@
  * emulator sees the two pages of memory as devices, RAM, or one of each.
  */
 #include "tests/host/emu_fixture.h"
+#include "tests/host/fakes.h"
 
 #include <asm/prctl.h>
 #include <stdio.h>
@@ -241,10 +242,7 @@ static uint64_t random64(void)
 {
 	static uint64_t s = 0x9e3779b97f4a7c15;
 
-	s ^= s << 13;
-	s ^= s >> 7;
-	s ^= s << 17;
-	return s * 0x2545f4914f6cdd1d;
+	return fake_random64(&s);
 }
 
 /* An address in the window with room on both sides, often where the pages meet. */

@@ -3,6 +3,7 @@
  * bring about: it ends, stays within the guest, and keeps its promises.
  */
 #include "tests/host/emu_fixture.h"
+#include "tests/host/fakes.h"
 
 #include <stdlib.h>
 
@@ -12,10 +13,7 @@ static uint64_t random64(void)
 {
 	static uint64_t s = 0x243f6a8885a308d3;
 
-	s ^= s << 13;
-	s ^= s >> 7;
-	s ^= s << 17;
-	return s * 0x2545f4914f6cdd1d;
+	return fake_random64(&s);
 }
 
 /* Addresses that lead somewhere, and some that do not. */

@@ -30,10 +30,7 @@ static uint64_t random64(void)
 {
 	static uint64_t s = 0x9e3779b97f4a7c15;
 
-	s ^= s << 13;
-	s ^= s >> 7;
-	s ^= s << 17;
-	return s * 0x2545f4914f6cdd1d;
+	return fake_random64(&s);
 }
 
 /* A port of a device, mostly. */

@@ -22,29 +22,6 @@
 #include "tests/host/fakes.h"
 #include "vmm/vm.h"
 
-/* --- the machine that the backend is linked against --- */
-
-const struct cpu_features *cpu_features(void)
-{
-	static const struct cpu_features features = { .svm = true, .maxphyaddr = 40 };
-
-	return &features;
-}
-
-bool rdmsr_safe(uint32_t msr, uint64_t *val)
-{
-	(void)msr;
-	(void)val;
-	return false;
-}
-
-bool wrmsr_safe(uint32_t msr, uint64_t val)
-{
-	(void)msr;
-	(void)val;
-	return false;
-}
-
 /* --- the processor --- */
 
 typedef void (*play_fn)(struct vmcb *v);

@@ -26,27 +26,6 @@
 #define ROUNDS 300000
 #define RAM 0x10000u
 
-const struct cpu_features *cpu_features(void)
-{
-	static const struct cpu_features features = { .svm = true, .maxphyaddr = 40 };
-
-	return &features;
-}
-
-bool rdmsr_safe(uint32_t msr, uint64_t *val)
-{
-	(void)msr;
-	(void)val;
-	return false;
-}
-
-bool wrmsr_safe(uint32_t msr, uint64_t val)
-{
-	(void)msr;
-	(void)val;
-	return false;
-}
-
 void svm_enter(struct vcpu_regs *regs, uint64_t guest_vmcb_pa, uint64_t host_vmcb_pa)
 {
 	(void)regs;
@@ -64,10 +43,7 @@ static uint64_t random64(void)
 {
 	static uint64_t s = 0x452821e638d01377;
 
-	s ^= s << 13;
-	s ^= s >> 7;
-	s ^= s << 17;
-	return s * 0x2545f4914f6cdd1d;
+	return fake_random64(&s);
 }
 
 static struct vm vm;

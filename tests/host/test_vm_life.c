@@ -24,13 +24,6 @@
 
 #define KERNEL_AT 0x200000u
 
-const struct cpu_features *cpu_features(void)
-{
-	static const struct cpu_features cpu = { .maxphyaddr = 48, .nx = true };
-
-	return &cpu;
-}
-
 static struct {
 	Elf64_Ehdr ehdr;
 	Elf64_Phdr phdr;

@@ -23,13 +23,6 @@
 #define FILE_SIZE (5 * 4096 + 100)
 #define FAR GIB(8) /* frames that nobody looks into */
 
-const struct cpu_features *cpu_features(void)
-{
-	static const struct cpu_features cpu = { .maxphyaddr = 48, .nx = true };
-
-	return &cpu;
-}
-
 static uint8_t file[FILE_SIZE];
 static struct boot_module module;
 static struct vm_config cfg;
