@@ -108,7 +108,8 @@ help:
 	@echo '                what they found new; make mutate: do the tests find planted faults?'
 	@echo 'make coverage   how much of paging/ the host tests run; COVERAGE_FLAGS=-v: what they miss'
 	@echo 'make gdb        QEMU waiting at its reset vector, gdb attached with symbols'
-	@echo 'make bench      a guest boot natively and under Umbra: exits, instructions, time'
+	@echo 'make bench      the cost of a guest boot (exits, instructions, time) and of paging/;'
+	@echo '                BENCH_FLAGS=--paging: only of paging/'
 	@echo 'make objects    compile only, no link'
 	@echo 'make setup      install missing Debian packages; make guests: fetch the guests'
 	@echo 'make clean      remove build/; make distclean: deps/ too'
@@ -363,11 +364,18 @@ $(eval $(call paging_guest,paging_64,64,64,-mno-red-zone))
 
 # --- bench ----------------------------------------------------------------------------------
 
-bench-parts: $(B)/bench/count.so $(B)/bench/initrd $(GUEST_FILES)
+bench-parts: $(B)/bench/count.so $(B)/bench/paging $(B)/bench/initrd $(GUEST_FILES)
 
 $(B)/bench/count.so: tests/bench/count.c $(H)/flags
 	@mkdir -p $(@D)
 	$(call quiet,CC) $(CC) -std=gnu11 -O2 $(WARN) -fPIC -shared -o $@ $<
+
+# The engine as it is in the kernel, but for what only a kernel can have.
+BENCH_C := tests/bench/paging.c $(filter-out paging/host% paging/print.c,$(sort $(wildcard paging/*.c)))
+$(B)/bench/paging: $(BENCH_C) $(HEADERS) $(O)/flags
+	@mkdir -p $(@D)
+	$(call quiet,CC) $(CC) -std=gnu11 -O2 -fno-strict-aliasing -fno-omit-frame-pointer \
+		-fstack-protector-strong -D_GNU_SOURCE $(WARN) -I. -o $@ $(BENCH_C)
 
 $(B)/bench/mark: tests/bench/mark.asm $(B)/guest/flags
 	@mkdir -p $(@D)

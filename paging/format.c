@@ -1,4 +1,5 @@
 /* The formats' descriptors, from the processor's capabilities. */
+#include "paging/entry.h"
 #include "paging/pt.h"
 
 /* Entry bits that all x86 formats share. APM vol. 2, 5.4; SDM vol. 3, tables 4-5 to 4-20. */
@@ -193,6 +194,30 @@ static void format_ept(struct pt_format *f, const struct pt_caps *caps)
 	}
 }
 
+/* What pt_walk() has at hand in other forms. */
+static void derive(struct pt_format *f)
+{
+	for (unsigned i = 0; i < f->levels; i++) {
+		struct pt_level *l = &f->level[i];
+
+		l->number = (uint8_t)i;
+		l->entry_size = f->entry_size;
+		l->offset_shift = (uint8_t)(l->shift - f->entry_shift);
+		l->offset_mask = (uint16_t)(l->index_mask << f->entry_shift);
+		l->page_mask = BIT(l->shift) - 1;
+		l->present = f->present;
+		/* Where there are no rights, their bits are reserved: 0 here, 1 in the end. */
+		l->invert = l->keep ? f->invert | f->w | f->u | f->accessed : f->invert;
+		l->stop = l->leaf_bit | l->rsvd[0];
+		l->bad_low6 = f->bad_low6;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(f->rights); i++) {
+		uint64_t acc = (i & 7) | (uint64_t)(i >> 3) << 63;
+
+		f->rights[i] = (uint8_t)rights_decode(f, acc);
+	}
+}
+
 void pt_format_init(struct pt_format *f, enum pt_kind kind, const struct pt_caps *caps)
 {
 	*f = (struct pt_format){ .kind = kind };
@@ -216,6 +241,7 @@ void pt_format_init(struct pt_format *f, enum pt_kind kind, const struct pt_caps
 		format_long(f, "4level", 4, caps);
 		break;
 	}
+	derive(f);
 }
 
 bool pt_addr_ok(const struct pt_format *f, uint64_t addr)

@@ -74,8 +74,15 @@ struct pt_level {
 	uint64_t leaf_addr;  /* address field of a page's entry */
 	uint64_t leaf_hi;    /* PSE-36: the field that holds address bits from 32 on */
 	uint8_t leaf_hi_shift;
-	uint64_t table_set; /* what a table's entry is made with */
-	uint64_t leaf_set;  /* what a page's entry is made with */
+	/* For pt_walk(), so that its loop needs nothing else: derived from the rest. */
+	uint8_t number, entry_size;
+	uint8_t offset_shift; /* entry = table + (addr >> offset_shift & offset_mask) */
+	uint16_t offset_mask;
+	uint64_t page_mask;                 /* a page's size - 1 */
+	uint64_t stop;                      /* with none of these, an entry leads to a table */
+	uint64_t present, invert, bad_low6; /* the format's */
+	uint64_t table_set;                 /* what a table's entry is made with */
+	uint64_t leaf_set;                  /* what a page's entry is made with */
 };
 
 struct pt_format {
@@ -91,7 +98,8 @@ struct pt_format {
 	uint64_t accessed, dirty, global;
 	uint64_t pkey;                        /* protection key of a page */
 	uint64_t type_mask, type_uc, type_wb; /* memory type of a page */
-	uint64_t bad_low6; /* bitmap over entry bits 5:0: EPT's misconfigurations */
+	uint64_t bad_low6;  /* bitmap over entry bits 5:0: EPT's misconfigurations */
+	uint8_t rights[16]; /* PT_* by the accumulated bits 63 and 2:0, where all rights are */
 	struct pt_level level[PT_MAX_LEVELS];
 };
 
@@ -137,7 +145,7 @@ bool pt_addr_ok(const struct pt_format *f, uint64_t addr);
 
 /*
  * Walk addr through the tree. The result is w->status. At most one read a level. PT_BAD_ARG
- * for a null in the tree or an unaligned root.
+ * for memory without a read or an unaligned root.
  */
 enum pt_status pt_walk(const struct pt_tree *t, uint64_t addr, struct pt_walk *w);
 /* As pt_walk, with t->root a table of level top (for PAE's cached PDPTEs). */

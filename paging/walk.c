@@ -2,65 +2,84 @@
 #include "paging/entry.h"
 #include "paging/pt.h"
 
-enum pt_status pt_walk_from(const struct pt_tree *t, unsigned top, uint64_t addr, struct pt_walk *w)
+/* From an entry of struct pt_walk to its address, and to the whole. */
+#define SLOT_PA PT_MAX_LEVELS
+#define SLOT_WALK(slot, l) container_of((slot) - (l)->number, struct pt_walk, entry)
+static_assert(offsetof(struct pt_walk, entry_pa) - offsetof(struct pt_walk, entry) ==
+		      SLOT_PA * sizeof(uint64_t),
+	      "entry_pa[] lies right behind entry[]");
+
+/* How a walk ends that reaches no page. */
+static enum pt_status walk_ends(struct pt_walk *w, const struct pt_level *l, enum pt_status status)
 {
-	const struct pt_format *f = t->fmt;
+	w->status = status;
+	w->level = l->number;
+	w->rights = 0;
+	w->unmarked = 0;
+	return status;
+}
+
+/*
+ * The walk of every format, made twice: with EPT's misconfigurations and without. What it needs
+ * at a level is in l, and slot is w's entry of that level: few registers survive a read.
+ */
+static inline __attribute__((always_inline)) enum pt_status walk(const struct pt_tree *t,
+								 const struct pt_level *l,
+								 uint64_t addr, struct pt_walk *w,
+								 bool ept)
+{
 	const struct pt_mem *m = t->mem;
-	const struct pt_level *l = &f->level[top];
-	uint64_t table = t->root, acc = ~UINT64_C(0), e;
-	enum pt_status status = PT_OK;
-	unsigned level = top;
+	uint64_t table = t->root, acc = ~UINT64_C(0), *slot = &w->entry[l->number], e;
 
-	if (__builtin_expect(!m || !m->read || (table & l->table_mask), 0)) {
-		*w = (struct pt_walk){ .status = PT_BAD_ARG };
-		return PT_BAD_ARG;
-	}
-	for (;; level--, l--) {
-		uint64_t pa = table + ((addr >> l->shift & l->index_mask) << f->entry_shift);
-		bool leaf;
+	for (;; l--, slot--) {
+		uint64_t pa = table + (addr >> l->offset_shift & l->offset_mask);
 
-		w->entry_pa[level] = pa;
-		if (!m->read(m->ctx, pa, f->entry_size, &w->entry[level])) {
-			status = PT_BAD_TABLE;
-			break;
-		}
-		e = w->entry[level];
-		if (!(e & f->present)) {
-			status = PT_NOT_PRESENT;
-			break;
-		}
-		leaf = e & l->leaf_bit;
-		if ((e & l->rsvd[leaf]) || (f->bad_low6 && (f->bad_low6 >> (e & 63) & 1))) {
-			status = PT_RESERVED;
-			break;
-		}
-		acc &= (e ^ f->invert) | l->keep;
+		slot[SLOT_PA] = pa;
+		if (!m->read(m->ctx, pa, l->entry_size, slot))
+			return walk_ends(SLOT_WALK(slot, l), l, PT_BAD_TABLE);
+		e = *slot;
+		if (!(e & l->present))
+			return walk_ends(SLOT_WALK(slot, l), l, PT_NOT_PRESENT);
+		acc &= e ^ l->invert;
+		if (ept && (l->bad_low6 >> (e & 63) & 1))
+			return walk_ends(SLOT_WALK(slot, l), l, PT_RESERVED);
 		/* A present entry of level 0 is always a leaf: the loop ends there. */
-		if (leaf) {
-			w->out = leaf_target(f, level, e) | (addr & (BIT(l->shift) - 1));
+		if (e & l->stop)
 			break;
-		}
 		table = e & l->table_addr;
 	}
-	w->status = status;
-	w->level = (uint8_t)level;
-	w->top = (uint8_t)top;
+	w = SLOT_WALK(slot, l);
+	if (!(e & l->leaf_bit) || (e & l->rsvd[1]))
+		return walk_ends(w, l, PT_RESERVED);
+	w->status = PT_OK;
+	w->level = l->number;
 	w->page_shift = l->shift;
-	w->rights = status == PT_OK ? rights_decode(f, acc) : 0;
-	w->unmarked = ~acc & f->accessed;
-	return status;
+	w->rights = t->fmt->rights[(acc & 7) | acc >> 63 << 3];
+	w->unmarked = ~acc & t->fmt->accessed;
+	w->out = (e & l->leaf_addr) | (e & l->leaf_hi) << l->leaf_hi_shift | (addr & l->page_mask);
+	return PT_OK;
+}
+
+enum pt_status pt_walk_from(const struct pt_tree *t, unsigned top, uint64_t addr, struct pt_walk *w)
+{
+	const struct pt_level *l = &t->fmt->level[top];
+
+	if (__builtin_expect(!t->mem->read || (t->root & l->table_mask), 0)) {
+		w->top = w->level = 0;
+		return w->status = PT_BAD_ARG;
+	}
+	w->top = (uint8_t)top;
+	return l->bad_low6 ? walk(t, l, addr, w, true) : walk(t, l, addr, w, false);
 }
 
 enum pt_status pt_walk(const struct pt_tree *t, uint64_t addr, struct pt_walk *w)
 {
-	if (!t || !t->fmt)
-		return w->status = PT_BAD_ARG;
 	return pt_walk_from(t, t->fmt->levels - 1u, addr, w);
 }
 
 enum pt_status pt_find(const struct pt_tree *t, uint64_t addr, unsigned level, uint64_t *pa)
 {
-	struct pt_walk w;
+	struct pt_walk w = { 0 };
 
 	if (!pa || !tree_ok(t) || (level >= t->fmt->levels && level != PT_DATA))
 		return PT_BAD_ARG;
@@ -82,7 +101,7 @@ uint64_t pt_page_size(const struct pt_tree *t, uint64_t addr)
 {
 	struct pt_walk w;
 
-	return pt_walk(t, addr, &w) == PT_OK ? BIT(w.page_shift) : 0;
+	return tree_ok(t) && pt_walk(t, addr, &w) == PT_OK ? BIT(w.page_shift) : 0;
 }
 
 bool pt_mark(const struct pt_tree *t, struct pt_walk *w, bool write)

@@ -609,6 +609,33 @@ static void test_recursive_table(void **state)
 	assert_in_range(nr_reads, 4, 32);
 }
 
+/* One table in two places, and as two levels at once: each place is its own path. */
+static void test_table_mapped_twice(void **state)
+{
+	(void)state;
+	long_mode();
+	*e64(0x3000, 1) = 0x4000 | P | U;
+	expect_ok(0, "wu", 0x7000);
+	expect_ok(MIB(2), "ru", 0x7000);
+	expect_fault(MIB(2), "wu", PF_P | PF_W | PF_U);
+	/* 0x3000 as a page table too: its first entry then maps the page at 0x4000. */
+	*e64(0x3000, 2) = 0x3000 | PWU;
+	expect_ok(MIB(4), "wu", 0x4000);
+	assert_int_equal(*e64(0x3000, 0), 0x4000 | PWU | A | D);
+	expect_ok(MIB(4) + 0x2000, "ru", 0x3000);
+}
+
+static void test_absent_entry_is_not_marked(void **state)
+{
+	(void)state;
+	long_mode();
+	*e64(0x4000, 0) &= ~P;
+	expect_fault(0, "w", PF_W);
+	assert_int_equal(*e64(0x1000, 0), 0x2000 | PWU);
+	assert_int_equal(*e64(0x3000, 0), 0x4000 | PWU);
+	assert_int_equal(*e64(0x4000, 0), 0x7000 | W | U);
+}
+
 static void test_table_beyond_memory(void **state)
 {
 	(void)state;
@@ -656,6 +683,42 @@ static void test_many_cpu_kinds(void **state)
 	}
 }
 
+/* A translation that was remembered holds as long as every entry on its path does. */
+static void test_memo(void **state)
+{
+	struct guest_memo memo;
+	const uint64_t table[] = { 0x1000, 0x2000, 0x3000, 0x4000 };
+
+	(void)state;
+	long_mode();
+	assert_true(guest_remember(&gp, &mem, GVA(0x123), &memo));
+	assert_int_equal(nr_swaps, 0);
+	assert_int_equal(memo.gpa.v, 0x7000);
+	assert_true(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0xfff)));
+	assert_false(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0x1000)));
+	assert_false(guest_memo_holds(&memo, &mem, gp.cr3 + 0x1000, GVA(0xfff)));
+	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+		*e64(table[i], 0) ^= A;
+		assert_false(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0)));
+		*e64(table[i], 0) ^= A;
+	}
+	assert_true(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0)));
+	memo.entry_pa[0] = GIB(1);
+	assert_false(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0)));
+
+	/* In a large page, the page of 4 KiB that was asked for. */
+	*e64(0x3000, 1) = 0x200000 | PWU | PS;
+	assert_true(guest_remember(&gp, &mem, GVA(0x2f5123), &memo));
+	assert_int_equal(memo.gpa.v, 0x2f5000);
+	assert_true(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0x2f5fff)));
+	assert_false(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0x2f6000)));
+
+	assert_false(guest_remember(&gp, &mem, GVA(0x1000), &memo));
+	assert_false(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0x1000)));
+	gp.efer = 0;
+	assert_false(guest_remember(&gp, &mem, GVA(0), &memo));
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, setup)
 
 int main(void)
@@ -689,9 +752,12 @@ int main(void)
 		TEST(test_lost_race_walks_again),
 		TEST(test_endless_race_ends),
 		TEST(test_recursive_table),
+		TEST(test_table_mapped_twice),
+		TEST(test_absent_entry_is_not_marked),
 		TEST(test_table_beyond_memory),
 		TEST(test_table_in_rom),
 		TEST(test_many_cpu_kinds),
+		TEST(test_memo),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/errno.h"
+#include "paging/nested.h"
 #include "paging/print.h"
 #include "tests/host/pt_arena.h"
 
@@ -23,6 +25,7 @@
 static struct pt_flush flush;
 static struct pt_walk walk;
 static uint64_t found, budget;
+static enum pt_status expected;
 static unsigned nr_calls;
 
 static bool visit(void *ctx, const struct pt_visit *v)
@@ -58,7 +61,7 @@ static enum pt_status call_find(struct pt_tree *t)
 static enum pt_status call_page_size(struct pt_tree *t)
 {
 	/* It has but one way to say no. */
-	return pt_page_size(t, 0) ? PT_OK : pt_walk(t, 0, &walk);
+	return pt_page_size(t, 0) ? PT_OK : expected;
 }
 
 static enum pt_status call_drill(struct pt_tree *t)
@@ -113,7 +116,7 @@ static const struct operation {
 	bool no_null; /* the tree itself is the caller's promise */
 	bool no_walk; /* does not read the root */
 } operations[] = {
-	{ .name = "pt_walk", .call = call_walk, .looks = true },
+	{ .name = "pt_walk", .call = call_walk, .looks = true, .no_null = true },
 	{ .name = "pt_walk_from", .call = call_walk_from, .looks = true, .no_null = true },
 	{ .name = "pt_find", .call = call_find, .looks = true },
 	{ .name = "pt_page_size", .call = call_page_size, .looks = true },
@@ -157,6 +160,7 @@ static void expect(const struct operation *op, struct pt_tree *t, const char *wh
 
 	flush = PT_FLUSH_NONE;
 	walk.status = PT_STOPPED;
+	expected = want == PT_OK ? PT_STOPPED : want;
 	got = op->call(t);
 	if (got != want)
 		fail_msg("%s, %s: status %d, should be %d", op->name, what, got, want);
@@ -176,8 +180,10 @@ static void test_null_memory(void **state)
 		nr_calls = 0;
 		mem.read = NULL;
 		expect(op, &t, "no read", PT_BAD_ARG);
-		t.mem = NULL;
-		expect(op, &t, "no memory", PT_BAD_ARG);
+		if (!op->no_null) {
+			t.mem = NULL;
+			expect(op, &t, "no memory", PT_BAD_ARG);
+		}
 		assert_int_equal(nr_calls, 0);
 		mem = arena_mem;
 		t.mem = &mem;
@@ -475,6 +481,98 @@ static void test_recursive_tree_is_freed_once(void **state)
 	arena.nr_used = 0;
 }
 
+/* --- memory that goes away, or refuses, after so many accesses --- */
+
+static unsigned reads_left, swaps_left;
+
+static bool failing_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
+{
+	return reads_left && reads_left-- && arena_mem.read(ctx, pa, size, val);
+}
+
+static bool failing_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, uint64_t val)
+{
+	return swaps_left && swaps_left-- && arena_mem.cmpxchg(ctx, pa, size, old, val);
+}
+
+/* Split a 1 GiB page down to 4 KiB, make it one again, and throw the tree away. */
+static enum pt_status work(struct pt_tree *t)
+{
+	enum pt_status status = pt_map(t, 0, 0, GIB(1), RW | AD, &flush);
+
+	if (status == PT_OK)
+		status = pt_unmap(t, MIB(4) + KIB(4), KIB(4), &flush);
+	if (status == PT_OK)
+		status = pt_release(t, &flush);
+	if (status == PT_OK)
+		status = pt_map(t, MIB(4) + KIB(4), MIB(4) + KIB(4), KIB(4), RW | AD, &flush);
+	if (status == PT_OK)
+		status = pt_release(t, &flush);
+	return status == PT_OK ? pt_destroy(t) : status;
+}
+
+static void test_memory_goes_away(void **state)
+{
+	struct pt_mem m = arena_mem;
+	unsigned nr_ok = 0;
+
+	(void)state;
+	m.read = failing_read;
+	m.cmpxchg = failing_cmpxchg;
+	for (unsigned i = 0; i < 12000; i++) {
+		struct pt_tree t;
+		enum pt_status status;
+
+		teardown(state);
+		setup(state);
+		t = tree;
+		t.mem = &m;
+		flush = PT_FLUSH_NONE;
+		/* One after the other: the n-th read, or the n-th write, is the last. */
+		reads_left = i & 1 ? UINT32_MAX : i / 2;
+		swaps_left = i & 1 ? i / 2 : UINT32_MAX;
+		status = work(&t);
+		if (status != PT_OK && status != PT_BAD_TABLE && status != PT_RACE)
+			fail_msg("%u accesses: status %d", i / 2, status);
+		nr_ok += status == PT_OK;
+		/* Whatever was lost, a page is free or not: drop_tree() would find more. */
+		memset(&arena, 0, sizeof(arena));
+		make_tree(PT_4LEVEL, &full_caps);
+	}
+	assert_true(nr_ok > 0);
+}
+
+static bool may_map(void *ctx, hpa_t pa, uint64_t size)
+{
+	(void)ctx;
+	(void)pa;
+	(void)size;
+	return true;
+}
+
+/* A nested table that is not as Umbra made it, or whose memory is null: an error of its own. */
+static void test_nested_errors(void **state)
+{
+	struct nested n;
+
+	(void)state;
+	assert_int_equal(nested_init(&n, NESTED_NPT, &full_caps, NULL, may_map, NULL), -EINVAL);
+	assert_int_equal(nested_init(&n, NESTED_NPT, &full_caps, &arena_mem, NULL, NULL), -EINVAL);
+	assert_int_equal(nested_init(&n, NESTED_NPT, &full_caps, &arena_mem, may_map, NULL), 0);
+	assert_int_equal(nested_tree(&n).root, n.root.v);
+	arena.page[(n.root.v - ARENA_BASE) / PAGE_SIZE][0] = BIT(7) | BIT(0);
+	before = arena;
+	assert_int_equal(nested_map(&n, GPA(0), HPA(0), KIB(4), PT_R), -EIO);
+	assert_int_equal(nested_unmap(&n, GPA(0), KIB(4)), -EIO);
+	assert_int_equal(nested_protect(&n, GPA(0), KIB(4), PT_R), -EIO);
+	assert_memory_equal(&arena, &before, sizeof(arena));
+	arena.page[(n.root.v - ARENA_BASE) / PAGE_SIZE][0] = 0;
+	n.root.v += 8;
+	assert_int_equal(nested_map(&n, GPA(0), HPA(0), KIB(4), PT_R), -EINVAL);
+	n.root.v -= 8;
+	nested_destroy(&n);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -495,6 +593,8 @@ int main(void)
 		TEST(test_page_sizes),
 		TEST(test_shared_table_is_freed_once),
 		TEST(test_recursive_tree_is_freed_once),
+		TEST(test_memory_goes_away),
+		TEST(test_nested_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -228,14 +228,30 @@ static void test_out_of_memory(void **state)
 	}
 }
 
+/* Entries of 4 bytes are read and exchanged alone. */
+static void test_small_entries(void **state)
+{
+	const struct pt_mem *m = host_pt_mem();
+	uint64_t pa = m->alloc(m->ctx), v = 0;
+
+	(void)state;
+	assert_true(m->cmpxchg(m->ctx, pa + 4, 4, 0, 0x12345678));
+	assert_false(m->cmpxchg(m->ctx, pa + 4, 4, 0, 1));
+	assert_true(m->read(m->ctx, pa + 4, 4, &v));
+	assert_int_equal(v, 0x12345678);
+	assert_true(m->read(m->ctx, pa, 8, &v));
+	assert_int_equal(v, UINT64_C(0x1234567800000000));
+	m->free(m->ctx, pa);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_direct_map),          TEST(test_uncached), TEST(test_image),
-		TEST(test_lower_half_is_empty), TEST(test_audit),    TEST(test_mmio),
-		TEST(test_out_of_memory),
+		TEST(test_direct_map),          TEST(test_uncached),      TEST(test_image),
+		TEST(test_lower_half_is_empty), TEST(test_audit),         TEST(test_mmio),
+		TEST(test_out_of_memory),       TEST(test_small_entries),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,6 +170,25 @@ static void test_write_hook_merges(void **state)
 	drop_tree();
 }
 
+/* What was cached of a large page is stale in all of it once a part has changed. */
+static void test_split_flushes_the_whole_page(void **state)
+{
+	struct pt_flush flush = PT_FLUSH_NONE;
+
+	(void)state;
+	make_tree(PT_NPT, &full_caps);
+	assert_int_equal(map(0, 0, GIB(2), RW | PT_X | PT_U | AD), PT_OK);
+	assert_int_equal(pt_unmap(&tree, GIB(1) + MIB(3), KIB(4), &flush), PT_OK);
+	assert_int_equal(flush.start, GIB(1));
+	assert_int_equal(flush.last, GIB(2) - 1);
+	assert_int_equal(flush.freed, 0);
+	/* A page that was absent is cached nowhere. */
+	flush = PT_FLUSH_NONE;
+	assert_int_equal(pt_map(&tree, GIB(1) + MIB(3), 0, KIB(4), RW | AD, &flush), PT_OK);
+	assert_true(flush.start > flush.last);
+	drop_tree();
+}
+
 /* A page that hardware has yet to mark stays as it is: merging could lose the mark. */
 static void test_no_merge_before_marked(void **state)
 {
@@ -441,6 +460,10 @@ static void test_drill_order(void **state)
 			 PT_STOPPED);
 	assert_int_equal(nr_visits, 2);
 	nr_visits = 0;
+	stop_at = 1;
+	assert_int_equal(pt_drill(&tree, 0, record, &stop_at), PT_STOPPED);
+	assert_int_equal(nr_visits, 1);
+	nr_visits = 0;
 	assert_int_equal(pt_drill(&tree, 0, record, NULL), PT_NOT_PRESENT);
 	assert_int_equal(nr_visits, 1);
 	assert_int_equal(pt_drill(&tree, 0, NULL, NULL), PT_BAD_ARG);
@@ -521,6 +544,7 @@ int main(void)
 		cmocka_unit_test(test_pse36_targets),
 		cmocka_unit_test(test_hook_splits_and_merges),
 		cmocka_unit_test(test_write_hook_merges),
+		cmocka_unit_test(test_split_flushes_the_whole_page),
 		cmocka_unit_test(test_no_merge_before_marked),
 		cmocka_unit_test(test_split_keeps_dirty),
 		cmocka_unit_test(test_endless_race),
