@@ -12,15 +12,26 @@
 
 static void (*operator_input)(uint8_t c);
 static struct vm *front;
-static int held = -1;    /* typed, and not yet taken by the VM in front */
-static uint64_t waiting; /* bit n: VM n had a byte refused */
+static struct vm *writer; /* whose output came last; only compared */
+static int held = -1;     /* typed, and not yet taken by the VM in front */
+static uint64_t waiting;  /* bit n: VM n had a byte refused */
 static struct vm *waiter[VM_MAX];
 static_assert(VM_MAX <= 64, "one bit a VM in waiting");
 
+/* Another VM's unfinished line is left alone; false: no room to do so. */
+static bool begin_line(void)
+{
+	if (!console_line_open())
+		return true;
+	return console_space() >= 2 && console_try_putc('\r') && console_try_putc('\n');
+}
+
 bool console_vm_tx(struct vm *vm, uint8_t c)
 {
-	if (console_try_putc(c))
+	if ((vm == writer || begin_line()) && console_try_putc(c)) {
+		writer = vm;
 		return true;
+	}
 	waiting |= BIT(vm->id);
 	waiter[vm->id] = vm;
 	return false;

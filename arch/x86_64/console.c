@@ -198,6 +198,11 @@ void console_write(const char *s, size_t n)
 	console_unlock(flags);
 }
 
+bool console_line_open(void)
+{
+	return line_open;
+}
+
 void console_fresh_line(void)
 {
 	if (line_open)

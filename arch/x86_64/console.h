@@ -21,6 +21,8 @@ int console_getc(void);
 /* Wait until all queued output has left. Before power-off or reset. */
 void console_flush(void);
 
+/* Is the output in the middle of a line? */
+bool console_line_open(void);
 /* If the last output byte was no newline, put one. */
 void console_fresh_line(void);
 

@@ -22,6 +22,7 @@ TIMEOUTS = {
     "shell": 180,    # from there to a guest's prompt
     "command": 60,   # a typed command
     "work": 400,     # a command that computes for long
+    "try": 10,       # something that is asked for again if it does not come
     "line": 60,      # something that Umbra is to say
     "exit": 60,      # QEMU's end
 }
@@ -207,6 +208,17 @@ class Machine:
     def expect_shell(self, vm, kind="shell"):
         """Wait for a guest's prompt."""
         return self.expect(rf"^{vm}:[^\n]*# ", kind, never=r"Kernel panic")
+
+    def ask_shell(self, vm):
+        """Type Enter until the guest's prompt stands alone on a line: other guests may write too."""
+        for _ in range(TIMEOUTS["shell"] // TIMEOUTS["try"]):
+            self.type("\n")
+            try:
+                return self.expect_shell(vm, "try")
+            except Failure:
+                if self.ended:
+                    raise
+        return self.expect_shell(vm, "try")
 
     def command(self, vm, line, kind="command"):
         """Type a command at a guest's prompt; what it printed."""

@@ -187,15 +187,11 @@ def test_two_guests(name):
     modules = lib.linux("one", line=lib.LINUX_LINE) + lib.linux("two", line=lib.LINUX_LINE)
     with lib.boot(name, modules) as m:
         m.expect_umbra()
-        start = m.at
-        m.expect(r"one: Linux [\s\S]*two: Linux|two: Linux [\s\S]*one: Linux", "shell")
-        m.at = start
-        m.expect_shell("one")
+        m.ask_shell("one")
         m.type("poweroff\n")
         m.expect_vm("one", "powered off")
         m.still_runs()
-        m.type("\n")
-        m.expect_shell("two")
+        m.ask_shell("two")
         out = m.command("two", "echo $((6 * 7)) from two")
         lib.check("42 from two" in out, "'42 from two'", out)
         power_off(m, "two")

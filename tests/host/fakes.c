@@ -320,6 +320,11 @@ bool console_try_putc(uint8_t c)
 	return true;
 }
 
+bool console_line_open(void)
+{
+	return fake_console_len && fake_console_out[fake_console_len - 1] != '\n';
+}
+
 size_t console_space(void)
 {
 	return fake_console_room;

@@ -32,6 +32,7 @@ static struct cpu *this_cpu(void)
 static int ioapic_route_isa(unsigned irq, unsigned vector);
 #define console_try_putc real_console_try_putc
 #define console_space real_console_space
+#define console_line_open real_console_line_open
 #define console_write real_console_write
 #define console_getc real_console_getc
 #define console_flush real_console_flush

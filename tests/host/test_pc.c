@@ -194,6 +194,24 @@ static void test_console_out(void **state)
 	assert_int_equal(inb(0xe9), 0xe9);
 }
 
+/* Two VMs do not tear each other's lines apart without a line's end between. */
+static void test_two_writers(void **state)
+{
+	static struct vm other;
+
+	(void)state;
+	other.id = 1;
+	assert_true(console_vm_tx(&vm, 'a'));
+	assert_true(console_vm_tx(&other, 'b'));
+	assert_true(console_vm_tx(&other, 'c'));
+	assert_true(console_vm_tx(&other, '\n'));
+	assert_true(console_vm_tx(&vm, 'd'));
+	assert_string_equal(fake_console_out, "a\r\nbc\nd");
+	fake_console_room = 2;
+	assert_false(console_vm_tx(&other, 'e'));
+	console_forget(&other);
+}
+
 /* A full console holds the guest's transmitter back until it has room. */
 static void test_console_full(void **state)
 {
@@ -407,6 +425,7 @@ int main(void)
 		TEST(test_keyboard_interrupt),
 		TEST(test_console_out),
 		TEST(test_console_full),
+		TEST(test_two_writers),
 		TEST(test_console_in),
 		TEST(test_linux_console_driver),
 		TEST(test_resets),
