@@ -37,20 +37,18 @@ PYTHON := python3
 
 CORE_DIRS := arch/x86_64/lib paging vmm vmm/dev vmm/load vmm/monitor
 KERNEL_DIRS := boot arch/x86_64 $(CORE_DIRS) svm vmx
-# paging/host.c is the host's own tables: it names floor 1, which the hosted build has not.
-HOST_ONLY_IN_KERNEL := paging/host.c
 
 KERNEL_C := $(sort $(wildcard $(KERNEL_DIRS:=/*.c)))
 KERNEL_ASM := $(sort $(wildcard $(KERNEL_DIRS:=/*.asm)))
 # svm/ too: all of it but the entry code, for which its tests stand in.
-CORE_C := $(filter-out $(HOST_ONLY_IN_KERNEL),$(sort $(wildcard $(CORE_DIRS:=/*.c) svm/*.c)))
+CORE_C := $(sort $(wildcard $(CORE_DIRS:=/*.c) svm/*.c))
 HOST_TESTS := $(sort $(wildcard tests/host/test_*.c))
 # What the tests share: stand-ins, reference models.
 HOST_SHARED := $(filter-out $(HOST_TESTS),$(sort $(wildcard tests/host/*.c)))
 GUEST_ASM := $(sort $(wildcard tests/guest/*.asm))
 PAGING_C := $(sort $(wildcard tests/guest/paging/*.c)) tests/host/oracle.c
 HEADERS := $(sort $(wildcard $(KERNEL_DIRS:=/*.h) arch/x86_64/include/*.h tests/host/*.h \
-	tests/guest/paging/*.h))
+	tests/guest/paging/*.h tests/guest/linux/*.h))
 
 ZYDIS := $(D)/zydis-src
 ZYDIS_FETCHED := $(ZYDIS)/.fetched
@@ -78,6 +76,12 @@ ZYDIS_CFLAGS := -std=gnu11 -O2 -g -w -I$(ZYDIS)/include -I$(ZYDIS)/src $(ZYDIS_D
 
 HOST_CFLAGS := -std=gnu11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-D_GNU_SOURCE $(WARN) $(INCLUDES) $(EXTRA_CFLAGS)
+
+# Programs for a Linux guest: no libc.
+LINUX_CFLAGS := -std=gnu11 -O2 -ffreestanding -fno-pic -mgeneral-regs-only \
+	-fno-strict-aliasing -fno-stack-protector -fno-asynchronous-unwind-tables \
+	-fno-tree-loop-distribute-patterns -fomit-frame-pointer $(WARN) -I.
+LINUX_LDFLAGS := -nostdlib -static -no-pie -Wl,-z,noexecstack,--build-id=none
 
 NASM_FLAGS := -f elf64 -Werror
 
@@ -108,8 +112,8 @@ help:
 	@echo '                what they found new; make mutate: do the tests find planted faults?'
 	@echo 'make coverage   how much of paging/ the host tests run; COVERAGE_FLAGS=-v: what they miss'
 	@echo 'make gdb        QEMU waiting at its reset vector, gdb attached with symbols'
-	@echo 'make bench      the cost of a guest boot (exits, instructions, time) and of paging/;'
-	@echo '                BENCH_FLAGS=--paging: only of paging/'
+	@echo 'make bench      what guests cost (exits, instructions, time) and paging/ by itself;'
+	@echo '                BENCH_FLAGS=--help: how to choose a part of it'
 	@echo 'make objects    compile only, no link'
 	@echo 'make setup      install missing Debian packages; make guests: fetch the guests'
 	@echo 'make clean      remove build/; make distclean: deps/ too'
@@ -117,17 +121,23 @@ help:
 	@echo 'DEBUG=1         UBSan traps, poisoned pages, lock-order checks (build/debug/)'
 	@echo 'EXTRA_CFLAGS=   more compiler flags;  V=1: show the commands'
 	@echo 'RUN_FLAGS=      options of scripts/run-qemu for make run, such as --uefi'
+	@echo 'GUEST=          amd64, 686-pae, 686 or all, PAGING=nested or shadow: what make run and'
+	@echo '                make gdb start; ENTRY=: any entry of the menu, by its --id in iso/grub.cfg'
 
 setup:
 	@scripts/setup
 
+# The menu entry to start, and the ISO that starts it.
+ENTRY ?= $(if $(GUEST)$(PAGING),debian-$(or $(GUEST),amd64)-$(or $(PAGING),nested))
+RUN_ISO := $(O)/umbra$(ENTRY:%=-%).iso
+
 run: setup
-	@$(MAKE) $(O)/umbra.iso
-	@scripts/run-qemu $(O)/umbra.iso $(RUN_FLAGS)
+	@$(MAKE) $(RUN_ISO)
+	@scripts/run-qemu $(RUN_ISO) $(RUN_FLAGS)
 
 gdb: setup
-	@$(MAKE) $(O)/umbra.elf $(O)/umbra.iso
-	@scripts/gdb $(O)/umbra.elf $(O)/umbra.iso $(RUN_FLAGS)
+	@$(MAKE) $(O)/umbra.elf $(RUN_ISO)
+	@scripts/gdb $(O)/umbra.elf $(RUN_ISO) $(RUN_FLAGS)
 
 test: setup
 	@BUILD=$(BUILD) $(PYTHON) tests/run $(TESTS)
@@ -169,6 +179,7 @@ $(1): FORCE
 endef
 $(eval $(call stamp,$(O)/flags,$(CC) $(KERNEL_CFLAGS) / $(ZYDIS_CFLAGS) / $(NASM) $(NASM_FLAGS)))
 $(eval $(call stamp,$(B)/guest/flags,$(NASM) $(NASM_FLAGS) / $(LD)))
+$(eval $(call stamp,$(B)/guest/linux/flags,$(CC) $(LINUX_CFLAGS) / $(LINUX_LDFLAGS)))
 $(eval $(call stamp,$(B)/gen/flags,$(IASL)))
 $(eval $(call stamp,$(O)/sources,$(KERNEL_LDFLAGS) $(KERNEL_C) $(KERNEL_ASM)))
 $(eval $(call stamp,$(H)/flags,$(CC) $(HOST_CFLAGS) / $(ZYDIS_CFLAGS)))
@@ -230,7 +241,7 @@ $(O)/obj/gen/ksyms%.o: $(O)/gen/ksyms%.c $(O)/flags arch/x86_64/ksyms.h
 
 # --- Zydis, from its Debian source package --------------------------------------------------
 
-$(ZYDIS_FETCHED): scripts/fetch-zydis
+$(ZYDIS_FETCHED): scripts/fetch-zydis scripts/apt-private.sh
 	@scripts/fetch-zydis
 	@touch $@
 
@@ -252,17 +263,26 @@ $(H)/obj/zydis/%.o: $(ZYDIS)/src/%.c $(H)/flags
 
 # --- the ISO --------------------------------------------------------------------------------
 
-GUEST_FILES := $(D)/guests/vmlinux-amd64 $(D)/guests/vmlinuz-amd64 $(D)/guests/initrd-amd64
+ISO_GUESTS := $(addprefix $(D)/guests/,vmlinux-amd64 vmlinuz-amd64 initrd-amd64 \
+	vmlinux-686-pae vmlinux-686 initrd-i386)
+GUEST_FILES := $(ISO_GUESTS) $(addprefix $(D)/guests/,vmlinuz-686-pae vmlinuz-686 \
+	busybox-amd64 busybox-i386)
 
-$(D)/guests/.fetched: scripts/fetch-guests scripts/extract-vmlinux scripts/mkinitrd $(wildcard iso/initrd/*)
+$(D)/guests/.fetched: scripts/fetch-guests scripts/apt-private.sh scripts/extract-vmlinux scripts/mkinitrd $(wildcard iso/initrd/*)
 	@scripts/fetch-guests $(D)
 	@touch $@
 # One that is missing although they were fetched is fetched again.
 $(GUEST_FILES): $(D)/guests/.fetched
 	@[ -e $@ ] || scripts/fetch-guests $(D)
 
-$(O)/umbra.iso: $(O)/umbra.elf iso/grub.cfg scripts/mkiso $(GUEST_FILES)
-	$(call quiet,ISO) scripts/mkiso -e $(O)/umbra.elf -o $@ -c iso/grub.cfg $(GUEST_FILES)
+ISO_DEPS := $(O)/umbra.elf iso/grub.cfg scripts/mkiso $(ISO_GUESTS)
+MKISO := scripts/mkiso -e $(O)/umbra.elf -c iso/grub.cfg
+
+$(O)/umbra.iso: $(ISO_DEPS)
+	$(call quiet,ISO) $(MKISO) -o $@ $(ISO_GUESTS)
+# With another entry of the menu to start by itself.
+$(O)/umbra-%.iso: $(ISO_DEPS)
+	$(call quiet,ISO) $(MKISO) -o $@ -d $* $(ISO_GUESTS)
 
 # --- host tests -----------------------------------------------------------------------------
 
@@ -272,6 +292,9 @@ HOST_BINS := $(HOST_TESTS:tests/host/%.c=$(H)/tests/%)
 $(H)/obj/%.o: %.c $(H)/flags | $(ZYDIS_FETCHED)
 	@mkdir -p $(@D)
 	$(call quiet,HOSTCC) $(CC) $(HOST_CFLAGS) $(DEPFLAGS) -c $< -o $@
+
+# Its test stands in for the image and for what only CPL 0 may do.
+$(H)/obj/paging/host.o: HOST_CFLAGS += -include tests/host/fake_insn.h
 
 $(H)/obj/gen/%.o: $(B)/gen/%.c $(H)/flags
 	@mkdir -p $(@D)
@@ -320,7 +343,7 @@ fuzz-corpus: $(FUZZ_BINS)
 # --- tiny guests ----------------------------------------------------------------------------
 
 GUEST_ELFS := $(GUEST_ASM:tests/guest/%.asm=$(B)/guest/%.elf)
-PAGING_ELFS := $(patsubst %,$(B)/guest/paging_%.elf,32 pse pae 64)
+PAGING_ELFS := $(patsubst %,$(B)/guest/paging_%.elf,32 pse pae 64 la57)
 guest-tests: $(GUEST_ELFS) $(PAGING_ELFS)
 
 # Debian 12's NASM leaves out included files when it assembles and writes dependencies at once.
@@ -361,35 +384,51 @@ $(eval $(call paging_guest,paging_32,32,32,-march=i686))
 $(eval $(call paging_guest,paging_pse,33,32,-march=i686))
 $(eval $(call paging_guest,paging_pae,36,32,-march=i686))
 $(eval $(call paging_guest,paging_64,64,64,-mno-red-zone))
+$(eval $(call paging_guest,paging_la57,57,64,-mno-red-zone))
+
+# Programs for a Linux guest, for 64-bit and 32-bit kernels.
+# $(1): its width in bits, $(2): gcc's flags for it
+define linux_program
+$(B)/guest/linux/stress-$(1): tests/guest/linux/stress_probe.c tests/guest/linux/stress_shared.c
+$(B)/guest/linux/%-$(1): tests/guest/linux/%.c tests/guest/linux/sys.c $(wildcard tests/guest/linux/*.h) \
+		$(B)/guest/linux/flags
+	@mkdir -p $$(@D)
+	$$(call quiet,CC) $(CC) $(LINUX_CFLAGS) -m$(1) $(2) $(LINUX_LDFLAGS) -o $$@ $$(filter %.c,$$^)
+
+$(B)/guest/initrd-stress-$(1): tests/guest/linux/stress.list $(B)/guest/linux/stress-$(1) scripts/mkinitrd
+	$$(call quiet,INITRD) scripts/mkinitrd -o $$@ -D STRESS=$(CURDIR)/$(B)/guest/linux/stress-$(1) $$<
+
+$(B)/bench/initrd-$(1): $(B)/guest/linux/micro-$(1) $(wildcard tests/bench/initrd/*) scripts/mkinitrd \
+		$(D)/guests/.fetched
+	@mkdir -p $$(@D)
+	$$(call quiet,INITRD) scripts/mkinitrd -o $$@ -D MICRO=$(CURDIR)/$(B)/guest/linux/micro-$(1) \
+		-D BUSYBOX=$(CURDIR)/$(D)/guests/busybox-$(if $(filter 32,$(1)),i386,amd64) tests/bench/initrd/list
+endef
+$(eval $(call linux_program,64,-mno-red-zone))
+$(eval $(call linux_program,32,-march=i686))
+guest-tests: $(B)/guest/initrd-stress-64 $(B)/guest/initrd-stress-32
 
 # --- bench ----------------------------------------------------------------------------------
 
-bench-parts: $(B)/bench/count.so $(B)/bench/paging $(B)/bench/initrd $(GUEST_FILES)
+bench-parts: $(B)/bench/count.so $(B)/bench/paging $(B)/bench/initrd-64 $(B)/bench/initrd-32 \
+	$(GUEST_FILES)
 
 $(B)/bench/count.so: tests/bench/count.c $(H)/flags
 	@mkdir -p $(@D)
 	$(call quiet,CC) $(CC) -std=gnu11 -O2 $(WARN) -fPIC -shared -o $@ $<
 
 # The engine as it is in the kernel, but for what only a kernel can have.
-BENCH_C := tests/bench/paging.c $(filter-out paging/host% paging/print.c,$(sort $(wildcard paging/*.c)))
+BENCH_C := tests/bench/paging.c $(filter-out paging/host% paging/shadow% paging/print.c,$(sort $(wildcard paging/*.c)))
 $(B)/bench/paging: $(BENCH_C) $(HEADERS) $(O)/flags
 	@mkdir -p $(@D)
 	$(call quiet,CC) $(CC) -std=gnu11 -O2 -fno-strict-aliasing -fno-omit-frame-pointer \
 		-fstack-protector-strong -D_GNU_SOURCE $(WARN) -I. -o $@ $(BENCH_C)
 
-$(B)/bench/mark: tests/bench/mark.asm $(B)/guest/flags
-	@mkdir -p $(@D)
-	$(call quiet,NASM) $(NASM) $(NASM_FLAGS) $< -o $@.o && $(LD) -z noexecstack -o $@ $@.o
-
-$(B)/bench/initrd: $(B)/bench/mark $(wildcard tests/bench/initrd/*) scripts/mkinitrd $(GUEST_FILES)
-	$(call quiet,INITRD) scripts/mkinitrd -o $@ -D BUSYBOX=$(CURDIR)/$(D)/guests/busybox \
-		-D MARK=$(CURDIR)/$(B)/bench/mark tests/bench/initrd/list
-
 # --- checks -----------------------------------------------------------------------------------
 
 CHECKED_C := $(KERNEL_C) $(HEADERS) \
 	$(sort $(wildcard tests/host/*.c tests/fuzz/*.[ch] tests/bench/*.[ch] \
-	tests/guest/paging/*.c))
+	tests/guest/paging/*.c tests/guest/linux/*.c))
 
 check: check-format check-layers check-headers check-functions check-tidy
 

@@ -54,6 +54,12 @@ static inline unsigned rights_decode(const struct pt_format *f, uint64_t acc)
 	       (!f->x || (acc & f->x) ? PT_X : 0) | (!f->u || (acc & f->u) ? PT_U : 0);
 }
 
+/* The same as an index to rights[] of the format: all rights are in bits 2:0 and 63. */
+static inline unsigned rights_index(uint64_t acc)
+{
+	return (acc << 1 | acc >> 63) & 15;
+}
+
 /* The first byte of the page that the entry maps. */
 static inline uint64_t leaf_target(const struct pt_format *f, unsigned level, uint64_t e)
 {

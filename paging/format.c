@@ -200,21 +200,17 @@ static void derive(struct pt_format *f)
 	for (unsigned i = 0; i < f->levels; i++) {
 		struct pt_level *l = &f->level[i];
 
-		l->number = (uint8_t)i;
-		l->entry_size = f->entry_size;
-		l->offset_shift = (uint8_t)(l->shift - f->entry_shift);
-		l->offset_mask = (uint16_t)(l->index_mask << f->entry_shift);
-		l->page_mask = BIT(l->shift) - 1;
-		l->present = f->present;
-		/* Where there are no rights, their bits are reserved: 0 here, 1 in the end. */
-		l->invert = l->keep ? f->invert | f->w | f->u | f->accessed : f->invert;
+		l->offset_mask = (uint64_t)l->index_mask << f->entry_shift;
 		l->stop = l->leaf_bit | l->rsvd[0];
-		l->bad_low6 = f->bad_low6;
+		/* A present entry of level 0 is a page's, above it is one that has a leaf_bit. */
+		l->leaf_flip = i ? l->leaf_bit : 0;
+		l->leaf_rsvd = l->leaf ? l->leaf_flip | l->rsvd[1] : l->rsvd[0];
 	}
+	f->root_mask = f->level[f->levels - 1].table_mask;
 	for (unsigned i = 0; i < ARRAY_SIZE(f->rights); i++) {
-		uint64_t acc = (i & 7) | (uint64_t)(i >> 3) << 63;
+		uint64_t acc = i >> 1 | (uint64_t)i << 63;
 
-		f->rights[i] = (uint8_t)rights_decode(f, acc);
+		f->rights[rights_index(acc)] = (uint8_t)rights_decode(f, acc);
 	}
 }
 

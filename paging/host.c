@@ -89,10 +89,10 @@ int host_paging_init(const struct boot_info *bi)
 	status = pt_create(&tree, &format, host_pt_mem());
 	if (status == PT_OK)
 		status = build(bi, &flush);
-	if (status != PT_OK)
-		return failed(status);
 	/* The new tree is not in use yet: nothing is cached of it. */
 	pt_release(&tree, &flush);
+	if (status != PT_OK)
+		return failed(status);
 	write_cr0(read_cr0() | CR0_WP);
 	write_cr3(tree.root);
 	log_debug("host page tables: %llu KiB",

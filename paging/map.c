@@ -1,6 +1,7 @@
 /*
- * Changing a tree that the hypervisor owns: map, unmap, protect. All three go down the
- * tree in the same way; they differ in what one entry is to become.
+ * Changing a tree that the hypervisor owns: map, unmap, protect. Each looks its range over
+ * before it changes anything. All three go down the tree in the same way; they differ in what
+ * one entry is to become.
  */
 #include <stddef.h>
 
@@ -13,6 +14,9 @@
 /* In a freed table's second entry, with the table's own address: a bit that no format reads. */
 #define FREED_MARK BIT(10)
 
+/* Entries that are looked over: a tree in which tables lead to each other has no end. */
+#define CHECK_ENTRIES BIT(20)
+
 enum change_kind { CHANGE_MAP, CHANGE_UNMAP, CHANGE_PROTECT };
 
 struct change {
@@ -22,6 +26,54 @@ struct change {
 	unsigned mask, attrs; /* protect: which attributes, to what; map: attrs */
 	struct pt_flush *flush;
 };
+
+/* What is to be looked over. */
+struct check {
+	const struct pt_tree *t;
+	bool links_only;              /* what the entries say otherwise does not matter */
+	unsigned budget;              /* entries that are still read */
+	uint64_t path[PT_MAX_LEVELS]; /* the tables above, by level */
+};
+
+/* Does the table lie on the way to itself? level: of the entry that leads to it. */
+static bool leads_back(const struct check *c, unsigned level, uint64_t table)
+{
+	for (unsigned i = level; i < c->t->fmt->levels; i++)
+		if (c->path[i] == table)
+			return true;
+	return false;
+}
+
+/*
+ * Is every table of [start, last] in memory, and every entry as it should be? Each table is
+ * looked at once on each way to it, none of them below itself.
+ */
+static enum pt_status check_range(struct check *c, unsigned level, uint64_t table, uint64_t start,
+				  uint64_t last)
+{
+	const struct pt_format *f = c->t->fmt;
+	uint64_t span = level_span(f, level), upto, e;
+	enum pt_status status = PT_OK;
+
+	c->path[level] = table;
+	for (; status == PT_OK && c->budget; start = upto + 1) {
+		c->budget--;
+		upto = MIN(last, start | (span - 1));
+		if (!entry_read(c->t, entry_address(f, level, table, start), &e))
+			return PT_BAD_TABLE;
+		if (entry_present(f, e) && !c->links_only && entry_is_bad(f, level, e))
+			return PT_RESERVED;
+		if (entry_present(f, e) && !entry_is_leaf(f, level, e)) {
+			uint64_t child = e & f->level[level].table_addr;
+
+			if (!leads_back(c, level, child))
+				status = check_range(c, level - 1, child, start, upto);
+		}
+		if (upto == last)
+			break;
+	}
+	return status;
+}
 
 static void flush_add(struct pt_flush *flush, uint64_t start, uint64_t last)
 {
@@ -273,6 +325,16 @@ static enum pt_status change_range(const struct change *c, unsigned level, uint6
 	}
 }
 
+/* Look the range over, then change it. */
+static enum pt_status change_checked(const struct change *c, uint64_t addr, uint64_t size)
+{
+	struct check check = { .t = c->t, .budget = CHECK_ENTRIES };
+	unsigned top = c->t->fmt->levels - 1u;
+	enum pt_status status = check_range(&check, top, c->t->root, addr, addr + size - 1);
+
+	return status == PT_OK ? change_range(c, top, c->t->root, addr, addr + size - 1) : status;
+}
+
 static bool range_ok(const struct pt_tree *t, uint64_t addr, uint64_t size)
 {
 	uint64_t last = addr + size - 1;
@@ -327,7 +389,7 @@ enum pt_status pt_map(const struct pt_tree *t, uint64_t addr, uint64_t pa, uint6
 	if (!flush || !range_ok(t, addr, size) || !IS_ALIGNED(pa, PAGE_SIZE) ||
 	    !target_ok(t->fmt, addr, pa, size) || !attrs_ok(t->fmt, attrs))
 		return PT_BAD_ARG;
-	return change_range(&c, t->fmt->levels - 1u, t->root, addr, addr + size - 1);
+	return change_checked(&c, addr, size);
 }
 
 enum pt_status pt_unmap(const struct pt_tree *t, uint64_t addr, uint64_t size,
@@ -337,7 +399,7 @@ enum pt_status pt_unmap(const struct pt_tree *t, uint64_t addr, uint64_t size,
 
 	if (!flush || !range_ok(t, addr, size))
 		return PT_BAD_ARG;
-	return change_range(&c, t->fmt->levels - 1u, t->root, addr, addr + size - 1);
+	return change_checked(&c, addr, size);
 }
 
 /* Will the new attributes make a good entry, whatever the old ones are? */
@@ -365,7 +427,7 @@ enum pt_status pt_protect(const struct pt_tree *t, uint64_t addr, uint64_t size,
 
 	if (!flush || !range_ok(t, addr, size) || !protect_ok(t->fmt, mask, attrs))
 		return PT_BAD_ARG;
-	return change_range(&c, t->fmt->levels - 1u, t->root, addr, addr + size - 1);
+	return change_checked(&c, addr, size);
 }
 
 /*
@@ -406,16 +468,21 @@ enum pt_status pt_create(struct pt_tree *t, const struct pt_format *f, const str
 
 enum pt_status pt_destroy(struct pt_tree *t)
 {
+	struct check check = { .t = t, .links_only = true, .budget = CHECK_ENTRIES };
 	struct pt_flush flush = PT_FLUSH_NONE;
-	uint64_t e;
+	enum pt_status status;
+	unsigned top;
 
 	if (!tree_changeable(t))
 		return PT_BAD_ARG;
 	if (!t->root)
 		return PT_OK;
-	if (!entry_read(t, t->root, &e))
-		return PT_BAD_TABLE;
-	chain_subtree(t, &flush, t->fmt->levels - 1u, t->root);
+	top = t->fmt->levels - 1u;
+	status = check_range(&check, top, t->root, 0,
+			     table_entries(t->fmt, top) * level_span(t->fmt, top) - 1);
+	if (status != PT_OK)
+		return status;
+	chain_subtree(t, &flush, top, t->root);
 	t->root = 0;
 	return pt_release(t, &flush);
 }

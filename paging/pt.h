@@ -63,26 +63,25 @@ enum pt_status {
 
 /* One level of a tree; level 0 holds the entries of 4 KiB pages. */
 struct pt_level {
-	uint8_t shift; /* index = addr >> shift & index_mask */
-	bool leaf;     /* an entry here may map a page */
+	uint8_t shift;         /* index = addr >> shift & index_mask */
+	bool leaf;             /* an entry here may map a page */
+	uint8_t leaf_hi_shift; /* from leaf_hi to address bit 32 */
 	uint16_t index_mask;
 	uint16_t table_mask; /* a table's size - 1: what its address is aligned to */
-	uint64_t leaf_bit;   /* with one of these set, a present entry maps a page */
-	uint64_t rsvd[2];    /* must be zero: [0] in a table's entry, [1] in a page's */
-	uint64_t keep;       /* all ones where entries have no rights to take away */
 	uint64_t table_addr; /* address field of a table's entry */
 	uint64_t leaf_addr;  /* address field of a page's entry */
-	uint64_t leaf_hi;    /* PSE-36: the field that holds address bits from 32 on */
-	uint8_t leaf_hi_shift;
-	/* For pt_walk(), so that its loop needs nothing else: derived from the rest. */
-	uint8_t number, entry_size;
-	uint8_t offset_shift; /* entry = table + (addr >> offset_shift & offset_mask) */
-	uint16_t offset_mask;
-	uint64_t page_mask;                 /* a page's size - 1 */
-	uint64_t stop;                      /* with none of these, an entry leads to a table */
-	uint64_t present, invert, bad_low6; /* the format's */
-	uint64_t table_set;                 /* what a table's entry is made with */
-	uint64_t leaf_set;                  /* what a page's entry is made with */
+	uint64_t keep;       /* all ones where entries have no rights to take away */
+	/* For pt_walk(): derived from the rest. */
+	uint64_t offset_mask; /* index_mask, as an offset in the table */
+	uint64_t stop;        /* with none of these, an entry leads to a table */
+	uint64_t leaf_flip;   /* with one, to a page if (entry ^ leaf_flip) & leaf_rsvd is 0; */
+	uint64_t leaf_rsvd;   /* otherwise a reserved bit is set */
+
+	uint64_t leaf_hi;   /* PSE-36: the field that holds address bits from 32 on */
+	uint64_t leaf_bit;  /* with one of these set, a present entry maps a page */
+	uint64_t rsvd[2];   /* must be zero: [0] in a table's entry, [1] in a page's */
+	uint64_t table_set; /* what a table's entry is made with */
+	uint64_t leaf_set;  /* what a page's entry is made with */
 };
 
 struct pt_format {
@@ -98,8 +97,10 @@ struct pt_format {
 	uint64_t accessed, dirty, global;
 	uint64_t pkey;                        /* protection key of a page */
 	uint64_t type_mask, type_uc, type_wb; /* memory type of a page */
-	uint64_t bad_low6;  /* bitmap over entry bits 5:0: EPT's misconfigurations */
-	uint8_t rights[16]; /* PT_* by the accumulated bits 63 and 2:0, where all rights are */
+	uint64_t bad_low6; /* bitmap over entry bits 5:0: EPT's misconfigurations */
+	/* For pt_walk(): derived from the rest. */
+	uint64_t root_mask; /* table_mask of the root */
+	uint8_t rights[16]; /* PT_* by rights_index() of the bits that all entries have */
 	struct pt_level level[PT_MAX_LEVELS];
 };
 
@@ -128,8 +129,9 @@ struct pt_tree {
 /* What a walk saw. entry[] and entry_pa[] are valid from level to top. */
 struct pt_walk {
 	enum pt_status status;
-	uint8_t level, top; /* where the walk ended and began */
+	uint8_t level;      /* where the walk ended */
 	uint8_t page_shift; /* PT_OK: log2 of the page's size */
+	uint8_t top;        /* where it began */
 	unsigned rights;    /* PT_OK: what all levels together give */
 	uint64_t out;       /* PT_OK: the translated address */
 	uint64_t unmarked;  /* PT_OK: not 0 if an entry's accessed bit is still to be set */
@@ -205,7 +207,8 @@ struct pt_flush {
 enum pt_status pt_create(struct pt_tree *t, const struct pt_format *f, const struct pt_mem *m);
 /*
  * Free every table page of the tree, never a data page; nothing walks it any more. PT_OK, also
- * for a root of 0; PT_BAD_TABLE when the root lies where no memory is; PT_BAD_ARG.
+ * for a root of 0; PT_BAD_TABLE when a table lies where no memory is: then nothing is freed;
+ * PT_BAD_ARG.
  */
 enum pt_status pt_destroy(struct pt_tree *t);
 
@@ -215,6 +218,9 @@ enum pt_status pt_destroy(struct pt_tree *t);
  * What a change leaves uniform is merged into a larger page, tables that become empty
  * are unlinked. On PT_NO_MEMORY the tree is whole and each page of the range has either
  * its old or its new mapping. *flush is added to, in every case.
+ *
+ * The range is looked over before a change to it begins, as far as 2^20 entries (4 GiB in 4 KiB
+ * pages): a table that lies nowhere, or a wrong entry, is found while nothing is changed yet.
  */
 enum pt_status pt_map(const struct pt_tree *t, uint64_t addr, uint64_t pa, uint64_t size,
 		      unsigned attrs, struct pt_flush *flush);

@@ -2,79 +2,160 @@
 #include "paging/entry.h"
 #include "paging/pt.h"
 
-/* From an entry of struct pt_walk to its address, and to the whole. */
-#define SLOT_PA PT_MAX_LEVELS
-#define SLOT_WALK(slot, l) container_of((slot) - (l)->number, struct pt_walk, entry)
-static_assert(offsetof(struct pt_walk, entry_pa) - offsetof(struct pt_walk, entry) ==
-		      SLOT_PA * sizeof(uint64_t),
-	      "entry_pa[] lies right behind entry[]");
+/* For what is compiled again for each shape, to have its constants folded. */
+#ifdef __OPTIMIZE__
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
 
-/* How a walk ends that reaches no page. */
-static enum pt_status walk_ends(struct pt_walk *w, const struct pt_level *l, enum pt_status status)
+/* What is constant in a walk. All else that tells formats apart is in the descriptor. */
+struct shape {
+	unsigned levels; /* at most */
+	unsigned entry_shift;
+	bool ept; /* entries may be misconfigured in bits 5:0 */
+};
+
+/* A walk under way: the next table, and what all entries so far allow. */
+struct path {
+	const struct pt_format *f;
+	const struct pt_mem *m;
+	uint64_t addr, table, acc;
+	struct pt_walk *w;
+};
+
+INLINE unsigned level_shift(struct shape s, unsigned level)
+{
+	return PAGE_SHIFT + (PAGE_SHIFT - s.entry_shift) * level;
+}
+
+/* The walk ends here, at no page. */
+static bool walk_ends(struct pt_walk *w, unsigned level, enum pt_status status)
 {
 	w->status = status;
-	w->level = l->number;
+	w->level = (uint8_t)level;
 	w->rights = 0;
 	w->unmarked = 0;
-	return status;
+	return true;
 }
 
-/*
- * The walk of every format, made twice: with EPT's misconfigurations and without. What it needs
- * at a level is in l, and slot is w's entry of that level: few registers survive a read.
- */
-static inline __attribute__((always_inline)) enum pt_status walk(const struct pt_tree *t,
-								 const struct pt_level *l,
-								 uint64_t addr, struct pt_walk *w,
-								 bool ept)
+/* The walk ends here, at a page unless the entry is reserved. */
+INLINE bool walk_leaf(const struct path *p, struct shape s, unsigned level, uint64_t e)
 {
-	const struct pt_mem *m = t->mem;
-	uint64_t table = t->root, acc = ~UINT64_C(0), *slot = &w->entry[l->number], e;
+	const struct pt_level *l = &p->f->level[level];
+	struct pt_walk *w = p->w;
+	uint64_t out;
 
-	for (;; l--, slot--) {
-		uint64_t pa = table + (addr >> l->offset_shift & l->offset_mask);
-
-		slot[SLOT_PA] = pa;
-		if (!m->read(m->ctx, pa, l->entry_size, slot))
-			return walk_ends(SLOT_WALK(slot, l), l, PT_BAD_TABLE);
-		e = *slot;
-		if (!(e & l->present))
-			return walk_ends(SLOT_WALK(slot, l), l, PT_NOT_PRESENT);
-		acc &= e ^ l->invert;
-		if (ept && (l->bad_low6 >> (e & 63) & 1))
-			return walk_ends(SLOT_WALK(slot, l), l, PT_RESERVED);
-		/* A present entry of level 0 is always a leaf: the loop ends there. */
-		if (e & l->stop)
-			break;
-		table = e & l->table_addr;
-	}
-	w = SLOT_WALK(slot, l);
-	if (!(e & l->leaf_bit) || (e & l->rsvd[1]))
-		return walk_ends(w, l, PT_RESERVED);
+	if ((e ^ l->leaf_flip) & l->leaf_rsvd)
+		return walk_ends(w, level, PT_RESERVED);
+	out = (e & l->leaf_addr) | (p->addr & (BIT(level_shift(s, level)) - 1));
+	/* PSE-36. Entries of 8 bytes have all address bits in their places. */
+	if (s.entry_shift == 2 && level)
+		out |= (e & l->leaf_hi) << l->leaf_hi_shift;
 	w->status = PT_OK;
-	w->level = l->number;
-	w->page_shift = l->shift;
-	w->rights = t->fmt->rights[(acc & 7) | acc >> 63 << 3];
-	w->unmarked = ~acc & t->fmt->accessed;
-	w->out = (e & l->leaf_addr) | (e & l->leaf_hi) << l->leaf_hi_shift | (addr & l->page_mask);
-	return PT_OK;
+	w->level = (uint8_t)level;
+	w->page_shift = (uint8_t)level_shift(s, level);
+	w->rights = p->f->rights[rights_index(p->acc)];
+	w->unmarked = ~p->acc & p->f->accessed;
+	w->out = out;
+	return true;
 }
 
-enum pt_status pt_walk_from(const struct pt_tree *t, unsigned top, uint64_t addr, struct pt_walk *w)
+/* Read one entry and judge its form. True: the walk ends here. */
+INLINE bool walk_step(struct path *p, struct shape s, unsigned level)
 {
-	const struct pt_level *l = &t->fmt->level[top];
+	const struct pt_level *l = &p->f->level[level];
+	uint64_t offset = p->addr >> (level_shift(s, level) - s.entry_shift) & l->offset_mask;
+	uint64_t *slot = &p->w->entry[level], pa = p->table + offset, e;
 
-	if (__builtin_expect(!t->mem->read || (t->root & l->table_mask), 0)) {
+	p->w->entry_pa[level] = pa;
+	if (!p->m->read(p->m->ctx, pa, 1u << s.entry_shift, slot))
+		return walk_ends(p->w, level, PT_BAD_TABLE);
+	e = *slot;
+	if (!(e & p->f->present))
+		return walk_ends(p->w, level, PT_NOT_PRESENT);
+	if (s.ept && (p->f->bad_low6 >> (e & 63) & 1))
+		return walk_ends(p->w, level, PT_RESERVED);
+	/* In 4 bytes no right is inverted, and none is missing at any level. */
+	p->acc &= s.entry_shift == 2 ? e : (e ^ p->f->invert) | l->keep;
+	if (!level || (e & l->stop))
+		return walk_leaf(p, s, level, e);
+	p->table = e & l->table_addr;
+	return false;
+}
+
+INLINE enum pt_status walk(const struct pt_tree *t, uint64_t addr, struct pt_walk *w, unsigned top,
+			   uint64_t root_mask, struct shape s)
+{
+	struct path p = { t->fmt, t->mem, addr, t->root, ~UINT64_C(0), w };
+
+	if (__builtin_expect(!p.m->read || (p.table & root_mask), 0)) {
 		w->top = w->level = 0;
 		return w->status = PT_BAD_ARG;
 	}
 	w->top = (uint8_t)top;
-	return l->bad_low6 ? walk(t, l, addr, w, true) : walk(t, l, addr, w, false);
+	/* From level to level; those that the shape does not have fold away. */
+	switch (top) {
+	default:
+		if (s.levels > 4 && walk_step(&p, s, 4))
+			break;
+		__attribute__((fallthrough));
+	case 3:
+		if (s.levels > 3 && walk_step(&p, s, 3))
+			break;
+		__attribute__((fallthrough));
+	case 2:
+		if (s.levels > 2 && walk_step(&p, s, 2))
+			break;
+		__attribute__((fallthrough));
+	case 1:
+		if (walk_step(&p, s, 1))
+			break;
+		__attribute__((fallthrough));
+	case 0:
+		walk_step(&p, s, 0);
+	}
+	return w->status;
+}
+
+static enum pt_status walk_4byte(const struct pt_tree *t, uint64_t addr, struct pt_walk *w,
+				 unsigned top, uint64_t root_mask)
+{
+	return walk(t, addr, w, top, root_mask, (struct shape){ .levels = 2, .entry_shift = 2 });
+}
+
+static enum pt_status walk_8byte(const struct pt_tree *t, uint64_t addr, struct pt_walk *w,
+				 unsigned top, uint64_t root_mask)
+{
+	return walk(t, addr, w, top, root_mask, (struct shape){ .levels = 5, .entry_shift = 3 });
+}
+
+static enum pt_status walk_ept(const struct pt_tree *t, uint64_t addr, struct pt_walk *w,
+			       unsigned top, uint64_t root_mask)
+{
+	const struct shape s = { .levels = 4, .entry_shift = 3, .ept = true };
+
+	return walk(t, addr, w, top, root_mask, s);
+}
+
+static enum pt_status walk_any(const struct pt_tree *t, uint64_t addr, struct pt_walk *w,
+			       unsigned top, uint64_t root_mask)
+{
+	if (t->fmt->entry_shift == 2)
+		return walk_4byte(t, addr, w, top, root_mask);
+	if (t->fmt->bad_low6)
+		return walk_ept(t, addr, w, top, root_mask);
+	return walk_8byte(t, addr, w, top, root_mask);
+}
+
+enum pt_status pt_walk_from(const struct pt_tree *t, unsigned top, uint64_t addr, struct pt_walk *w)
+{
+	return walk_any(t, addr, w, top, t->fmt->level[top].table_mask);
 }
 
 enum pt_status pt_walk(const struct pt_tree *t, uint64_t addr, struct pt_walk *w)
 {
-	return pt_walk_from(t, t->fmt->levels - 1u, addr, w);
+	return walk_any(t, addr, w, t->fmt->levels - 1u, t->fmt->root_mask);
 }
 
 enum pt_status pt_find(const struct pt_tree *t, uint64_t addr, unsigned level, uint64_t *pa)

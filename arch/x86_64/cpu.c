@@ -16,6 +16,7 @@
 #define CPUID_1_ECX_XSAVE BIT(26)
 #define CPUID_1_EDX_APIC BIT(9)
 #define CPUID_7_EBX_SMEP BIT(7)
+#define CPUID_7_ECX_PKU BIT(3)
 #define CPUID_EXT1_ECX_SVM BIT(2)
 #define CPUID_EXT1_EDX_NX BIT(20)
 #define CPUID_EXT1_EDX_PAGE_1G BIT(26)
@@ -85,10 +86,13 @@ static void read_features(struct cpu_features *f)
 	f->xsave = (r.ecx & CPUID_1_ECX_XSAVE) && leaf0.eax >= 0xd;
 	f->xcr0_mask = XCR0_X87 | XCR0_SSE;
 	f->xsave_size = FXSAVE_BYTES;
-	if (leaf0.eax >= 7)
-		f->smep = cpuid(7, 0).ebx & CPUID_7_EBX_SMEP;
 	if (f->xsave)
 		read_xsave(f);
+	if (leaf0.eax >= 7) {
+		r = cpuid(7, 0);
+		f->smep = r.ebx & CPUID_7_EBX_SMEP;
+		f->pku = (r.ecx & CPUID_7_ECX_PKU) && (f->xcr0_mask & XCR0_PKRU);
+	}
 
 	r = cpuid(0x80000001, 0); /* there: boot.asm has looked for long mode in it */
 	f->svm = r.ecx & CPUID_EXT1_ECX_SVM;
@@ -175,6 +179,9 @@ void cpu_init(void)
 		cr4 |= CR4_SMEP;
 	if (features.xsave)
 		cr4 |= CR4_OSXSAVE;
+	/* For RDPKRU alone: no page of Umbra's is a user page, so no key counts. */
+	if (features.pku)
+		cr4 |= CR4_PKE;
 	write_cr4(cr4);
 	if (features.xsave)
 		xsetbv(0, features.xcr0_mask);

@@ -42,6 +42,7 @@ struct cpu_features {
 	uint64_t xcr0_mask;  /* XCR0 bits the processor supports, of those Umbra switches */
 	unsigned xsave_size; /* bytes of an XSAVE area for xcr0_mask; 512 without XSAVE */
 	bool apic, smep;
+	bool pku;               /* protection keys, and XSAVE saves PKRU */
 	bool x87_pointers_leak; /* FXRSTOR leaves FIP and FDP as they were */
 };
 /* All zero before cpu_init(). */

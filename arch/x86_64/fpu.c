@@ -20,6 +20,7 @@ static_assert(sizeof(struct fxsave) == 512, "FXSAVE area");
 static_assert(offsetof(struct fxsave, mxcsr) == 24, "FXSAVE.MXCSR");
 
 #define XSTATE_BV_OFFSET 512
+#define XSTATE_PKRU 9 /* its component: CPUID leaf 0dh, subleaf 9 has the offset */
 
 /* After RESET. APM vol. 2, 14.1.3; SDM vol. 3, table 9-1. */
 #define FCW_RESET 0x40
@@ -95,4 +96,25 @@ void fpu_load(const void *area, uint64_t xcr0)
 			 : "memory");
 	if (xcr0 != mask)
 		xsetbv(0, xcr0);
+}
+
+uint32_t fpu_pkru(void)
+{
+	uint32_t pkru;
+
+	__asm__ volatile("rdpkru" : "=a"(pkru) : "c"(0) : "edx");
+	return pkru;
+}
+
+uint32_t fpu_area_pkru(const void *area)
+{
+	const uint8_t *bytes = area;
+	uint64_t xstate_bv;
+	uint32_t pkru;
+
+	memcpy(&xstate_bv, bytes + XSTATE_BV_OFFSET, sizeof(xstate_bv));
+	if (!(xstate_bv & XCR0_PKRU))
+		return 0; /* as after RESET; the area holds anything */
+	memcpy(&pkru, bytes + cpuid(0xd, XSTATE_PKRU).ebx, sizeof(pkru));
+	return pkru;
 }

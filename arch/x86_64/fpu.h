@@ -17,4 +17,8 @@ void fpu_area_reset(void *area);
 void fpu_save(void *area, uint64_t xcr0);       /* xcr0: the guest's, in force; leaves the host's */
 void fpu_load(const void *area, uint64_t xcr0); /* leaves the guest's XCR0 */
 
+/* PKRU, on a processor that has it (cpu_features()->pku): the loaded guest's, an area's. */
+uint32_t fpu_pkru(void);
+uint32_t fpu_area_pkru(const void *area);
+
 #endif

@@ -187,7 +187,7 @@ void panic(const char *fmt, ...)
 	abort();
 }
 
-/* --- frames: host memory, found by its address (direct map at 0) --- */
+/* --- frames: host memory, found by its address (the direct map is at 0 if no test moves it) --- */
 
 uint64_t direct_map_base;
 uint64_t fake_frame_bytes;
@@ -202,16 +202,18 @@ static struct {
 hpa_t frame_alloc(unsigned order, unsigned owner)
 {
 	uint64_t size = PAGE_SIZE << order;
+	void *p;
 
 	if (fake_frame_bytes + size > fake_frame_limit)
 		return HPA(0);
 	for (size_t i = 0; i < FAKE_BLOCKS; i++) {
 		if (blocks[i].size)
 			continue;
-		blocks[i].pa = (uintptr_t)aligned_alloc(size, size);
-		if (!blocks[i].pa)
+		p = aligned_alloc(size, size);
+		if (!p)
 			return HPA(0);
-		memset(hpa_to_ptr(HPA(blocks[i].pa)), 0xa5, size);
+		memset(p, 0xa5, size);
+		blocks[i].pa = ptr_to_hpa(p).v;
 		blocks[i].size = size;
 		blocks[i].owner = owner;
 		fake_frame_bytes += size;
@@ -293,6 +295,8 @@ void kfree(void *p, size_t size)
 
 /* --- FPU areas: never loaded, only owned --- */
 
+uint32_t fake_pkru, fake_area_pkru;
+
 void *fpu_area_alloc(void)
 {
 	return calloc(1, 512);
@@ -301,6 +305,17 @@ void *fpu_area_alloc(void)
 void fpu_area_free(void *area)
 {
 	free(area);
+}
+
+uint32_t fpu_pkru(void)
+{
+	return fake_pkru;
+}
+
+uint32_t fpu_area_pkru(const void *area)
+{
+	(void)area;
+	return fake_area_pkru;
 }
 
 /* --- console --- */

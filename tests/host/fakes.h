@@ -23,6 +23,7 @@ void fake_log_reset(void);
 /* The CPU: what cpu_features() says; every MSR is #GP to the *_safe functions. */
 struct cpu_features;
 extern struct cpu_features fake_cpu_features; /* SVM, NX, 48 physical address bits */
+extern uint32_t fake_pkru, fake_area_pkru;    /* the processor's, every saved vCPU's */
 
 /* A random number, and the state for the next: any start but 0 gives its own sequence. */
 uint64_t fake_random64(uint64_t *state);

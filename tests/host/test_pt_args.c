@@ -268,14 +268,134 @@ static void test_table_outside_memory(void **state)
 	arena.page[1][0] = saved;
 }
 
-/* What was freed before a bad link is met stays valid; the link is not followed. */
+/* A tree that leads out of memory is not freed in part. */
 static void test_destroy_with_table_outside_memory(void **state)
 {
 	(void)state;
-	arena.page[1][1] = GIB(64) | 7;
+	for (unsigned page = 0; page < 3; page++) {
+		uint64_t saved = arena.page[page][511];
+
+		arena.page[page][511] = page == 2 ? GIB(64) | 7 : GIB(64) | 0x27;
+		before = arena;
+		assert_int_equal(pt_destroy(&tree), PT_BAD_TABLE);
+		assert_memory_equal(&arena, &before, sizeof(arena));
+		arena.page[page][511] = saved;
+	}
 	assert_int_equal(pt_destroy(&tree), PT_OK);
 	assert_int_equal(arena.nr_used, 0);
 	assert_int_equal(pt_destroy(&tree), PT_OK);
+}
+
+/* Three tables of 4 KiB pages that no larger page could stand for, in a tree of the kind. */
+static uint64_t make_three_tables(enum pt_kind kind)
+{
+	uint64_t size;
+
+	make_tree(kind, &full_caps);
+	size = 3 * BIT(fmt.level[1].shift);
+	flush = PT_FLUSH_NONE;
+	assert_int_equal(pt_map(&tree, 0, KIB(4), size, PT_RIGHTS | AD, &flush), PT_OK);
+	assert_int_equal(arena.nr_used, fmt.levels - 1u + 3);
+	return size;
+}
+
+/* All three changes, of the range and of it but its first and last page, say want. */
+static void expect_no_change(uint64_t size, enum pt_status want)
+{
+	before = arena;
+	for (uint64_t edge = 0; edge <= KIB(4); edge += KIB(4)) {
+		flush = PT_FLUSH_NONE;
+		assert_int_equal(
+			pt_map(&tree, edge, MIB(8) + edge, size - 2 * edge, PT_RIGHTS | AD, &flush),
+			want);
+		assert_int_equal(pt_unmap(&tree, edge, size - 2 * edge, &flush), want);
+		assert_int_equal(pt_protect(&tree, edge, size - 2 * edge, PT_W, 0, &flush), want);
+		assert_true(flush.start > flush.last && !flush.freed);
+		assert_memory_equal(&arena, &before, sizeof(arena));
+	}
+}
+
+static uint64_t *entry_at(uint64_t pa)
+{
+	return (uint64_t *)((char *)arena.page + (pa - ARENA_BASE));
+}
+
+/* The entry of the level for addr becomes e; what it was. */
+static uint64_t put_entry(uint64_t addr, unsigned level, uint64_t e)
+{
+	uint64_t old = 0;
+
+	assert_int_equal(pt_walk(&tree, addr, &walk), PT_OK);
+	memcpy(&old, entry_at(walk.entry_pa[level]), fmt.entry_size);
+	memcpy(entry_at(walk.entry_pa[level]), &e, fmt.entry_size);
+	return old;
+}
+
+/* A link that leads out of memory in the middle of a range: what lies before it stays too. */
+static void test_table_outside_memory_mid_range(void **state)
+{
+	(void)state;
+	drop_tree();
+	for (enum pt_kind kind = 0; kind < PT_KINDS; kind++) {
+		for (unsigned nr = 0; nr < 3; nr++) {
+			uint64_t size = make_three_tables(kind), addr = nr * size / 3, old;
+
+			assert_int_equal(pt_walk(&tree, addr, &walk), PT_OK);
+			old = put_entry(addr, 1, walk.entry[1] + GIB(1));
+			expect_no_change(size, PT_BAD_TABLE);
+			memcpy(entry_at(walk.entry_pa[1]), &old, fmt.entry_size);
+			drop_tree();
+		}
+	}
+	setup(state);
+}
+
+/* The same of a wrong entry, in a table or for a page. */
+static void test_reserved_mid_range(void **state)
+{
+	(void)state;
+	drop_tree();
+	for (enum pt_kind kind = PT_PAE; kind < PT_KINDS; kind++) {
+		for (unsigned level = 0; level < 2; level++) {
+			uint64_t size = make_three_tables(kind), addr = size / 2;
+
+			assert_int_equal(pt_walk(&tree, addr, &walk), PT_OK);
+			put_entry(addr, level, walk.entry[level] | BIT(50));
+			expect_no_change(size, PT_RESERVED);
+			/* It can be thrown away all the same. */
+			assert_int_equal(pt_destroy(&tree), PT_OK);
+			assert_int_equal(arena.nr_used, 0);
+		}
+	}
+	setup(state);
+}
+
+static uint64_t turns_bad; /* the entry there has a reserved bit when read for the second time */
+static unsigned nr_looks;
+
+static bool turning_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
+{
+	if (!arena_mem.read(ctx, pa, size, val))
+		return false;
+	if (pa == turns_bad && nr_looks++)
+		*val |= BIT(50);
+	return true;
+}
+
+/* An entry that goes wrong after it was looked at is not taken for a good one. */
+static void test_reserved_in_the_meantime(void **state)
+{
+	struct pt_mem m = arena_mem;
+
+	(void)state;
+	m.read = turning_read;
+	tree.mem = &m;
+	turns_bad = ARENA_BASE + 2 * PAGE_SIZE;
+	nr_looks = 0;
+	assert_int_equal(pt_unmap(&tree, 0, MIB(2), &flush), PT_RESERVED);
+	assert_true(nr_looks >= 2);
+	tree.mem = &arena_mem;
+	assert_memory_equal(&arena, &before, sizeof(arena));
 }
 
 static void test_ranges_that_wrap(void **state)
@@ -462,6 +582,28 @@ static bool counted_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
 	return arena_mem.read(ctx, pa, size, val);
 }
 
+/*
+ * Tables that share all that is below them: 512 ways to each from above. What is looked over
+ * beforehand has an end, and so has a change that cuts the links.
+ */
+static void test_many_ways_to_a_table(void **state)
+{
+	struct pt_mem m = arena_mem;
+
+	(void)state;
+	m.read = counted_read;
+	tree.mem = &m;
+	for (unsigned i = 1; i < 512; i++) {
+		arena.page[0][i] = arena.page[0][0];
+		arena.page[1][i] = arena.page[1][0];
+	}
+	nr_reads = 0;
+	assert_int_equal(pt_destroy(&tree), PT_OK);
+	tree.mem = &arena_mem;
+	assert_in_range(nr_reads, BIT(20), BIT(20) + 3 * 512 * 512);
+	assert_int_equal(arena.nr_used, 0);
+}
+
 static void test_recursive_tree_is_freed_once(void **state)
 {
 	struct pt_mem m = arena_mem;
@@ -583,6 +725,9 @@ int main(void)
 		TEST(test_root_outside_memory),
 		TEST(test_table_outside_memory),
 		TEST(test_destroy_with_table_outside_memory),
+		TEST(test_table_outside_memory_mid_range),
+		TEST(test_reserved_mid_range),
+		TEST(test_reserved_in_the_meantime),
 		TEST(test_ranges_that_wrap),
 		TEST(test_null_callbacks),
 		TEST(test_create),
@@ -592,6 +737,7 @@ int main(void)
 		TEST(test_find),
 		TEST(test_page_sizes),
 		TEST(test_shared_table_is_freed_once),
+		TEST(test_many_ways_to_a_table),
 		TEST(test_recursive_tree_is_freed_once),
 		TEST(test_memory_goes_away),
 		TEST(test_nested_errors),

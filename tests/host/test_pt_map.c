@@ -415,6 +415,15 @@ static void test_mark_pae_tree(void **state)
 	assert_int_equal(arena.page[0][0], (ARENA_BASE + PAGE_SIZE) | 1);
 	assert_int_equal(arena.page[1][0], (ARENA_BASE + 2 * PAGE_SIZE) | 0x27);
 	assert_int_equal(arena.page[2][0], BIT(63) | 0x63);
+	/* An accessed bit that the processor's nested walk has set there says nothing. */
+	assert_int_equal(pt_walk(&tree, 0, &w), PT_OK);
+	assert_true(!w.unmarked);
+	arena.page[0][0] |= BIT(5);
+	assert_int_equal(pt_walk(&tree, 0, &w), PT_OK);
+	assert_true(!w.unmarked);
+	arena.page[1][0] &= ~BIT(5);
+	assert_int_equal(pt_walk(&tree, 0, &w), PT_OK);
+	assert_true(w.unmarked);
 	drop_tree();
 }
 
