@@ -16,7 +16,6 @@
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/ioapic.h"
 #include "arch/x86_64/lapic.h"
-#include "arch/x86_64/lib/parse.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
@@ -138,20 +137,6 @@ static void start_devices(void)
 	irq_enable();
 }
 
-/* svm-features=MASK: do without optional features that this CPU has. */
-static void mask_features(void)
-{
-	char word[24];
-	struct token tok = { .text = word };
-	uint64_t mask;
-
-	if (!config_early_value(boot_info.cmdline, "svm-features", word, sizeof(word)))
-		return;
-	tok.len = strlen(word);
-	if (parse_u64(&tok, &mask) && mask <= UINT32_MAX)
-		svm_mask_features((uint32_t)mask);
-}
-
 /* Has the firmware locked VMX off? SDM vol. 3, 24.7. */
 static bool vmx_locked_off(void)
 {
@@ -198,10 +183,10 @@ _Noreturn void umbra_main(uint64_t info_pa, uint64_t image_pa)
 	start_cpu();
 	start_memory();
 	start_devices();
-	mask_features();
-	backend = start_backend();
 	config_parse(&config, &boot_info);
 	log_set_level(config.loglevel);
+	svm_mask_features(config.svm_features);
+	backend = start_backend();
 	if (vmm_init(&config, backend))
 		cannot_start("no memory for the VMs");
 	vga_line("Umbra " VERSION " is running; its console is the serial port.", "");

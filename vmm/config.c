@@ -432,8 +432,10 @@ static void parse_own_line(struct umbra_config *cfg, const char *line)
 				cfg->on_idle = (enum on_idle)v;
 			else
 				wrong = "not poweroff, reboot or monitor";
-		} else if (token_value(&tok, "svm-features", &val)) { /* read before the probe */
-			if (!parse_u64(&val, &mask) || mask > UINT32_MAX)
+		} else if (token_value(&tok, "svm-features", &val)) {
+			if (parse_u64(&val, &mask) && mask <= UINT32_MAX)
+				cfg->svm_features = (uint32_t)mask;
+			else
 				wrong = "not a mask of 32 bits";
 		} else if (!token_value(&tok, "com1", &val)) { /* the console reads that early */
 			wrong = "unknown token";
@@ -449,6 +451,7 @@ void config_parse(struct umbra_config *cfg, const struct boot_info *bi)
 	memset(cfg, 0, sizeof(*cfg));
 	cfg->loglevel = LOG_INFO;
 	cfg->on_idle = ON_IDLE_MONITOR;
+	cfg->svm_features = UINT32_MAX;
 	parse_own_line(cfg, bi->cmdline ? bi->cmdline : "");
 	parse_modules(cfg, bi);
 	if (bi->modules_dropped)

@@ -61,6 +61,7 @@ struct vm_config {
 struct umbra_config {
 	enum log_level loglevel;
 	enum on_idle on_idle;
+	uint32_t svm_features; /* those that may be used; all ones if the line does not say */
 	unsigned nr_vms;
 	struct vm_config vm[VM_CONFIG_MAX];
 };

@@ -54,11 +54,14 @@
 	(F7B_FSGSBASE | F7B_TSC_ADJUST | BIT(3) | F7B_AVX2 | BIT(6) | F7B_SMEP | BIT(8) | BIT(9) | \
 	 BIT(10) | BIT(13) | BIT(18) | BIT(19) | F7B_SMAP | BITS(24, 23) | BIT(29) | F7B_AVX512)
 #define F7C_UMIP BIT(2)
+#define F7C_PKU BIT(3)
+#define F7C_OSPKE BIT(4)
+#define F7C_LA57 BIT(16)
 #define F7C_RDPID BIT(22)
 #define F7C_AVX (BITS(10, 9)) /* VAES, VPCLMULQDQ */
 #define F7C_AVX512 (BIT(1) | BIT(6) | BITS(12, 11) | BIT(14))
-/* UMIP GFNI RDPID; no PKU (its rights live in a register the core does not read), CET, LA57 */
-#define F7C_ALLOWED (F7C_UMIP | BIT(8) | F7C_RDPID | F7C_AVX | F7C_AVX512)
+/* UMIP PKU GFNI LA57 RDPID; no CET */
+#define F7C_ALLOWED (F7C_UMIP | F7C_PKU | BIT(8) | F7C_LA57 | F7C_RDPID | F7C_AVX | F7C_AVX512)
 /* FSRM, MD_CLEAR, SERIALIZE; none whose MSR is not offered */
 #define F7D_ALLOWED (BIT(4) | BIT(10) | BIT(14))
 
@@ -210,6 +213,8 @@ static void fix_dependent(uint32_t leaf, struct cpuid_regs *r)
 		}
 		if (!policy.rdtscp)
 			r->ecx &= (uint32_t)~F7C_RDPID;
+		if (!(policy.xcr0 & XCR0_PKRU))
+			r->ecx &= (uint32_t)~F7C_PKU;
 		break;
 	case 0x80000001:
 		if (!avx)
@@ -226,8 +231,8 @@ static void fix_ranges(uint32_t leaf, struct cpuid_regs *r)
 		r->eax = MIN(r->eax, MAX_BASIC);
 	else if (leaf == 0x80000000)
 		r->eax = MIN(r->eax, MAX_EXTENDED);
-	else if (leaf == 0x80000008) /* linear addresses: 48 bits, no 5-level paging */
-		r->eax = (r->eax & (uint32_t)BITS(7, 0)) | 48u << 8;
+	else if (leaf == 0x80000008)
+		r->eax = (r->eax & (uint32_t)BITS(7, 0)) | (policy.la57 ? 57u : 48u) << 8;
 }
 
 static void add(uint32_t leaf, uint32_t subleaf, struct cpuid_regs r)
@@ -266,6 +271,8 @@ static uint64_t cr4_from_features(struct cpuid_regs one, struct cpuid_regs seven
 		{ seven.ebx, F7B_SMEP, CR4_SMEP },
 		{ seven.ebx, F7B_SMAP, CR4_SMAP },
 		{ seven.ecx, F7C_UMIP, CR4_UMIP },
+		{ seven.ecx, F7C_PKU, CR4_PKE },
+		{ seven.ecx, F7C_LA57, CR4_LA57 },
 	};
 	uint64_t cr4 = CR4_TSD | CR4_PCE;
 
@@ -278,12 +285,16 @@ static uint64_t cr4_from_features(struct cpuid_regs one, struct cpuid_regs seven
 /* The part of the policy that the table's masks depend on. */
 static void policy_before(struct cpuid_regs (*host)(uint32_t, uint32_t), uint64_t xcr0_mask)
 {
-	const uint64_t offered =
+	uint64_t offered =
 		XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM;
-	bool xsave = (host(1, 0).ecx & F1C_XSAVE) && host(0, 0).eax >= 0xd;
+	uint32_t max = host(0, 0).eax, seven_c = max >= 7 ? host(7, 0).ecx : 0;
+	bool xsave = (host(1, 0).ecx & F1C_XSAVE) && max >= 0xd;
 
 	policy = (struct cpuid_policy){ 0 };
+	if (seven_c & F7C_PKU)
+		offered |= XCR0_PKRU;
 	policy.xcr0 = xsave ? xcr0_mask & offered : 0;
+	policy.la57 = seven_c & F7C_LA57;
 	policy.rdtscp = host(0x80000001, 0).edx & E1D_RDTSCP;
 }
 
@@ -354,6 +365,9 @@ struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, uint32_t leaf, uint32_t s
 	if (leaf == 0x1) {
 		if (vcpu->vm->backend->get_reg(vcpu, REG_CR4) & CR4_OSXSAVE)
 			r.ecx |= (uint32_t)F1C_OSXSAVE;
+	} else if (leaf == 0x7 && subleaf == 0) {
+		if (vcpu->vm->backend->get_reg(vcpu, REG_CR4) & CR4_PKE)
+			r.ecx |= (uint32_t)F7C_OSPKE;
 	} else if (leaf == 0xd && policy.xcr0) {
 		if (subleaf == 0) {
 			r.ebx = xsave_size(vcpu->xcr0, false);

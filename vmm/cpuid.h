@@ -29,7 +29,7 @@ struct cpuid_policy {
 	uint64_t efer; /* EFER bits a guest may set */
 	unsigned maxphyaddr;
 	bool amd, intel; /* whose MSRs to offer */
-	bool page_1g, nx, pse36, rdtscp, tsc_adjust;
+	bool page_1g, nx, pse36, rdtscp, tsc_adjust, la57;
 };
 /* After cpuid_init(); constant. */
 const struct cpuid_policy *cpuid_policy(void);

@@ -109,13 +109,16 @@ static bool write_cr4_checked(struct vcpu *vcpu, uint64_t val)
 
 	if (val & ~cpuid_policy()->cr4)
 		return refuse(vcpu);
-	if (long_mode && !(val & CR4_PAE))
+	if (long_mode && (!(val & CR4_PAE) || (changed & CR4_LA57)))
 		return refuse(vcpu);
 	if ((changed & val & CR4_PCIDE) && (!long_mode || (get(vcpu, REG_CR3) & CR3_PCID_MASK)))
 		return refuse(vcpu);
 	if (!long_mode && (val & CR4_PAE) && (get(vcpu, REG_CR0) & CR0_PG) &&
 	    (changed & CR4_PDPTE_BITS) && !load_pdptes(vcpu, get(vcpu, REG_CR3)))
 		return refuse(vcpu);
+	/* Translations that were remembered came from tables of another depth. */
+	if (changed & CR4_LA57)
+		vcpu->io_ahead = (struct vcpu_io_ahead){ 0 };
 	if (changed)
 		set(vcpu, REG_CR4, val);
 	return true;

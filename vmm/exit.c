@@ -116,38 +116,27 @@ static void delivery_cut_off(struct vcpu *vcpu, bool reads_nothing)
 			(unsigned long long)exit->nested.gpa.v);
 }
 
-/* Does the memory map give this access without anybody's help? */
-static bool is_plain_memory(const struct region *r, bool write)
+/* A walk of the guest's tables counts as a write: it sets accessed and dirty. */
+static bool needs_write(const struct vm_exit *exit)
 {
-	switch (r->kind) {
-	case REGION_MEM:
-	case REGION_DISK:
-		return true;
-	case REGION_ROM:
-	case REGION_HOOK_WRITE:
-		return !write;
-	case REGION_HOOK:
-		return false;
-	}
-	return false;
+	return exit->nested.write || exit->nested.table_walk;
 }
 
 /*
- * A DISK page that nobody has touched yet comes in, and the guest tries again. All other RAM
- * is mapped from the start, so else this is a device, ROM or a write hook written to, or
- * nothing; or the guest's own page tables lie in such a place, which the emulator finds out
- * when it walks them for the same instruction.
+ * A disk's page that nobody has touched yet comes in, and the guest tries again; so it does when
+ * the page has come in meanwhile. All other RAM is mapped from the start, so else this is a
+ * device, ROM or a write hook written to, or nothing; or the guest's own page tables lie in such
+ * a place, which the emulator finds out when it walks them for the same instruction.
  */
 static void handle_nested_fault(struct vcpu *vcpu)
 {
 	const struct vm_exit *exit = &vcpu->exit;
 	struct vm *vm = vcpu->vm;
 	const struct region *r = memmap_find(&vm->mem, exit->nested.gpa);
-	uint64_t avail;
 
-	if (r && memmap_is_absent(r, exit->nested.gpa))
-		memmap_ptr(&vm->mem, exit->nested.gpa, exit->nested.write, &avail);
-	else if (r && is_plain_memory(r, exit->nested.write) && !exit->nested.table_walk)
+	if (r && r->page && memmap_is_plain(r, needs_write(exit)))
+		vm_disk_fault(vm, exit->nested.gpa);
+	else if (r && memmap_is_plain(r, exit->nested.write) && !exit->nested.table_walk)
 		vm_request_stop(
 			vm, VM_STOP_ERROR, 0, "nested fault on memory at gpa 0x%llx, rip 0x%llx",
 			(unsigned long long)exit->nested.gpa.v, (unsigned long long)vcpu->regs.rip);

@@ -102,6 +102,8 @@ static void cut(struct memmap *map, uint64_t addr)
 	r[1].start.v = addr;
 	r[1].size -= first;
 	r[1].frames.v += first;
+	r[1].source.offset += first;
+	r[1].page = r->page ? r->page + (first >> PAGE_SHIFT) : NULL;
 	r[1].owned = false;
 	r[1].cut = true;
 	r->size = first;
@@ -119,7 +121,7 @@ int memmap_hook(struct memmap *map, gpa_t start, uint64_t size, enum region_kind
 
 		if (i == map->nr || !region_holds(r, at))
 			return -ENOENT;
-		if (r->kind != REGION_MEM && r->kind != REGION_ROM)
+		if (r->kind == REGION_HOOK || r->kind == REGION_HOOK_WRITE)
 			return -EEXIST;
 		at = MIN(region_last(r), end - 1) + 1;
 	}
@@ -194,9 +196,24 @@ const struct region *memmap_find(struct memmap *map, gpa_t gpa)
 	return find(map, gpa);
 }
 
-bool memmap_is_absent(const struct region *r, gpa_t gpa)
+uint64_t memmap_disk_page(const struct region *r, gpa_t gpa)
 {
-	return r->kind == REGION_DISK && !r->page[(gpa.v - r->start.v) >> PAGE_SHIFT];
+	return r->page ? r->page[(gpa.v - r->start.v) >> PAGE_SHIFT] : 0;
+}
+
+bool memmap_is_plain(const struct region *r, bool write)
+{
+	switch (r->kind) {
+	case REGION_MEM:
+	case REGION_DISK:
+		return true;
+	case REGION_ROM:
+	case REGION_HOOK_WRITE:
+		return !write;
+	case REGION_HOOK:
+		return false;
+	}
+	return false;
 }
 
 /* Pages of a DISK region are found in memory one by one. */
@@ -210,20 +227,15 @@ static void *disk_ptr(struct memmap *map, struct region *r, uint64_t off, uint64
 	return (uint8_t *)hpa_to_ptr(HPA(r->page[page])) + in_page;
 }
 
-static bool writable(const struct region *r)
-{
-	return r->kind == REGION_MEM || r->kind == REGION_DISK;
-}
-
 void *memmap_ptr(struct memmap *map, gpa_t gpa, bool write, uint64_t *avail)
 {
 	struct region *r = find(map, gpa);
 	uint64_t off;
 
-	if (!r || r->kind == REGION_HOOK || (write && !writable(r)))
+	if (!r || !memmap_is_plain(r, write))
 		return NULL;
 	off = gpa.v - r->start.v;
-	if (r->kind == REGION_DISK)
+	if (r->page)
 		return disk_ptr(map, r, off, avail);
 	*avail = r->size - off;
 	return (uint8_t *)hpa_to_ptr(r->frames) + off;

@@ -22,6 +22,7 @@ struct region_source {
 	 * zero. 0, or a negative errno. */
 	int (*read)(void *ctx, uint64_t offset, void *page);
 	void *ctx;
+	uint64_t offset; /* of the region's first page */
 };
 
 struct region {
@@ -35,7 +36,7 @@ struct region {
 	bool hooked;    /* kind is a hook's, put over memory; under is what lies there */
 	enum region_kind under;
 	struct region_source source; /* DISK */
-	uint64_t *page;              /* DISK: host address of each page; 0: it has not come in */
+	uint64_t *page; /* DISK, hooked or not: host address of each page; 0: it has not come in */
 };
 
 #define MEMMAP_MAX_REGIONS 256
@@ -61,7 +62,7 @@ int memmap_add(struct memmap *map, const struct region *region);
  * hook has cut it. */
 int memmap_remove(struct memmap *map, gpa_t start);
 /*
- * Put a hook (HOOK or HOOK_WRITE) over memory: all of the range is MEM or ROM. The regions
+ * Put a hook (HOOK or HOOK_WRITE) over memory: all of the range is MEM, ROM or DISK. The regions
  * are cut where it begins and ends. 0, -EINVAL, -ENOENT (nothing is there), -EEXIST (not
  * memory, or hooked already), -ENOSPC; then nothing has changed.
  */
@@ -72,12 +73,15 @@ int memmap_unhook(struct memmap *map, gpa_t start, uint64_t size);
 /* The region that holds gpa, or NULL: nothing is there. Logarithmic, last hit first. */
 const struct region *memmap_find(struct memmap *map, gpa_t gpa);
 
-/* Does a DISK region hold gpa with a page that has not come in? */
-bool memmap_is_absent(const struct region *r, gpa_t gpa);
+/* The page of a DISK region, hooked or not, that holds gpa: its host address; 0: it has not come
+ * in, or it is no such region. */
+uint64_t memmap_disk_page(const struct region *r, gpa_t gpa);
+/* Does the memory map give such an access without anybody's help but bring_in's? */
+bool memmap_is_plain(const struct region *r, bool write);
 
 /*
  * A pointer to guest memory at gpa, and in *avail how many bytes follow contiguously: MEM,
- * DISK (the page is brought in), and when !write also ROM and HOOK_WRITE. NULL: not memory,
+ * DISK, and when !write also ROM and HOOK_WRITE; a disk's page is brought in. NULL: not memory,
  * or a page that could not be brought in.
  */
 void *memmap_ptr(struct memmap *map, gpa_t gpa, bool write, uint64_t *avail);

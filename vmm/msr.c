@@ -50,9 +50,12 @@ struct msr_range {
 /* Words of vcpu_msrs.misc[] with no effect here, by what they are. */
 enum { MISC_HWCR, MISC_SYSCFG, MISC_ENABLE, MISC_DE_CFG, MISC_NB_CFG };
 
+/* As wide as the processor's addresses can be, whatever CR4.LA57 says now. */
 static bool canonical(uint64_t val)
 {
-	return val == (uint64_t)((int64_t)(val << 16) >> 16);
+	unsigned above = cpuid_policy()->la57 ? 64 - 57 : 64 - 48;
+
+	return val == (uint64_t)((int64_t)(val << above) >> above);
 }
 
 static bool types_valid(uint64_t bytes, uint64_t types)

@@ -93,6 +93,7 @@ static void put_vcpu(struct cpu *cpu)
 	vcpu->dr[1] = read_dr1();
 	vcpu->dr[2] = read_dr2();
 	vcpu->dr[3] = read_dr3();
+	vcpu->loaded = false;
 	cpu->current = NULL;
 }
 
@@ -109,6 +110,7 @@ static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 	write_dr2(vcpu->dr[2]);
 	write_dr3(vcpu->dr[3]);
 	backend->vcpu_load(vcpu);
+	vcpu->loaded = true;
 	cpu->current = vcpu;
 }
 

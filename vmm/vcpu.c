@@ -124,6 +124,8 @@ void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp)
 	gp->caps.nonleaf_g_rsvd = policy->amd;
 	if ((gp->cr0 & CR0_PG) && (gp->cr4 & CR4_PAE) && !(gp->efer & EFER_LMA))
 		read_pdptes(vcpu, gp);
+	if ((gp->cr4 & CR4_PKE) && (gp->efer & EFER_LMA))
+		gp->pkru = vcpu->loaded ? fpu_pkru() : fpu_area_pkru(vcpu->fpu);
 }
 
 unsigned vcpu_code_size(const struct vcpu *vcpu)

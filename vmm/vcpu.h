@@ -48,7 +48,7 @@ struct vcpu_msrs {
 	uint64_t misc[8]; /* further read/write words that have no effect here */
 };
 
-/* What is known of the code behind port accesses; vmm/exit_io.c alone touches it. */
+/* What is known of the code behind port accesses: vmm/exit_io.c's. */
 #define VCPU_IO_BARREN 16
 struct vcpu_io_ahead {
 	uint64_t barren[VCPU_IO_BARREN]; /* RIPs with no further access behind them */
@@ -74,6 +74,7 @@ struct vcpu {
 	struct vcpu_io_ahead io_ahead;
 	struct list_node sched_node;
 	bool yield;                   /* it spins (PAUSE): its slice is over when another can run */
+	bool loaded;                  /* run.c: its PKRU, XCR0... are on the CPU */
 	unsigned stale;               /* VCPU_STALE_*: the CPU gets these before the next entry */
 	struct emulate_cache emulate; /* emulate.c alone touches it */
 	struct vm_exit exit;          /* the last one */

@@ -105,6 +105,12 @@ int vm_remove_region(struct vm *vm, gpa_t start);
  */
 int vm_hook(struct vm *vm, gpa_t start, uint64_t size, enum region_kind kind);
 int vm_unhook(struct vm *vm, gpa_t start, uint64_t size);
+/*
+ * The guest was stopped at an address of a DISK region where the memory map gives what it tried:
+ * bring the page in, or enter it again if it has come in before. When that cannot be done, the
+ * VM is to stop.
+ */
+void vm_disk_fault(struct vm *vm, gpa_t gpa);
 
 /* Everything that the VM's lines give it: RAM, ROM, disk regions. vm->nested is there. 0,
  * -ENOMEM, -ENOSPC; what was added stays. */

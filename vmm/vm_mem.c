@@ -24,17 +24,17 @@
 
 /* --- regions --- */
 
-/* What the nested table gives of a whole region; 0: its pages are absent. */
+/* What the nested table gives of the frames of a region; 0: nothing. */
 static unsigned table_rights(enum region_kind kind)
 {
 	switch (kind) {
 	case REGION_MEM:
+	case REGION_DISK:
 		return PT_R | PT_W | PT_X;
 	case REGION_ROM:
 	case REGION_HOOK_WRITE:
 		return PT_R | PT_X;
 	case REGION_HOOK:
-	case REGION_DISK: /* each page when it comes in */
 		return 0;
 	}
 	return 0;
@@ -52,6 +52,28 @@ static size_t page_array_size(const struct region *r)
 	return (r->size >> PAGE_SHIFT) * sizeof(r->page[0]);
 }
 
+/* Enter what the memory map has of [start, start + size), all of it the region's. Of a disk that
+ * are the pages that have come in. */
+static int map_part(struct vm *vm, const struct region *r, gpa_t start, uint64_t size)
+{
+	uint64_t end = start.v + size;
+	int err = 0;
+
+	if (!table_rights(r->kind))
+		return 0;
+	if (!r->page)
+		return nested_map(&vm->nested, start, HPA(r->frames.v + (start.v - r->start.v)),
+				  size, table_rights(r->kind));
+	for (uint64_t at = start.v; !err && at != end; at += PAGE_SIZE) {
+		uint64_t pa = memmap_disk_page(r, GPA(at));
+
+		if (pa)
+			err = nested_map(&vm->nested, GPA(at), HPA(pa), PAGE_SIZE,
+					 table_rights(r->kind));
+	}
+	return err;
+}
+
 /* A map that ran out of memory half way has left enough to take back what it did. */
 static void unmap_again(struct vm *vm, const struct region *r)
 {
@@ -64,7 +86,6 @@ static void unmap_again(struct vm *vm, const struct region *r)
 int vm_add_region(struct vm *vm, const struct region *region)
 {
 	struct region r = *region;
-	unsigned rights = table_rights(r.kind);
 	int err;
 
 	r.page = NULL;
@@ -80,27 +101,11 @@ int vm_add_region(struct vm *vm, const struct region *region)
 		kfree(r.page, page_array_size(&r));
 		return err;
 	}
-	if (rights)
-		err = nested_map(&vm->nested, r.start, r.frames, r.size, rights);
+	err = map_part(vm, &r, r.start, r.size);
 	if (err) {
 		unmap_again(vm, &r);
 		memmap_remove(&vm->mem, r.start);
 	}
-	return err;
-}
-
-/* Enter all that the memory map has of a region. */
-static int map_region(struct vm *vm, const struct region *r)
-{
-	unsigned rights = table_rights(r->kind);
-	int err = 0;
-
-	if (rights)
-		return nested_map(&vm->nested, r->start, r->frames, r->size, rights);
-	for (uint64_t i = 0; !err && r->page && i < r->size >> PAGE_SHIFT; i++)
-		if (r->page[i])
-			err = nested_map(&vm->nested, GPA(r->start.v + (i << PAGE_SHIFT)),
-					 HPA(r->page[i]), PAGE_SIZE, table_rights(REGION_MEM));
 	return err;
 }
 
@@ -143,7 +148,7 @@ int vm_remove_region(struct vm *vm, gpa_t start)
 		return 0;
 	}
 	memmap_add(&vm->mem, &r);
-	return map_region(vm, &r) ? out_of_tables(vm, start) : trace_error(err);
+	return map_part(vm, &r, r.start, r.size) ? out_of_tables(vm, start) : trace_error(err);
 }
 
 /* --- hooks --- */
@@ -155,10 +160,9 @@ static int map_range(struct vm *vm, gpa_t start, uint64_t size)
 
 	while (!err && size) {
 		const struct region *r = memmap_find(&vm->mem, start);
-		uint64_t off = start.v - r->start.v, part = MIN(r->size - off, size);
+		uint64_t part = MIN(r->size - (start.v - r->start.v), size);
 
-		err = nested_map(&vm->nested, start, HPA(r->frames.v + off), part,
-				 table_rights(r->kind));
+		err = map_part(vm, r, start, part);
 		start.v += part;
 		size -= part;
 	}
@@ -201,9 +205,10 @@ static bool bring_in(void *ctx, struct region *r, uint64_t page)
 	int err = frame.v ? 0 : -ENOMEM;
 
 	if (!err)
-		err = r->source.read(r->source.ctx, page << PAGE_SHIFT, hpa_to_ptr(frame));
+		err = r->source.read(r->source.ctx, r->source.offset + (page << PAGE_SHIFT),
+				     hpa_to_ptr(frame));
 	if (!err)
-		err = nested_map(&vm->nested, gpa, frame, PAGE_SIZE, table_rights(REGION_MEM));
+		err = nested_map(&vm->nested, gpa, frame, PAGE_SIZE, table_rights(r->kind));
 	if (err) {
 		if (frame.v)
 			frame_free(frame, 0, FRAME_VM0 + vm->id);
@@ -215,6 +220,21 @@ static bool bring_in(void *ctx, struct region *r, uint64_t page)
 	}
 	r->page[page] = frame.v;
 	return true;
+}
+
+void vm_disk_fault(struct vm *vm, gpa_t gpa)
+{
+	const struct region *r = memmap_find(&vm->mem, gpa);
+	uint64_t avail;
+
+	if (!memmap_disk_page(r, gpa)) {
+		memmap_ptr(&vm->mem, gpa, false, &avail);
+		return;
+	}
+	/* Another vCPU was first, or a translation was kept that is no longer true. */
+	if (map_part(vm, r, GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE)), PAGE_SIZE))
+		out_of_tables(vm, gpa);
+	flush(vm);
 }
 
 /* A GRUB module as a region's source. */
@@ -310,6 +330,10 @@ int vm_make_memory(struct vm *vm)
 
 void vm_free_memory(struct vm *vm)
 {
+	/* A region owns its frames whole. From the end: what was cut off is joined to the left. */
+	for (unsigned i = vm->mem.nr; i-- > 0;)
+		if (vm->mem.region[i].hooked)
+			memmap_unhook(&vm->mem, vm->mem.region[i].start, vm->mem.region[i].size);
 	for (unsigned i = 0; i < vm->mem.nr; i++)
 		free_frames(vm, &vm->mem.region[i]);
 	memmap_init(&vm->mem);

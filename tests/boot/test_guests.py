@@ -129,7 +129,8 @@ def test_isolation(name):
     options = "memory=16M debug-exit"
     modules = lib.tiny("a", "isolation", options + " -- A") \
         + lib.tiny("b", "isolation", options + " -- u")
-    with lib.boot(name, modules) as m:
+    iso = lib.make_iso(name, modules)
+    with lib.Machine(name, iso, "--accel", "tcg", "--cpu", "max") as m:  # it has PKRU
         for vm in "abab":
             m.expect_vm(vm, "reset by the guest, restarting", "work",
                         never="WRONG|debug-exit status|stopped")

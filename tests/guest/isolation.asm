@@ -15,6 +15,10 @@
 %define CR4_OSXSAVE (1 << 18)
 %define ECX_XSAVE (1 << 26)
 %define ECX_AVX (1 << 28)
+%define ECX_PKU (1 << 3)
+%define CR4_PKE (1 << 22)
+%define RDPKRU db 0x0f, 0x01, 0xee	; NASM takes both for 64-bit mode's only
+%define WRPKRU db 0x0f, 0x01, 0xef
 %define EDX_RDTSCP (1 << 27)
 
 ; Registers that keep any value.
@@ -77,6 +81,12 @@
 	rdtscp
 	EXPECT ecx, 0
 .no_aux:
+	test dword [has], ECX_PKU
+	jz .no_keys
+	xor ecx, ecx
+	RDPKRU
+	EXPECT eax, 0
+.no_keys:
 	xor eax, eax
 	call look_ram
 
@@ -123,6 +133,13 @@
 	xor edx, edx
 	wrmsr
 .no_aux_either:
+	test dword [has], ECX_PKU
+	jz .no_keys_either
+	mov eax, [seed]
+	xor ecx, ecx
+	xor edx, edx
+	WRPKRU
+.no_keys_either:
 	mov eax, [seed]
 	mov edi, RAM_START
 	mov ecx, (RAM_END - RAM_START) / 4
@@ -176,6 +193,14 @@ round:
 	cmp eax, ebx
 	jne .bad
 .no_aux:
+	test dword [has], ECX_PKU
+	jz .no_keys
+	xor ecx, ecx
+	RDPKRU
+	mov ebx, [seed]
+	cmp eax, ebx
+	jne .bad
+.no_keys:
 	dec ebp
 	jnz round
 	mov eax, [seed]
@@ -188,7 +213,7 @@ round:
 	mov ecx, __?LINE?__
 	jmp wrong
 
-; Turn on what there is of SSE and AVX.
+; Turn on what there is of SSE, AVX and protection keys.
 enable:
 	mov eax, 0x80000001
 	cpuid
@@ -203,6 +228,21 @@ enable:
 	mov eax, cr4
 	or eax, CR4_OSFXSR
 	mov cr4, eax
+	xor eax, eax
+	cpuid
+	cmp eax, 7
+	jb .no_keys
+	mov eax, 7
+	xor ecx, ecx
+	cpuid
+	and ecx, ECX_PKU
+	jz .no_keys
+	or [has], ecx
+	mov eax, cr4
+	or eax, CR4_PKE
+	mov cr4, eax
+.no_keys:
+	mov eax, cr4
 	test esi, ECX_XSAVE
 	jz .done
 	or eax, CR4_OSXSAVE

@@ -51,6 +51,7 @@
 #define PTE_A BIT(5)
 #define PTE_D BIT(6)
 #define PTE_PS BIT(7)
+#define PTE_KEY(k) ((uint64_t)(k) << 59)
 
 struct fake_device {
 	uint8_t mem[4096];
@@ -247,6 +248,15 @@ static struct cpuid_regs fx_cpuid(uint32_t leaf, uint32_t subleaf)
 	}
 }
 
+/* The guest has CR4.PKE on and is on the CPU, with this PKRU. */
+static inline void fx_pkru(uint32_t pkru)
+{
+	fx.reg[REG_CR4] |= CR4_PKE;
+	fx.vcpu.loaded = true;
+	fake_pkru = pkru;
+	fake_area_pkru = ~pkru;
+}
+
 static int fx_setup(void **state)
 {
 	struct region r;
@@ -315,6 +325,17 @@ static inline void assert_nothing_raised(void)
 	if (ev->kind != EVENT_NONE)
 		fail_msg("expected no exception, seen %u error 0x%x cr2 0x%llx", ev->vector,
 			 ev->error, (unsigned long long)fx.reg[REG_CR2]);
+}
+
+/* Let the instruction at RIP be emulated: this is what comes of it, and how far RIP goes on. */
+static inline void emulates(enum emulate_result want, unsigned len)
+{
+	uint64_t rip = fx.vcpu.regs.rip;
+	enum emulate_result result = emulate_mmio(&fx.vcpu);
+
+	if (result != want)
+		fail_msg("expected result %d, seen %d", want, result);
+	assert_int_equal(fx.vcpu.regs.rip - rip, len);
 }
 
 #endif

@@ -5,10 +5,17 @@
 #ifndef UMBRA_TESTS_LOAD_FIXTURE_H
 #define UMBRA_TESTS_LOAD_FIXTURE_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <cmocka.h>
+
+#include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/mm.h"
 #include "vmm/load/boot_params.h"
 #include "vmm/load/linux.h"
@@ -116,6 +123,69 @@ static inline int fixture_load_exact(struct load_fixture *f, const uint8_t *file
 	free(copy);
 	f->src.kernel = NULL;
 	return err;
+}
+
+/* For cmocka: *state is the fixture. */
+static inline int fixture_teardown(void **state)
+{
+	fixture_free(*state);
+	return 0;
+}
+
+static inline void fixture_assert_loads(struct load_fixture *f, const uint8_t *file, uint64_t size)
+{
+	int err = fixture_load_exact(f, file, size);
+
+	if (err)
+		fail_msg("refused with %d: %s", err, f->why);
+}
+
+/* The reason given has this text in it. */
+static inline void fixture_assert_refused(struct load_fixture *f, const uint8_t *file,
+					  uint64_t size, int err, const char *text)
+{
+	int got = fixture_load_exact(f, file, size);
+
+	if (got != err || !strstr(f->why, text))
+		fail_msg("expected %d and \"%s\", got %d and \"%s\"", err, text, got,
+			 got ? f->why : "");
+}
+
+/* Load file after file as make() spoils them: each loads, or is refused with a reason. */
+static inline void fixture_fuzz(struct load_fixture *f, unsigned seed, void (*make)(void),
+				const uint8_t *file, uint64_t size)
+{
+	unsigned good = 0;
+
+	srand(seed);
+	for (unsigned round = 0; round < 20000; round++) {
+		int err;
+
+		make();
+		err = fixture_load_exact(f, file, size);
+		if ((err && err != -ENOEXEC && err != -EINVAL && err != -EFBIG && err != -E2BIG) ||
+		    (err && !f->why[0]))
+			fail_msg("round %u: %d: %s", round, err, f->why);
+		good += !err;
+	}
+	assert_true(good > 100);
+}
+
+/* A whole file in memory of malloc()'s; NULL: there is none. */
+static inline uint8_t *fixture_read_file(const char *path, uint64_t *size)
+{
+	FILE *in = fopen(path, "rb");
+	uint8_t *data;
+
+	if (!in)
+		return NULL;
+	fseek(in, 0, SEEK_END);
+	*size = (uint64_t)ftell(in);
+	rewind(in);
+	data = malloc(*size);
+	assert_int_equal(fread(data, 1, *size, in), *size);
+	fclose(in);
+	return data;
 }
 
 static inline const struct boot_params *fixture_boot_params(const struct load_fixture *f)

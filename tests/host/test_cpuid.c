@@ -76,7 +76,7 @@ static void test_nothing_unknown_leaks(void **state)
 	expect_zero(0x7, 0xffffffff);
 	expect_zero(0x4, 8);
 	expect_zero(0xd, 8);
-	expect_zero(0xd, 9);
+	expect_zero(0xd, 10);
 	expect_zero(0xd, 63);
 	expect_zero(0xd, 64);
 	expect_zero(0xffffffff, 0xffffffff);
@@ -88,7 +88,7 @@ static void test_hidden_features(void **state)
 
 	(void)state;
 	cpuid_init(fake_cpuid_all_ones, ~UINT64_C(0));
-	fake_hw.reg[REG_CR4] &= ~CR4_OSXSAVE;
+	fake_hw.reg[REG_CR4] &= ~(CR4_OSXSAVE | CR4_PKE);
 	r = ask(1, 0);
 	/* DTES64 MONITOR DS-CPL VMX SMX EIST TM2 CNXT-ID SDBG xTPR PDCM DCA x2APIC
 	 * TSC-deadline OSXSAVE */
@@ -100,7 +100,7 @@ static void test_hidden_features(void **state)
 	r = ask(7, 0);
 	assert_int_equal(r.eax, 0);
 	assert_int_equal(r.ebx & (BIT(2) | BIT(4) | BIT(11) | BIT(12) | BITS(15, 14)), 0);
-	assert_int_equal(r.ecx & (BITS(5, 3) | BIT(7) | BIT(13) | BIT(16)), 0); /* PKU CET LA57 */
+	assert_int_equal(r.ecx & (BITS(5, 4) | BIT(7) | BIT(13)), 0); /* OSPKE WAITPKG CET TME */
 	assert_int_equal(r.edx & ~(BIT(4) | BIT(10) | BIT(14)), 0);
 	r = ask(0x80000001, 0);
 	assert_int_equal(r.ebx, 0);
@@ -118,8 +118,8 @@ static void test_ranges(void **state)
 	assert_int_equal(ask(0, 0).eax, 0xd);
 	assert_int_equal(ask(0, 0).ebx, 0x68747541);
 	assert_int_equal(ask(0x80000000, 0).eax, 0x80000008);
-	assert_int_equal(ask(0x80000008, 0).eax, 0x3028);
-	assert_int_equal(ask(0x80000008, 0).ecx, 0); /* one core */
+	assert_int_equal(ask(0x80000008, 0).eax, 0x3928); /* fake_cpuid_amd has LA57 */
+	assert_int_equal(ask(0x80000008, 0).ecx, 0);      /* one core */
 	assert_int_equal(ask(1, 0).eax, 0x800f12);
 	assert_int_equal(ask(1, 0).ebx, 0x0800);
 }
@@ -133,6 +133,59 @@ static void test_osxsave_mirrors_cr4(void **state)
 	assert_true(ask(1, 0).ecx & BIT(27));
 }
 
+static struct cpuid_regs cpu_without_pku(uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_regs r = fake_cpuid_amd(leaf, subleaf);
+
+	if (leaf == 7)
+		r.ecx &= ~(uint32_t)BIT(3);
+	return r;
+}
+
+/* Protection keys: with all that belongs to them, or not at all. */
+static void test_protection_keys(void **state)
+{
+	(void)state;
+	fake_hw.reg[REG_CR4] = CR4_PAE;
+	assert_int_equal(ask(7, 0).ecx & BITS(4, 3), BIT(3));
+	fake_hw.reg[REG_CR4] |= CR4_PKE;
+	assert_int_equal(ask(7, 0).ecx & BITS(4, 3), BITS(4, 3)); /* OSPKE mirrors CR4.PKE */
+	expect_zero(7, 1);
+	assert_true(cpuid_policy()->cr4 & CR4_PKE);
+	assert_true(cpuid_policy()->xcr0 & XCR0_PKRU);
+	fake_hw.reg[REG_CR4] = CR4_PAE;
+	cpuid_init(cpu_without_pku, XCR0_AVX_MASK | XCR0_PKRU);
+	assert_int_equal(ask(7, 0).ecx & BITS(4, 3), 0);
+	assert_false(cpuid_policy()->cr4 & CR4_PKE);
+	assert_int_equal(cpuid_policy()->xcr0, XCR0_AVX_MASK);
+	expect_zero(0xd, 9);
+	/* PKRU that could not be switched with the rest: not offered. */
+	cpuid_init(fake_cpuid_amd, XCR0_AVX_MASK);
+	assert_int_equal(ask(7, 0).ecx & BITS(4, 3), 0);
+	assert_false(cpuid_policy()->cr4 & CR4_PKE);
+}
+
+static struct cpuid_regs cpu_without_la57(uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_regs r = fake_cpuid_amd(leaf, subleaf);
+
+	if (leaf == 7)
+		r.ecx &= ~(uint32_t)BIT(16);
+	return r;
+}
+
+static void test_la57(void **state)
+{
+	(void)state;
+	assert_true(ask(7, 0).ecx & BIT(16));
+	assert_true(cpuid_policy()->cr4 & CR4_LA57);
+	assert_int_equal(ask(0x80000008, 0).eax >> 8 & 0xff, 57);
+	cpuid_init(cpu_without_la57, XCR0_AVX_MASK);
+	assert_false(ask(7, 0).ecx & BIT(16));
+	assert_false(cpuid_policy()->cr4 & CR4_LA57);
+	assert_int_equal(ask(0x80000008, 0).eax >> 8 & 0xff, 48);
+}
+
 static void test_xsave_leaf(void **state)
 {
 	struct cpuid_regs r;
@@ -140,9 +193,9 @@ static void test_xsave_leaf(void **state)
 	(void)state;
 	fake_vcpu.xcr0 = XCR0_X87;
 	r = ask(0xd, 0);
-	assert_int_equal(r.eax, 7);
+	assert_int_equal(r.eax, 0x207);
 	assert_int_equal(r.ebx, 576);
-	assert_int_equal(r.ecx, 832);
+	assert_int_equal(r.ecx, 2696);
 	assert_int_equal(r.edx, 0);
 	fake_vcpu.xcr0 = XCR0_AVX_MASK;
 	assert_int_equal(ask(0xd, 0).ebx, 832);
@@ -150,7 +203,11 @@ static void test_xsave_leaf(void **state)
 	assert_int_equal(ask(0xd, 2).eax, 256);
 	assert_int_equal(ask(0xd, 2).ebx, 576);
 	expect_zero(0xd, 3);
-	expect_zero(0xd, 9); /* protection keys are not offered */
+	assert_int_equal(ask(0xd, 9).eax, 8);
+	assert_int_equal(ask(0xd, 9).ebx, 2688);
+	fake_vcpu.xcr0 = XCR0_X87 | XCR0_PKRU;
+	assert_int_equal(ask(0xd, 0).ebx, 2696); /* the standard form: where PKRU is */
+	assert_int_equal(ask(0xd, 1).ebx, 584);  /* compacted: right behind the header */
 }
 
 static void test_no_xsave(void **state)
@@ -172,12 +229,12 @@ static void test_policy(void **state)
 	const struct cpuid_policy *p = cpuid_policy();
 
 	(void)state;
-	assert_int_equal(p->xcr0, XCR0_AVX_MASK);
+	assert_int_equal(p->xcr0, XCR0_AVX_MASK | XCR0_PKRU);
 	assert_int_equal(p->maxphyaddr, 40);
 	assert_true(p->amd);
 	assert_false(p->intel);
 	assert_int_equal(p->efer, EFER_SCE | EFER_LME | EFER_NXE | EFER_FFXSR);
-	assert_int_equal(p->cr4 & (CR4_VMXE | CR4_SMXE | CR4_LA57 | CR4_PKE | CR4_CET), 0);
+	assert_int_equal(p->cr4 & (CR4_VMXE | CR4_SMXE | CR4_CET | CR4_PKS), 0);
 	assert_true(p->cr4 & CR4_SMEP);
 }
 
@@ -207,6 +264,8 @@ int main(void)
 		cmocka_unit_test_setup(test_hidden_features, setup),
 		cmocka_unit_test_setup(test_ranges, setup),
 		cmocka_unit_test_setup(test_osxsave_mirrors_cr4, setup),
+		cmocka_unit_test_setup(test_protection_keys, setup),
+		cmocka_unit_test_setup(test_la57, setup),
 		cmocka_unit_test_setup(test_xsave_leaf, setup),
 		cmocka_unit_test_setup(test_no_xsave, setup),
 		cmocka_unit_test_setup(test_policy, setup),

@@ -161,8 +161,7 @@ static void test_cr4(void **state)
 	(void)state;
 	refuses(4, CR4_PAE | CR4_VMXE, "VMXE");
 	refuses(4, CR4_PAE | CR4_SMXE, "SMXE");
-	refuses(4, CR4_PAE | CR4_LA57, "LA57");
-	refuses(4, CR4_PAE | CR4_PKE, "PKE");
+	refuses(4, CR4_PAE | CR4_LA57, "LA57 in long mode");
 	refuses(4, CR4_PAE | CR4_CET, "CET");
 	refuses(4, CR4_PAE | BIT(15), "bit 15");
 	refuses(4, CR4_PAE | BIT(31), "bit 31");
@@ -170,6 +169,25 @@ static void test_cr4(void **state)
 	refuses(4, CR4_PGE, "PAE off in long mode");
 	takes(4, REG_CR4, CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_OSXSAVE | CR4_FSGSBASE,
 	      CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_OSXSAVE | CR4_FSGSBASE);
+	takes(4, REG_CR4, CR4_PAE | CR4_PKE, CR4_PAE | CR4_PKE);
+}
+
+/* LA57 is set and cleared outside long mode only; what was remembered of the tables goes. */
+static void test_cr4_la57(void **state)
+{
+	(void)state;
+	fake_hw.reg[REG_CR4] |= CR4_LA57;
+	fake_vcpu.io_ahead.barren[3] = 0x1000;
+	refuses(4, CR4_PAE, "LA57 off in long mode");
+	takes(4, REG_CR4, CR4_PAE | CR4_LA57 | CR4_PGE, CR4_PAE | CR4_LA57 | CR4_PGE);
+	assert_int_equal(fake_vcpu.io_ahead.barren[3], 0x1000);
+	flat32();
+	fake_vcpu.io_ahead.code.n = 4;
+	takes(4, REG_CR4, CR4_PAE | CR4_LA57, CR4_PAE | CR4_LA57);
+	assert_int_equal(fake_vcpu.io_ahead.code.n, 0);
+	fake_vcpu.io_ahead.code.n = 5;
+	takes(4, REG_CR4, CR4_PAE, CR4_PAE);
+	assert_int_equal(fake_vcpu.io_ahead.code.n, 0);
 }
 
 static void test_cr4_pcide(void **state)
@@ -207,6 +225,9 @@ static void test_bits_follow_cpuid(void **state)
 	refuses(4, CR4_PAE | CR4_UMIP, "UMIP");
 	refuses(4, CR4_PAE | CR4_OSXSAVE, "OSXSAVE");
 	refuses(4, CR4_PAE | CR4_PCIDE, "PCIDE");
+	refuses(4, CR4_PAE | CR4_PKE, "PKE");
+	flat32();
+	refuses(4, CR4_LA57, "LA57");
 	fake_hw.reg[REG_EFER] = 0;
 	assert_false(cr_write_efer(&fake_vcpu, EFER_NXE));
 	assert_false(cr_write_efer(&fake_vcpu, EFER_FFXSR));
@@ -263,12 +284,8 @@ static void test_efer(void **state)
 
 static void test_xsetbv(void **state)
 {
-	static const uint64_t bad[] = { 0,
-					XCR0_SSE,
-					XCR0_X87 | XCR0_AVX,
-					XCR0_X87 | XCR0_PKRU,
-					XCR0_X87 | XCR0_SSE | XCR0_OPMASK,
-					XCR0_X87 | BIT(62) };
+	static const uint64_t bad[] = { 0, XCR0_SSE, XCR0_X87 | XCR0_AVX,
+					XCR0_X87 | XCR0_SSE | XCR0_OPMASK, XCR0_X87 | BIT(62) };
 
 	(void)state;
 	assert_false(cr_write_xcr(&fake_vcpu, 0, XCR0_X87));
@@ -282,6 +299,7 @@ static void test_xsetbv(void **state)
 	assert_true(cr_write_xcr(&fake_vcpu, 0, XCR0_X87 | XCR0_SSE | XCR0_AVX));
 	assert_int_equal(fake_vcpu.xcr0, 7);
 	assert_int_equal(fake_vcpu.stale, VCPU_STALE_XCR0);
+	assert_true(cr_write_xcr(&fake_vcpu, 0, XCR0_X87 | XCR0_PKRU));
 	fake_hw.reg[REG_CPL] = 3;
 	expect_gp(cr_write_xcr(&fake_vcpu, 0, XCR0_X87), "XSETBV at CPL 3");
 }
@@ -296,6 +314,7 @@ static void test_xsetbv_avx512(void **state)
 	cpuid_init(fake_cpuid_amd, avx | avx512);
 	fake_hw.reg[REG_CR4] |= CR4_OSXSAVE;
 	expect_gp(cr_write_xcr(&fake_vcpu, 0, avx | XCR0_OPMASK), "opmask alone");
+	expect_gp(cr_write_xcr(&fake_vcpu, 0, XCR0_X87 | XCR0_PKRU), "no PKRU");
 	expect_gp(cr_write_xcr(&fake_vcpu, 0, XCR0_X87 | XCR0_SSE | avx512), "no AVX");
 	assert_true(cr_write_xcr(&fake_vcpu, 0, avx | avx512));
 }
@@ -311,6 +330,7 @@ int main(void)
 		cmocka_unit_test_setup(test_pae_refuses_reserved, setup),
 		cmocka_unit_test_setup(test_cr3, setup),
 		cmocka_unit_test_setup(test_cr4, setup),
+		cmocka_unit_test_setup(test_cr4_la57, setup),
 		cmocka_unit_test_setup(test_cr4_pcide, setup),
 		cmocka_unit_test_setup(test_bits_follow_cpuid, setup),
 		cmocka_unit_test_setup(test_cr8, setup),

@@ -9,16 +9,6 @@ static const uint64_t rw = PTE_P | PTE_W | PTE_U;
 
 #define GPR fx.vcpu.regs.gpr
 
-static void emulates(enum emulate_result want, unsigned len)
-{
-	uint64_t rip = fx.vcpu.regs.rip;
-	enum emulate_result result = emulate_mmio(&fx.vcpu);
-
-	if (result != want)
-		fail_msg("expected result %d, seen %d", want, result);
-	assert_int_equal(fx.vcpu.regs.rip - rip, len);
-}
-
 static void assert_untouched(void)
 {
 	assert_int_equal(fx.dev[0].reads + fx.dev[0].writes, 0);
@@ -147,6 +137,30 @@ static void test_wide_canonical_with_la57(void **state)
 	GPR[RBX] = 0x00ff000000000000;
 	emulates(EMULATE_FAULT, 0);
 	assert_raised(VEC_PF, 0); /* canonical in 57 bits: not mapped, that is all */
+}
+
+/* Protection keys: AD and WD of the page's key, for what is done on the guest's behalf. */
+static void test_protection_keys(void **state)
+{
+	(void)state;
+	window_map(0, DEVICE_A, rw | PTE_KEY(5));
+	GPR[RBX] = WINDOW + 8;
+	FX_CODE(0x8b, 0x03, 0x89, 0x03); /* mov eax, [rbx]; mov [rbx], eax */
+	fx_pkru(1u << 2 * 5);
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_PF, PF_P | PF_PK);
+	assert_int_equal(fx.reg[REG_CR2], WINDOW + 8);
+	assert_untouched();
+	fx.vcpu.events.pending.kind = EVENT_NONE;
+	fx_pkru(2u << 2 * 5);
+	emulates(EMULATE_DONE, 2);
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_PF, PF_P | PF_W | PF_PK);
+	assert_int_equal(fx.dev[0].writes, 0);
+	fx.vcpu.events.pending.kind = EVENT_NONE;
+	fx.reg[REG_CR0] &= ~CR0_WP; /* WD then binds CPL 3 alone */
+	emulates(EMULATE_DONE, 2);
+	assert_int_equal(fx.dev[0].writes, 1);
 }
 
 static void test_code_that_is_not_there(void **state)
@@ -558,6 +572,7 @@ int main(void)
 		T(test_second_page_fault),
 		T(test_non_canonical),
 		T(test_wide_canonical_with_la57),
+		T(test_protection_keys),
 		T(test_code_that_is_not_there),
 		T(test_what_is_not_emulated),
 		T(test_exit_address_is_believed),

@@ -5,16 +5,6 @@ static const uint64_t rw = PTE_P | PTE_W | PTE_U;
 
 #define GPR fx.vcpu.regs.gpr
 
-static void emulates(enum emulate_result want, unsigned len)
-{
-	uint64_t rip = fx.vcpu.regs.rip;
-	enum emulate_result result = emulate_mmio(&fx.vcpu);
-
-	if (result != want)
-		fail_msg("expected result %d, seen %d", want, result);
-	assert_int_equal(fx.vcpu.regs.rip - rip, len);
-}
-
 /* --- REP --- */
 
 static void test_rep_is_bounded(void **state)
@@ -214,6 +204,23 @@ static void test_ins_fault_leaves_the_port(void **state)
 	assert_int_equal(fx.vcpu.regs.rip, CODE);
 }
 
+/* The page's key stops INS at its first byte there. */
+static void test_ins_protection_key(void **state)
+{
+	(void)state;
+	FX_CODE(0xf3, 0x6c); /* rep insb */
+	string_io_exit(true, 1, true);
+	window_map(0, 0x200000, rw);
+	window_map(1, 0x201000, rw | PTE_KEY(1));
+	fx_pkru(2u << 2 * 1);
+	GPR[RDI] = WINDOW + 4094;
+	GPR[RCX] = 10;
+	assert_int_equal(emulate_string_io(&fx.vcpu), EMULATE_FAULT);
+	assert_raised(VEC_PF, PF_P | PF_W | PF_PK);
+	assert_int_equal(port_at, 2);
+	assert_int_equal(GPR[RCX], 8);
+}
+
 static void test_outs(void **state)
 {
 	(void)state;
@@ -286,6 +293,7 @@ int main(void)
 		T(test_string_16_bit_wraps),
 		T(test_rep_insw),
 		T(test_ins_fault_leaves_the_port),
+		T(test_ins_protection_key),
 		T(test_outs),
 		T(test_outs_from_exit),
 		T(test_string_io_bounded),

@@ -90,6 +90,37 @@ static void test_rights(void **state)
 	assert_int_equal(fx.ram[0x200000], 'x');
 }
 
+/* PKRU is the one on the CPU while the vCPU is, else the one saved with its other state. */
+static void test_protection_keys(void **state)
+{
+	struct guest_access implicit = { .implicit = true };
+	struct guest_fault fault;
+	uint8_t b;
+
+	(void)state;
+	window_map(0, 0x200000, PTE_P | PTE_W | PTE_U | PTE_KEY(15));
+	fx_pkru(0);
+	assert_true(gmem_read(&fx.vcpu, GVA(WINDOW), &b, 1, as_read, &fault));
+	fx.vcpu.loaded = false; /* all keys denied there */
+	assert_false(gmem_read(&fx.vcpu, GVA(WINDOW), &b, 1, as_user, &fault));
+	assert_int_equal(fault.error, PF_P | PF_U | PF_PK);
+	fx_pkru(1u << 2 * 15);
+	assert_false(gmem_read(&fx.vcpu, GVA(WINDOW), &b, 1, as_read, &fault));
+	assert_int_equal(fault.error, PF_P | PF_PK);
+	/* A descriptor in a user page is an access like another. */
+	assert_false(gmem_read(&fx.vcpu, GVA(WINDOW), &b, 1, implicit, &fault));
+	assert_int_equal(fault.error, PF_P | PF_PK);
+	fx_pkru(~(3u << 2 * 15));
+	assert_true(gmem_read(&fx.vcpu, GVA(WINDOW), &b, 1, implicit, &fault));
+	fx_pkru(~0u);
+	fx.reg[REG_CR4] &= ~CR4_PKE;
+	assert_true(gmem_read(&fx.vcpu, GVA(WINDOW), &b, 1, as_user, &fault));
+	/* Supervisor pages have no keys. */
+	fx_pkru(~0u);
+	window_map(0, 0x200000, PTE_P | PTE_W | PTE_KEY(15));
+	assert_true(gmem_write(&fx.vcpu, GVA(WINDOW), "x", 1, as_read, &fault));
+}
+
 static void test_accessed_and_dirty(void **state)
 {
 	struct guest_fault fault;
@@ -285,6 +316,7 @@ int main(void)
 		T(test_many_pages),
 		T(test_write_is_checked_first),
 		T(test_rights),
+		T(test_protection_keys),
 		T(test_accessed_and_dirty),
 		T(test_rom_and_nowhere),
 		T(test_phys_pieces),

@@ -203,7 +203,8 @@ static void model_init(void)
 {
 	for (unsigned i = 0; i < PAGES; i++) {
 		model[i].block = i < 5 ? 0 : i < 9 ? 1 : 2;
-		model[i].base = model[i].block == 1 ? REGION_ROM : REGION_MEM;
+		model[i].base =
+			(enum region_kind[]){ REGION_MEM, REGION_ROM, REGION_DISK }[model[i].block];
 		model[i].hook = 0;
 	}
 }
@@ -256,13 +257,36 @@ static void model_check(void)
 		else
 			assert_ptr_equal(p, pages + i * 4096 + 1);
 		p = memmap_ptr(&map, GPA(i * 4096), true, &avail);
-		assert_int_equal(p != NULL, kind == REGION_MEM);
+		assert_int_equal(p != NULL, kind == REGION_MEM || kind == REGION_DISK);
+		assert_int_equal(p != NULL, memmap_is_plain(r, true));
 	}
 	assert_int_equal(map.nr, regions);
 }
 
+#define DISK_FIRST 9
+#define DISK_OFFSET 0x123000
+static uint64_t disk_page[PAGES - DISK_FIRST];
+
+/* However the region is cut, a page is the same of its source, and is kept in the same place. */
+static bool model_bring_in(void *ctx, struct region *region, uint64_t page)
+{
+	uint64_t gpa = region->start.v + page * 4096, offset = region->source.offset + page * 4096;
+
+	assert_ptr_equal(ctx, model);
+	assert_int_not_equal(region->kind, REGION_HOOK);
+	assert_int_equal(offset, DISK_OFFSET + gpa - DISK_FIRST * 4096);
+	assert_ptr_equal(&region->page[page], &disk_page[gpa / 4096 - DISK_FIRST]);
+	region->page[page] = ptr_to_hpa(pages + gpa).v;
+	return true;
+}
+
 static void test_hooks_model(void **state)
 {
+	const struct region disk = { .start = GPA(DISK_FIRST * 4096),
+				     .size = ARRAY_SIZE(disk_page) * 4096,
+				     .kind = REGION_DISK,
+				     .source = { .offset = DISK_OFFSET },
+				     .page = disk_page };
 	unsigned hooked = 0, unhooked = 0;
 
 	(void)state;
@@ -270,7 +294,9 @@ static void test_hooks_model(void **state)
 	model_init();
 	assert_int_equal(add(REGION_MEM, 0, 5 * 4096, 0), 0);
 	assert_int_equal(add(REGION_ROM, 5 * 4096, 4 * 4096, 5), 0);
-	assert_int_equal(add(REGION_MEM, 9 * 4096, 7 * 4096, 9), 0);
+	assert_int_equal(memmap_add(&map, &disk), 0);
+	map.bring_in = model_bring_in;
+	map.ctx = model;
 	for (unsigned round = 1; round < 20000; round++) {
 		unsigned first = (unsigned)rand() % PAGES;
 		unsigned n = (unsigned)rand() % MIN(PAGES - first, 6u) + 1;
@@ -289,6 +315,7 @@ static void test_hooks_model(void **state)
 		}
 		if (ok != !err)
 			fail_msg("round %u, pages %u + %u: %d", round, first, n, err);
+		disk_page[round % ARRAY_SIZE(disk_page)] = 0; /* comes in anew */
 		model_check();
 	}
 	assert_true(hooked > 500 && unhooked > 500);
@@ -340,18 +367,29 @@ static void test_disk(void **state)
 	assert_null(memmap_ptr(&map, GPA(0x10000), false, &avail)); /* nobody to bring it in */
 	map.bring_in = bring_in;
 	map.ctx = &brought_in;
-	assert_true(memmap_is_absent(memmap_find(&map, GPA(0x11fff)), GPA(0x11fff)));
+	assert_int_equal(memmap_disk_page(memmap_find(&map, GPA(0x11fff)), GPA(0x11fff)), 0);
 	assert_ptr_equal(memmap_ptr(&map, GPA(0x11ffe), true, &avail), pages + 14 * 4096 + 0xffe);
 	assert_int_equal(avail, 2);
-	assert_false(memmap_is_absent(memmap_find(&map, GPA(0x11fff)), GPA(0x11fff)));
-	assert_true(memmap_is_absent(memmap_find(&map, GPA(0x12000)), GPA(0x12000)));
+	assert_int_equal(memmap_disk_page(memmap_find(&map, GPA(0x11fff)), GPA(0x11fff)),
+			 ptr_to_hpa(pages + 14 * 4096).v);
+	assert_int_equal(memmap_disk_page(memmap_find(&map, GPA(0x12000)), GPA(0x12000)), 0);
 	assert_ptr_equal(memmap_ptr(&map, GPA(0x11000), false, &avail), pages + 14 * 4096);
 	assert_int_equal(brought_in, 1);
 	/* A copy over its end stops there, one over a page that cannot come in too. */
 	assert_false(memmap_write(&map, GPA(0x12ffe), "abcd", 4));
 	assert_memory_equal(pages + 13 * 4096 + 0xffe, "ab", 2);
 	assert_int_equal(brought_in, 3);
+	/* Under a full hook no page comes in, under a write hook those that are read. */
+	assert_int_equal(memmap_hook(&map, GPA(0x10000), 4096, REGION_HOOK), 0);
+	assert_null(memmap_ptr(&map, GPA(0x10000), false, &avail));
 	assert_int_equal(memmap_hook(&map, GPA(0x10000), 4096, REGION_HOOK), -EEXIST);
+	assert_int_equal(brought_in, 3);
+	assert_int_equal(memmap_unhook(&map, GPA(0x10000), 4096), 0);
+	assert_int_equal(memmap_hook(&map, GPA(0x10000), 4096, REGION_HOOK_WRITE), 0);
+	assert_null(memmap_ptr(&map, GPA(0x10000), true, &avail));
+	assert_int_equal(brought_in, 3);
+	assert_ptr_equal(memmap_ptr(&map, GPA(0x10000), false, &avail), pages + 15 * 4096);
+	assert_int_equal(avail, 4096);
 }
 
 int main(void)

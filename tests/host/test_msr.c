@@ -13,7 +13,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/msr.h"
 
-#define NON_CANONICAL UINT64_C(0x0000800000000000)
+#define NON_CANONICAL UINT64_C(0x0100000000000000) /* with LA57 too */
 #define CANONICAL UINT64_C(0xffff800012345678)
 
 static int setup(void **state)
@@ -127,6 +127,31 @@ static void test_vendors(void **state)
 	reads(MSR_MISC_ENABLE, BIT(0) | BIT(11) | BIT(12));
 	reads(MSR_PLATFORM_ID, 0);
 	refuses(MSR_PLATFORM_ID, 0);
+}
+
+static struct cpuid_regs cpu_with_48_bits(uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_regs r = fake_cpuid_amd(leaf, subleaf);
+
+	if (leaf == 7)
+		r.ecx &= ~(uint32_t)BIT(16); /* LA57 */
+	return r;
+}
+
+/* What is canonical goes by the processor's width, CR4.LA57 or not. */
+static void test_wide_addresses(void **state)
+{
+	const uint64_t wide = UINT64_C(0xff00000000000000);
+
+	(void)state;
+	assert_false(fake_hw.reg[REG_CR4] & CR4_LA57);
+	takes(MSR_LSTAR, wide);
+	takes(MSR_GS_BASE, wide);
+	refuses(MSR_LSTAR, NON_CANONICAL);
+	refuses(MSR_GS_BASE, NON_CANONICAL);
+	cpuid_init(cpu_with_48_bits, XCR0_X87);
+	refuses(MSR_LSTAR, wide);
+	refuses(MSR_GS_BASE, wide);
 }
 
 static void test_registers(void **state)
@@ -286,6 +311,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_unknown, setup),
 		cmocka_unit_test_setup(test_vendors, setup),
+		cmocka_unit_test_setup(test_wide_addresses, setup),
 		cmocka_unit_test_setup(test_registers, setup),
 		cmocka_unit_test_setup(test_efer, setup),
 		cmocka_unit_test_setup(test_pat, setup),

@@ -165,9 +165,37 @@ static void test_disk_comes_in(void **state)
 	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
 	assert_int_equal(fake_vcpu.events.pending.kind, EVENT_NONE);
 	assert_int_equal(fake_vcpu.regs.rip, 0x1000);
-	/* It is there: another fault means that something is wrong. */
+}
+
+/* A fault on a page that has come in: another vCPU was first, or the table has lost it. */
+static void test_disk_page_again(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	assert_int_equal(vm_make_memory(vm), 0);
+	fault(DISK_AT, true, false, false);
+	gmem_phys_write(vm, GPA(DISK_AT), &file[0], 1);
+	before = owned();
+	for (unsigned i = 0; i < 8; i++) {
+		if (i & 1)
+			assert_int_equal(nested_unmap(&vm->nested, GPA(DISK_AT), 4096), 0);
+		fake_hw.flushes = 0;
+		fault(DISK_AT + 0xff8, i & 2, i == 4, i >= 6);
+		assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+		assert_int_equal(fake_hw.flushes, 1);
+		assert_int_equal(fake_vcpu.regs.rip, 0x1000);
+		assert_int_equal(fake_vcpu.events.pending.kind, EVENT_NONE);
+		expect_content(DISK_AT);
+		assert_int_equal(owned(), before);
+	}
+	expect_absent(DISK_AT + 4096);
+	/* Without a page for the tables it cannot be had again. */
+	assert_int_equal(nested_unmap(&vm->nested, GPA(DISK_AT), 4096), 0);
+	fake_frame_limit = fake_frame_bytes;
 	fault(DISK_AT, false, false, false);
 	assert_int_equal(vm->stop_reason, VM_STOP_ERROR);
+	assert_string_equal(vm->stop_text, "no free memory for its tables at gpa 0x40000000");
 }
 
 /* An event whose delivery touched the page is delivered again. */
@@ -244,6 +272,13 @@ static int read_fails(void *ctx, uint64_t offset, void *page)
 	(void)offset;
 	(void)page;
 	return -EIO;
+}
+
+static int read_module_page(void *ctx, uint64_t offset, void *page)
+{
+	(void)ctx;
+	memcpy(page, file + offset, 4096);
+	return 0;
 }
 
 static void test_disk_cannot_come_in(void **state)
@@ -367,6 +402,126 @@ static void test_write_hook(void **state)
 	expect_page(at, FAR + at, RWX, GIB(1));
 }
 
+/* A disk's pages under a hook, those in memory and those that are not. */
+static void test_hook_over_disk(void **state)
+{
+	uint64_t before;
+	uint8_t byte;
+
+	(void)state;
+	assert_int_equal(vm_make_memory(vm), 0);
+	fault(DISK_AT + 4096, false, false, false);
+	gmem_phys_write(vm, GPA(DISK_AT + 4096), "X", 1);
+	before = owned();
+	/* Pages 1 to 3; page 1 is in memory. */
+	assert_int_equal(vm_hook(vm, GPA(DISK_AT + 4096), 3 * 4096, REGION_HOOK), 0);
+	expect_absent(DISK_AT + 4096);
+	gmem_phys_read(vm, GPA(DISK_AT + 4096), &byte, 1);
+	assert_int_equal(byte, 0xff);
+	gmem_phys_read(vm, GPA(DISK_AT + 2 * 4096), &byte, 1);
+	assert_int_equal(byte, 0xff);
+	fault(DISK_AT + 2 * 4096, false, false, false);
+	expect_absent(DISK_AT + 2 * 4096);
+	assert_int_equal(owned(), before);
+	assert_int_equal(vm_remove_region(vm, GPA(DISK_AT)), -EBUSY);
+	/* Its neighbours are as they were. */
+	vm->stop_reason = VM_STOP_NONE;
+	fault(DISK_AT + 4 * 4096, true, false, false);
+	expect_content(DISK_AT + 4 * 4096);
+	fault(DISK_AT, true, false, false);
+	expect_content(DISK_AT);
+	assert_int_equal(owned(), before + 2 * 4096);
+	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+	/* Taken away: what was written is still there, what was absent comes in. */
+	assert_int_equal(vm_unhook(vm, GPA(DISK_AT + 4096), 3 * 4096), 0);
+	gmem_phys_read(vm, GPA(DISK_AT + 4096), &byte, 1);
+	assert_int_equal(byte, 'X');
+	gmem_phys_write(vm, GPA(DISK_AT + 4096), &file[4096], 1);
+	expect_content(DISK_AT + 4096);
+	expect_absent(DISK_AT + 2 * 4096);
+	fault(DISK_AT + 3 * 4096, false, false, false);
+	expect_content(DISK_AT + 3 * 4096);
+	assert_int_equal(memmap_find(&vm->mem, GPA(DISK_AT))->size, 6 * 4096);
+	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+}
+
+static void expect_readonly_content(uint64_t gpa)
+{
+	unsigned rights = 0;
+	uint64_t size;
+	hpa_t pa;
+
+	assert_true(nested_lookup(&vm->nested, GPA(gpa), &pa, &rights, &size));
+	assert_int_equal(rights, PT_R | PT_X);
+	assert_memory_equal(hpa_to_ptr(pa), file + (gpa - DISK_AT), 4096);
+}
+
+static void test_write_hook_over_disk(void **state)
+{
+	uint64_t before;
+	uint8_t byte;
+
+	(void)state;
+	assert_int_equal(vm_make_memory(vm), 0);
+	fault(DISK_AT, false, false, false);
+	assert_int_equal(vm_hook(vm, GPA(DISK_AT), 4 * 4096, REGION_HOOK_WRITE), 0);
+	expect_readonly_content(DISK_AT);
+	before = owned();
+	/* A write brings nothing in: it is the bus's. */
+	gmem_phys_write(vm, GPA(DISK_AT + 4096), "X", 1);
+	expect_absent(DISK_AT + 4096);
+	assert_int_equal(owned(), before);
+	/* A read does, a fetch, a walk of tables there; then the page can be read and run. */
+	fault(DISK_AT + 4096, false, false, false);
+	fault(DISK_AT + 2 * 4096, false, true, false);
+	expect_readonly_content(DISK_AT + 4096);
+	expect_readonly_content(DISK_AT + 2 * 4096);
+	gmem_phys_read(vm, GPA(DISK_AT + 3 * 4096 + 5), &byte, 1);
+	assert_int_equal(byte, file[3 * 4096 + 5]);
+	expect_readonly_content(DISK_AT + 3 * 4096);
+	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+	fault(DISK_AT + 4096, false, false, false); /* again */
+	expect_readonly_content(DISK_AT + 4096);
+	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+	assert_int_equal(vm_unhook(vm, GPA(DISK_AT), 4 * 4096), 0);
+	for (unsigned i = 0; i < 4; i++)
+		expect_content(DISK_AT + i * 4096);
+	expect_absent(DISK_AT + 4 * 4096);
+	/* A VM may end with its hooks on: whole regions are freed. */
+	assert_int_equal(vm_hook(vm, GPA(DISK_AT + 4096), 4096, REGION_HOOK_WRITE), 0);
+	assert_int_equal(vm_hook(vm, GPA(DISK_AT + 2 * 4096), 2 * 4096, REGION_HOOK), 0);
+	assert_int_equal(vm_hook(vm, GPA(0x3000), 4096, REGION_HOOK), 0);
+	assert_int_equal(vm_hook(vm, GPA(0x5000), 4096, REGION_HOOK_WRITE), 0);
+}
+
+/* No page for the tables: the disk's pages that are in memory stay in the guest's reach. */
+static void test_hook_over_disk_out_of_memory(void **state)
+{
+	const struct region disk = { .start = GPA(GIB(2) - KIB(8)),
+				     .size = KIB(8),
+				     .kind = REGION_DISK,
+				     .source = { .read = read_module_page } };
+
+	(void)state;
+	assert_int_equal(vm_make_memory(vm), 0);
+	add_far(GIB(2), MIB(4));
+	assert_int_equal(vm_add_region(vm, &disk), 0);
+	fault(GIB(2) - KIB(4), true, false, false);
+	expect_page(GIB(2) - KIB(4),
+		    memmap_disk_page(memmap_find(&vm->mem, GPA(GIB(2) - 1)), GPA(GIB(2) - 1)), RWX,
+		    KIB(4));
+	/* The range ends in a large page, whose split finds no page. */
+	fake_frame_limit = fake_frame_bytes;
+	assert_int_equal(vm_hook(vm, GPA(GIB(2) - KIB(8)), KIB(12), REGION_HOOK), -ENOMEM);
+	fake_frame_limit = UINT64_MAX;
+	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+	expect_page(GIB(2), FAR + GIB(2), RWX, MIB(2));
+	expect_page(GIB(2) - KIB(4),
+		    memmap_disk_page(memmap_find(&vm->mem, GPA(GIB(2) - 1)), GPA(GIB(2) - 1)), RWX,
+		    KIB(4));
+	expect_absent(GIB(2) - KIB(8));
+}
+
 static void test_hook_errors(void **state)
 {
 	(void)state;
@@ -467,6 +622,38 @@ static void test_remove(void **state)
 	assert_int_equal(vm->stop_reason, VM_STOP_ERROR);
 }
 
+/* Between two exits of one vCPU a region comes, goes and comes: each access sees the map of now. */
+static void test_regions_of_a_running_vm(void **state)
+{
+	struct region r = { .start = GPA(MIB(64)), .size = MIB(2), .order = 9, .owned = true };
+	uint8_t byte;
+
+	(void)state;
+	assert_int_equal(vm_make_memory(vm), 0);
+	for (unsigned round = 0; round < 3; round++) {
+		fault(MIB(64), false, true, false); /* it runs into nothing: #UD */
+		assert_int_equal(fake_vcpu.events.pending.vector, VEC_UD);
+		fake_vcpu.events.pending.kind = EVENT_NONE;
+		gmem_phys_read(vm, GPA(MIB(64)), &byte, 1);
+		assert_int_equal(byte, 0xff);
+		r.frames = frame_alloc_zeroed(9, FRAME_VM0 + vm->id);
+		assert_int_equal(vm_add_region(vm, &r), 0);
+		expect_page(MIB(64), r.frames.v, RWX, MIB(2));
+		gmem_phys_read(vm, GPA(MIB(64)), &byte, 1);
+		assert_int_equal(byte, 0);
+		gmem_phys_write(vm, GPA(MIB(64)), "R", 1);
+		gmem_phys_read(vm, GPA(MIB(64)), &byte, 1);
+		assert_int_equal(byte, 'R');
+		/* What was there before is there still, around it and while it comes and goes. */
+		expect_page(MIB(1), memmap_find(&vm->mem, GPA(MIB(1)))->frames.v, RWX, KIB(4));
+		fake_hw.flushes = 0;
+		assert_int_equal(vm_remove_region(vm, GPA(MIB(64))), 0);
+		assert_int_equal(fake_hw.flushes, 1);
+		expect_absent(MIB(64));
+		assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+	}
+}
+
 /* A cut in the table that finds no page: the region stays whole. */
 static void test_remove_out_of_memory(void **state)
 {
@@ -543,6 +730,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_disk_comes_in),
+		T(test_disk_page_again),
 		T(test_disk_event),
 		T(test_disk_for_umbra),
 		T(test_disk_is_private),
@@ -551,10 +739,14 @@ int main(void)
 		T(test_passthrough),
 		T(test_hook),
 		T(test_write_hook),
+		T(test_hook_over_disk),
+		T(test_write_hook_over_disk),
+		T(test_hook_over_disk_out_of_memory),
 		T(test_hook_errors),
 		T(test_hook_out_of_memory),
 		T(test_add_out_of_memory),
 		T(test_remove),
+		T(test_regions_of_a_running_vm),
 		T(test_remove_out_of_memory),
 		T(test_write_hook_goes_to_the_bus),
 	};

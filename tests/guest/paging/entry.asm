@@ -1,15 +1,23 @@
-; The machine's side of the paging test: PVH entry, 64-bit mode, exceptions, and probe: one
-; access and what came of it.
+; The machine's side of the paging test: multiboot entry, 64-bit mode, exceptions, and probe:
+; one access and what came of it.
 ;
-; PAGING (from the Makefile): 32, 33 (32-bit with PSE), 36 (PAE) or 64.
+; PAGING (from the Makefile): 32, 33 (32-bit with PSE), 36 (PAE), 64 or 57 (five levels).
 %include "guest.inc"
 
-%if PAGING == 64
+%if PAGING == 64 || PAGING == 57
+%define LONG 1
+%else
+%define LONG 0
+%endif
+
+%if LONG
 %define W 8
 %define ax_ rax
 %define bx_ rbx
 %define bp_ rbp
 %define sp_ rsp
+%define si_ rsi
+%define di_ rdi
 %define word_ dq
 %define wide qword
 %define iret_ iretq
@@ -20,6 +28,8 @@
 %define bx_ ebx
 %define bp_ ebp
 %define sp_ esp
+%define si_ esi
+%define di_ edi
 %define word_ dd
 %define wide dword
 %define iret_ iretd
@@ -38,6 +48,7 @@
 ; Offsets in the page, as paging.h has them; a fetch goes to 0.
 %define READ_AT 0x808
 %define WRITE_AT 0x810
+%define NO_PORT 0x80		; INS and OUTS: nobody minds
 
 ; struct probe_io of paging.h.
 %define IO_VA io + 0 * W
@@ -51,7 +62,26 @@
 
 	extern io, guest_main, stray
 
+; Each version of multiboot is met by an ELF file of 32 and by one of 64 bits. QEMU itself knows
+; version 1 only, and of 64 bits none but by the header's addresses: else it takes the note.
+	section .multiboot
+%if PAGING == 33 || PAGING == 64
+	align 8
+header:	dd 0xe85250d6, 0, header_end - header, -(0xe85250d6 + header_end - header)
+	dw 0, 0			; no more tags
+	dd 8
+header_end:
 	PVH_NOTE start
+%elif PAGING == 57
+	extern load_end, bss_end
+%define FLAGS 0x10000		; addresses
+	align 4
+header:	dd 0x1badb002, FLAGS, -(0x1badb002 + FLAGS), header, header, load_end, bss_end, start
+%else
+	align 4
+	dd 0x1badb002, 0, -0x1badb002
+%endif
+
 	section .bss
 	alignb 16
 	resb 16384
@@ -62,13 +92,27 @@ stack_top:
 	global start
 start:
 	mov esp, stack_top
-%if PAGING == 64
+	mov [entry_eax], eax
+	mov [entry_ebx], ebx
+%if LONG
 	; 2 MiB pages until guest_main() has made its own tables.
 	mov eax, cr4
 	or eax, 1 << 5
+	mov edi, early_pml4
+%if PAGING == 57
+	mov esi, eax
+	mov eax, 7
+	xor ecx, ecx
+	cpuid
+	mov eax, esi
+	bt ecx, 16
+	jnc .levels		; guest_main() will find it so
+	or eax, 1 << 12
+	mov edi, early_pml5
+.levels:
+%endif
 	mov cr4, eax
-	mov eax, early_pml4
-	mov cr3, eax
+	mov cr3, edi
 	mov ecx, 0xc0000080
 	rdmsr
 	or eax, 1 << 8
@@ -79,7 +123,7 @@ start:
 %endif
 	lgdt [gdtr]
 	jmp CODE:.cs
-%if PAGING == 64
+%if LONG
 	bits 64
 	default rel
 %endif
@@ -98,7 +142,7 @@ start:
 probe:
 	push bx_
 	push bp_
-%if PAGING == 64
+%if LONG
 	push r12
 	push r13
 	push r14
@@ -153,7 +197,7 @@ on_vector:
 	mov dword [saved_sp], 0
 	push 2			; EFLAGS.AC is over
 	popf_
-%if PAGING == 64
+%if LONG
 	pop r15
 	pop r14
 	pop r13
@@ -166,7 +210,7 @@ on_vector:
 	pop bx_
 	ret
 .stray:
-%if PAGING == 64
+%if LONG
 	mov rdi, [rsp]
 	call stray
 %else
@@ -175,7 +219,7 @@ on_vector:
 
 ; The accesses, at bx_. What a fetch reaches is INT DONE.
 %macro STUBS 1
-	global %1_read, %1_write, %1_fetch, %1_implicit, %1_load_cr3
+	global %1_read, %1_write, %1_fetch, %1_implicit, %1_outs, %1_ins, %1_load_cr3, %1_load_cr4
 %1_read:
 	mov eax, [bx_ + READ_AT]
 	int DONE
@@ -187,8 +231,21 @@ on_vector:
 %1_implicit:
 	mov gs, eax
 	int DONE
+%1_outs:
+	lea si_, [bx_ + READ_AT]
+	mov edx, NO_PORT
+	outsb
+	int DONE
+%1_ins:
+	lea di_, [bx_ + WRITE_AT]
+	mov edx, NO_PORT
+	insb
+	int DONE
 %1_load_cr3:
 	mov cr3, bx_
+	int DONE
+%1_load_cr4:
+	mov cr4, bx_
 	int DONE
 %endmacro
 
@@ -211,7 +268,7 @@ vectors:
 	align 8
 	global gdt
 gdt:	dq 0
-%if PAGING == 64
+%if LONG
 	dq 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00affb000000ffff, 0x00cff3000000ffff
 %else
 	dq 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00cffb000000ffff, 0x00cff3000000ffff
@@ -220,9 +277,15 @@ gdt:	dq 0
 gdtr:	dw 9 * 8 - 1
 	word_ gdt
 saved_sp: dq 0			; 0: no probe is under way
+	global entry_eax, entry_ebx
+entry_eax: dd 0
+entry_ebx: dd 0
 
-%if PAGING == 64
+%if LONG
 	align 4096
+early_pml5:
+	dq early_pml4 + 3
+	times 511 dq 0
 early_pml4:
 	dq early_pdpt + 3
 	times 511 dq 0

@@ -9,14 +9,16 @@ struct deviations deviation;
 unsigned nr_cases, nr_wrong;
 entry_t *slots[TESTED_TOP + 1];
 
-static const char *const kind_name[] = { "read", "write", "fetch", "implicit read", "MOV CR3" };
-
-static uintptr_t offset_of(enum access_kind kind)
-{
-	static const uint16_t offset[] = { READ_AT, WRITE_AT, 0, LDT_AT, 0 };
-
-	return offset[kind];
-}
+static const struct {
+	const char *name;
+	uint16_t offset; /* in the page */
+	bool writes;
+} kinds[ACCESS_KINDS] = {
+	[READ] = { "read", READ_AT, false },  [WRITE] = { "write", WRITE_AT, true },
+	[FETCH] = { "fetch", 0, false },      [IMPLICIT] = { "implicit read", LDT_AT, false },
+	[OUTS] = { "OUTS", READ_AT, false },  [INS] = { "INS", WRITE_AT, true },
+	[LOAD_CR3] = { "MOV CR3", 0, false }, [LOAD_CR4] = { "MOV CR4", 0, false },
+};
 
 static void ask_oracle(uintptr_t va, struct oracle_access a, struct oracle_result *res)
 {
@@ -24,7 +26,9 @@ static void ask_oracle(uintptr_t va, struct oracle_access a, struct oracle_resul
 
 	if (a.implicit && cpu.ac && deviation.implicit_honours_ac)
 		now.smap = false;
-#if PAGING == 64
+#if PAGING == 57
+	oracle_5level(&now, va, a, res);
+#elif PAGING == 64
 	oracle_4level(&now, va, a, res);
 #elif PAGING == 36
 	oracle_pae(&now, va, a, res);
@@ -41,7 +45,7 @@ static void put_difference(const struct tree *t, enum access_kind kind, bool use
 	put_text("WRONG: ");
 	put_text(what);
 	put_text(user ? ": user " : ": supervisor ");
-	put_text(kind_name[kind]);
+	put_text(kinds[kind].name);
 	put_text(cpu.ac ? ", AC" : "");
 	put_text(cpu.wp ? ", WP" : "");
 	put_text(cpu.nxe ? ", NXE" : "");
@@ -142,11 +146,11 @@ void place(const struct tree *t)
 /* The access, judged; the tree is what is in the tables. */
 static void judge(const struct tree *t, enum access_kind kind, bool user, bool ac)
 {
-	struct oracle_access a = { .write = kind == WRITE,
+	struct oracle_access a = { .write = kinds[kind].writes,
 				   .fetch = kind == FETCH,
 				   .user = user,
 				   .implicit = kind == IMPLICIT };
-	uintptr_t at = TEST_VA + t->offset + offset_of(kind);
+	uintptr_t at = TEST_VA + t->offset + kinds[kind].offset;
 	struct oracle_result res;
 	const char *what;
 
@@ -193,5 +197,5 @@ void expect_at(const char *what, enum access_kind kind, uintptr_t va, unsigned v
 
 void expect(const char *what, enum access_kind kind, uintptr_t va, unsigned vector, unsigned error)
 {
-	expect_at(what, kind, va, vector, error, va + offset_of(kind));
+	expect_at(what, kind, va, vector, error, va + kinds[kind].offset);
 }

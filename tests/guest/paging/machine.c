@@ -12,12 +12,17 @@
 #define TSS 0x28
 #define LDT 0x38
 
+#define IOPL_3 0x3000u
 #define CR0_PE 0x1u
 #define CR0_ET 0x10u
 #define CR0_WP 0x10000u
 #define CR0_PG 0x80000000u
 #define EFER 0xc0000080u
 #define EFER_NXE 0x800u
+
+#define MULTIBOOT_1 0x2badb002u
+#define MULTIBOOT_2 0x36d76289u
+#define PVH_MAGIC 0x336ec578u /* the first word of hvm_start_info */
 
 #define NR_TABLES 40
 
@@ -153,7 +158,8 @@ static void find_features(void)
 		r = cpuid(7);
 		features.smep = bit(r.b, 7);
 		features.smap = bit(r.b, 20);
-		features.pku = PAGING == 64 && bit(r.c, 3);
+		features.pku = LONG && bit(r.c, 3);
+		features.la57 = LONG && bit(r.c, 16);
 	}
 	if (max_ext.a >= 0x80000001) {
 		r = cpuid(0x80000001);
@@ -171,23 +177,23 @@ static void set_system_descriptor(unsigned selector, unsigned type, const void *
 
 	word |= (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56 | (uint64_t)(0x80 | type) << 40;
 	gdt[selector / 8] = word;
-	if (PAGING == 64)
+	if (LONG)
 		gdt[selector / 8 + 1] = base >> 32;
 }
 
 static void set_gate(uint32_t *idt, unsigned vector, uintptr_t handler, unsigned dpl)
 {
-	uint32_t *gate = idt + vector * (PAGING == 64 ? 4 : 2);
+	uint32_t *gate = idt + vector * (LONG ? 4 : 2);
 
 	gate[0] = (uint32_t)(CODE << 16 | (handler & 0xffff));
 	gate[1] = (uint32_t)((handler & 0xffff0000) | 0x8e00 | dpl << 13);
-	if (PAGING == 64)
+	if (LONG)
 		gate[2] = (uint32_t)((uint64_t)handler >> 32);
 }
 
 static void load_descriptors(void)
 {
-	static uint32_t idt[(DONE + 1) * (PAGING == 64 ? 4 : 2)] __attribute__((aligned(16)));
+	static uint32_t idt[(DONE + 1) * (LONG ? 4 : 2)] __attribute__((aligned(16)));
 	struct table_register idtr = { sizeof(idt) - 1, (uintptr_t)idt };
 	uintptr_t stack = (uintptr_t)(ring0_stack + sizeof(ring0_stack));
 
@@ -196,7 +202,7 @@ static void load_descriptors(void)
 	set_gate(idt, DONE, vectors[32], 3);
 	__asm__ volatile("lidt %0" : : "m"(idtr));
 	tss[1] = (uint32_t)stack; /* RSP0; in 32-bit mode ESP0, and SS0 follows */
-	tss[2] = PAGING == 64 ? 0 : 0x10;
+	tss[2] = LONG ? 0 : 0x10;
 	set_system_descriptor(TSS, 9, tss, sizeof(tss) - 1);
 	set_system_descriptor(LDT, 2, (void *)TEST_VA, FRAME - 1);
 	__asm__ volatile("ltr %w0" : : "r"(TSS));
@@ -333,7 +339,7 @@ void machine_set_controls(bool load_cr3)
 	uintptr_t cr4 = (PAGING == 33 ? CR4_PSE : 0) | (HAS_NX ? CR4_PAE : 0);
 
 	cr4 |= (features.pge ? CR4_PGE : 0) | (cpu.smep ? CR4_SMEP : 0) | (cpu.smap ? CR4_SMAP : 0);
-	cr4 |= cpu.pke ? CR4_PKE : 0;
+	cr4 |= (cpu.pke ? CR4_PKE : 0) | (PAGING == 57 ? CR4_LA57 : 0);
 	machine_write_cr4(cr4);
 	set_nxe(cpu.nxe);
 	__asm__ volatile("mov %0, %%cr0" : : "r"(cr0) : "memory");
@@ -344,13 +350,17 @@ void machine_set_controls(bool load_cr3)
 void machine_init(void)
 {
 	find_features();
+	if (PAGING == 57 && !(machine_cr4() & CR4_LA57)) {
+		put_text("WRONG: this processor has no five levels\n");
+		stop(false);
+	}
 	cpu.maxphyaddr = features.maxphyaddr;
 	cpu.page_1g = features.page_1g;
 	cpu.pse36 = features.pse36;
 	cpu.amd_bit8 = features.amd;
 	cpu.pse = PAGING == 33;
 	cpu.pae = HAS_NX;
-	cpu.lma = PAGING == 64;
+	cpu.lma = LONG;
 	cpu.read = read_entry;
 	make_tables();
 	machine_load_cr3();
@@ -358,16 +368,31 @@ void machine_init(void)
 	machine_set_controls(true);
 }
 
+void machine_say_entry(void)
+{
+	put_text("entered by ");
+	if (entry_eax == MULTIBOOT_1)
+		put_text("multiboot 1\n");
+	else if (entry_eax == MULTIBOOT_2)
+		put_text("multiboot 2\n");
+	else if (*(volatile uint32_t *)(uintptr_t)entry_ebx == PVH_MAGIC)
+		put_text("PVH\n");
+	else
+		put_text("nobody knows whom\n");
+}
+
 void machine_access(enum access_kind kind, bool user, bool ac, uintptr_t va)
 {
-	static void (*const stubs[2][5])(void) = {
-		{ kernel_read, kernel_write, kernel_fetch, kernel_implicit, kernel_load_cr3 },
-		{ user_read, user_write, user_fetch, user_implicit, user_load_cr3 },
+	static void (*const stubs[2][ACCESS_KINDS])(void) = {
+		{ kernel_read, kernel_write, kernel_fetch, kernel_implicit, kernel_outs, kernel_ins,
+		  kernel_load_cr3, kernel_load_cr4 },
+		{ user_read, user_write, user_fetch, user_implicit, user_outs, user_ins,
+		  user_load_cr3, user_load_cr4 },
 	};
 
 	io.va = va;
 	io.stub = (uintptr_t)stubs[user][kind];
 	io.user = user;
-	io.flags = 2 | (ac ? 1u << 18 : 0);
+	io.flags = 2 | (ac ? 1u << 18 : 0) | (kind == OUTS || kind == INS ? IOPL_3 : 0);
 	probe();
 }

@@ -24,6 +24,13 @@ static void try_accesses(const struct tree *t)
 			try_access(t, accesses[i].kind, accesses[i].user, accesses[i].ac);
 }
 
+/* INS and OUTS, which a hypervisor may do in the processor's stead. */
+static void try_strings(const struct tree *t)
+{
+	for (unsigned i = 0; i < (cpu.smap ? 6 : 4); i++)
+		try_access(t, i & 1 ? INS : OUTS, i & 2, i & 4);
+}
+
 /* Run this under every value of WP, SMEP, SMAP and NXE. */
 static void under_all_controls(void (*run)(void))
 {
@@ -43,7 +50,7 @@ static void under_all_controls(void (*run)(void))
 static bool leaf_possible(unsigned level)
 {
 	return level == 1 || (level == 2 && PAGING != 32) ||
-	       (level == 3 && PAGING == 64 && features.page_1g);
+	       (level == 3 && LONG && features.page_1g);
 }
 
 /* All rights everywhere; the page is mapped by this level. */
@@ -71,8 +78,9 @@ static entry_t pick(unsigned n, unsigned *at, const entry_t *flags, unsigned nr)
 
 /*
  * W, U and NX of all levels at once; A and D of them: all patterns for each where there are
- * two levels, else patterns in turn. Here is what upper levels deny a large page, NX with
- * NXE off, WP, SMEP, SMAP with AC.
+ * two levels, else patterns in turn; of five levels a seventh, in which any two levels still
+ * meet in every way. Here is what upper levels deny a large page, NX with NXE off, WP, SMEP,
+ * SMAP with AC.
  */
 static void try_rights(void)
 {
@@ -85,7 +93,7 @@ static void try_rights(void)
 
 		if (!leaf_possible(leaf))
 			continue;
-		for (unsigned n = 0; n < 1u << nr * levels; n++, turn += 7)
+		for (unsigned n = 0; n<1u << nr * levels; n += levels> 4 ? 7 : 1, turn += 7)
 			for (unsigned m = 0; m < patterns; m += step) {
 				struct tree t = open_tree(leaf);
 				unsigned at = 0, pattern = (m + (step > 1 ? turn : 0)) % patterns;
@@ -100,6 +108,28 @@ static void try_rights(void)
 						pick(pattern, &at, marks, level == leaf ? 2 : 1);
 				try_accesses(&t);
 			}
+	}
+}
+
+/* W and U of the page and of the level above, A and D of the page, for INS and OUTS. */
+static void try_string_io(void)
+{
+	const entry_t flags[] = { W, U, A, D };
+
+	for (unsigned n = 0; n < TESTED_TOP * 64; n++) {
+		unsigned leaf = 1 + n / 64, at = 0;
+		struct tree t;
+
+		if (!leaf_possible(leaf))
+			continue;
+		t = open_tree(leaf);
+		t.entry[leaf] &= ~(entry_t)(W | U);
+		t.entry[leaf] |= pick(n, &at, flags, 4);
+		if (leaf < TESTED_TOP) {
+			t.entry[leaf + 1] &= ~(entry_t)(W | U);
+			t.entry[leaf + 1] |= pick(n, &at, flags, 2);
+		}
+		try_strings(&t);
 	}
 }
 
@@ -255,6 +285,8 @@ static void try_keys(void)
 			t.entry[t.leaf] &= ~(entry_t)(W | U);
 			t.entry[t.leaf] |= pick(n, &at, rights, 3) | (entry_t)((uint64_t)key << 59);
 			try_accesses(&t);
+			if (key % 5 == 0 && !(t.entry[t.leaf] & NX))
+				try_strings(&t);
 		}
 	}
 	machine_set_pkru(0);
@@ -264,18 +296,22 @@ static void try_keys(void)
 /* Addresses at the edges of what is canonical: #GP beyond them, #PF with all of CR2 within. */
 static void try_canonical(void)
 {
-#if PAGING == 64
-	static const uintptr_t bad[] = { 0x800000000000,       0xffff7ffffffff000,
-					 0x1000000000000,      0x8000000000000000,
-					 TEST_VA ^ 1ull << 63, TEST_VA ^ 1ull << 48 };
-	static const uintptr_t good[] = { 0x7ffffffff000, 0xffff800000000000, 0xfffffffffffff000 };
+#if LONG
+	const uintptr_t half = 1ull << (11 + INDEX_BITS * TOP); /* the lower half ends here */
+	const uintptr_t bad[] = {
+		half, -half - FRAME, 2 * half, 1ull << 63, TEST_VA ^ 1ull << 63, TEST_VA ^ 2 * half,
+	};
+	/* With five levels the last two are good too. */
+	const uintptr_t good[] = { half - FRAME, -half, -(uintptr_t)FRAME, 1ull << 47,
+				   0xffff7ffffffff000 };
+	const unsigned nr_good = PAGING == 57 ? 5 : 3;
 
 	for (unsigned kind = READ; kind <= FETCH; kind++) {
 		unsigned error = kind == WRITE ? 2 : kind == FETCH ? 0x10 : 0;
 
 		for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 			expect("a non-canonical address", kind, bad[i], GP, 0);
-		for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		for (unsigned i = 0; i < nr_good; i++)
 			expect("an absent address at the edge", kind, good[i], PF, error);
 	}
 #endif
@@ -339,7 +375,7 @@ static void try_flushes(void)
 		struct tree t;
 
 		if (leaf == 0 || !leaf_possible(leaf) || (how == BY_CR3 && global) ||
-		    (how == BY_PGE && !features.pge) || (how == BY_PG && PAGING == 64))
+		    (how == BY_PGE && !features.pge) || (how == BY_PG && LONG))
 			continue;
 		t = open_tree(leaf);
 		t.entry[leaf] |= global ? G : 0;
@@ -397,8 +433,8 @@ static void try_self_reference(void)
 	table -= (TEST_VA >> (12 + INDEX_BITS * (level - 1))) & ((1u << INDEX_BITS) - 1);
 	for (unsigned i = 0; i < level; i++)
 		va |= (uintptr_t)self << (12 + INDEX_BITS * i);
-	if (PAGING == 64)
-		va |= 0xffffull << 48;
+	if (LONG)
+		va |= ~0ull << (11 + INDEX_BITS * TOP);
 	else if (PAGING == 36)
 		va |= first << (12 + INDEX_BITS * level);
 	for (unsigned write = 0; write < 2; write++) {
@@ -497,7 +533,7 @@ static void find_deviations(void)
 		machine_access(READ, false, false, TEST_VA);
 		deviation.rsvd_without_p = io.vector == PF && io.error == 8;
 	}
-#if PAGING == 64
+#if LONG
 	t = open_tree(1);
 	t.entry[4] |= 1u << 8;
 	place(&t);
@@ -553,6 +589,7 @@ void guest_main(void)
 	unsigned before = 0;
 
 	machine_init();
+	machine_say_entry();
 	for (unsigned level = 1; level <= TESTED_TOP; level++) {
 		slots[level] = machine_slot(TEST_VA, level);
 		pointer[level] = (*slots[level] & ~(entry_t)(A | D)) | P | W | U;
@@ -562,6 +599,8 @@ void guest_main(void)
 	part("rights", &before);
 	under_all_controls(try_marks);
 	part("accessed and dirty", &before);
+	under_all_controls(try_string_io);
+	part("string input and output", &before);
 	under_all_controls(try_pairs);
 	try_toggles();
 	part("one after the other", &before);
@@ -570,6 +609,9 @@ void guest_main(void)
 	if (features.pku)
 		under_all_controls(try_keys);
 	part("protection keys", &before);
+	if (features.la57)
+		expect("CR4.LA57 changed in long mode", LOAD_CR4, machine_cr4() ^ CR4_LA57, GP, 0);
+	part("five levels on and off", &before);
 	cpu.smep = cpu.smap = false;
 	cpu.wp = true;
 	cpu.nxe = features.nx;

@@ -1,7 +1,7 @@
 /*
  * A guest that tries what its processor's paging does: each combination of flags in its
  * tables against each access, judged by the oracle (tests/host/oracle.h). Built once per
- * mode: PAGING is 32, 33 (32-bit with PSE), 36 (PAE) or 64.
+ * mode: PAGING is 32, 33 (32-bit with PSE), 36 (PAE), 64 or 57 (64-bit with five levels).
  */
 #ifndef UMBRA_TESTS_GUEST_PAGING_H
 #define UMBRA_TESTS_GUEST_PAGING_H
@@ -11,10 +11,12 @@
 
 #include "tests/host/oracle.h"
 
-#if PAGING == 64
-#define MODE "64-bit"
-#define TOP 4        /* the root's level */
-#define TESTED_TOP 4 /* the highest level whose entries take flags */
+#define LONG (PAGING == 64 || PAGING == 57)
+
+#if LONG
+#define MODE (PAGING == 57 ? "LA57" : "64-bit")
+#define TOP (PAGING == 57 ? 5 : 4) /* the root's level */
+#define TESTED_TOP TOP             /* the highest level whose entries take flags */
 #define INDEX_BITS 9
 typedef uint64_t entry_t;
 #elif PAGING == 36
@@ -49,6 +51,7 @@ typedef uint32_t entry_t;
 #define CR4_PSE 0x10u
 #define CR4_PAE 0x20u
 #define CR4_PGE 0x80u
+#define CR4_LA57 0x1000u
 #define CR4_SMEP 0x100000u
 #define CR4_SMAP 0x200000u
 #define CR4_PKE 0x400000u
@@ -62,7 +65,9 @@ typedef uint32_t entry_t;
 
 /* The page under test: its offset in 1 GiB is the data frames' address, so that a page of
  * any size can map them there. */
-#if PAGING == 64
+#if PAGING == 57
+#define TEST_VA 0xff34965540800000u
+#elif PAGING == 64
 #define TEST_VA 0xffff965540800000u
 #elif PAGING == 36
 #define TEST_VA 0x80800000u
@@ -70,12 +75,15 @@ typedef uint32_t entry_t;
 #define TEST_VA 0x40800000u
 #endif
 
-/* IMPLICIT: a descriptor at LDT_AT is read. LOAD_CR3: MOV CR3 with the address. */
-enum access_kind { READ, WRITE, FETCH, IMPLICIT, LOAD_CR3 };
+/*
+ * IMPLICIT: a descriptor at LDT_AT is read. OUTS, INS: a byte at READ_AT, at WRITE_AT.
+ * LOAD_CR3, LOAD_CR4: MOV with the address.
+ */
+enum access_kind { READ, WRITE, FETCH, IMPLICIT, OUTS, INS, LOAD_CR3, LOAD_CR4, ACCESS_KINDS };
 
 /* The processor as CPUID describes it, and its control registers now. */
 struct features {
-	bool amd, nx, smep, smap, pku, page_1g, pse36, pge;
+	bool amd, nx, smep, smap, pku, page_1g, pse36, pge, la57;
 	unsigned maxphyaddr;
 };
 extern struct features features;
@@ -96,6 +104,8 @@ void guest_main(void) __attribute__((noreturn));
 
 /* machine.c */
 void machine_init(void);
+/* Says who has started this kernel. */
+void machine_say_entry(void);
 /* Set the control registers to what cpu says; load_cr3: flush too. */
 void machine_set_controls(bool load_cr3);
 void machine_set_pkru(uint32_t pkru);
@@ -103,7 +113,7 @@ void machine_set_pkru(uint32_t pkru);
 void machine_load_cr3(void);
 uintptr_t machine_cr4(void);
 void machine_write_cr4(uintptr_t val);
-/* CR0.PG off and on again; not in 64-bit mode. */
+/* CR0.PG off and on again; not if LONG. */
 void machine_toggle_paging(void);
 void machine_invlpg(uintptr_t va);
 /* Do the access to the page at va; the outcome is in io. */
@@ -127,10 +137,11 @@ void probe(void);
 extern const uintptr_t vectors[33]; /* 0 to 31, DONE */
 extern uint64_t gdt[9];
 extern uint8_t user_page[];
+extern uint32_t entry_eax, entry_ebx; /* as the first instruction found them */
 void kernel_read(void), kernel_write(void), kernel_fetch(void), kernel_implicit(void);
-void kernel_load_cr3(void);
+void kernel_outs(void), kernel_ins(void), kernel_load_cr3(void), kernel_load_cr4(void);
 void user_read(void), user_write(void), user_fetch(void), user_implicit(void);
-void user_load_cr3(void);
+void user_outs(void), user_ins(void), user_load_cr3(void), user_load_cr4(void);
 
 /*
  * judge.c. Where this processor departs from the manuals, or does what they leave open:
