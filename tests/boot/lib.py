@@ -3,6 +3,8 @@
 Every wait has a timeout from TIMEOUTS. A failure says what was expected, what was seen
 last, and where the whole transcript is.
 """
+import functools
+import itertools
 import os
 import re
 import subprocess
@@ -26,6 +28,10 @@ TIMEOUTS = {
     "line": 60,      # something that Umbra is to say
     "exit": 60,      # QEMU's end
 }
+
+# Debian's kernels, and how guests are paged: each with each is an entry of iso/grub.cfg.
+KERNELS = ("amd64", "686-pae", "686")
+PAGINGS = ("nested",)
 
 UMBRA_LINE = "com1=115200 loglevel=info on-idle=poweroff"
 LINUX_LINE = "console=ttyS0 quiet"
@@ -57,8 +63,41 @@ def guest_file(name):
 
 def linux(vm, kernel="vmlinux-amd64", options="memory=256M", line=LINUX_LINE):
     """The module lines of a Linux guest, and the files it needs."""
+    initrd = "initrd-amd64" if kernel.endswith("amd64") else "initrd-i386"
     return [(guest_file(kernel), f"vm={vm} kernel {options} -- {line} hostname={vm}"),
-            (guest_file("initrd-amd64"), f"vm={vm} initrd")]
+            (guest_file(initrd), f"vm={vm} initrd")]
+
+
+def menu_entry(entry):
+    """The module lines of that entry (its --id) of the product's menu, and the files."""
+    with open(os.path.join(TOP, "iso", "grub.cfg"), encoding="utf-8") as f:
+        body = re.search(rf"^menuentry .* --id {entry} {{\n(.*?)^}}", f.read(), re.M | re.S)
+    if not body:
+        raise Failure(f"expected an entry {entry} in iso/grub.cfg")
+    lines = re.findall(r"^\s*module2 /guests/(\S+) (.*)", body.group(1), re.M)
+    return [(guest_file(name), line) for name, line in lines]
+
+
+def vm_names(modules):
+    """The VMs that these module lines describe, in the order of their kernels."""
+    return [re.search(r"vm=(\S+)", line).group(1) for _, line in modules if " kernel " in line]
+
+
+def each_entry(kernels=KERNELS):
+    """Decorates test(name, modules): a test for each kernel under each of PAGINGS.
+
+    They are called test_NAME_KERNEL_PAGING and get the lines of debian-KERNEL-PAGING.
+    """
+    def decorate(test):
+        def case(entry):
+            @functools.wraps(test)
+            def run(name):
+                return test(name, menu_entry(entry))
+            return run
+        for kernel, paging in itertools.product(kernels, PAGINGS):
+            full_name = f"{test.__name__}_{kernel}_{paging}"
+            test.__globals__[full_name] = case(f"debian-{kernel}-{paging}")
+    return decorate
 
 
 def tiny(vm, name, options="memory=16M debug-exit"):

@@ -5,22 +5,22 @@ import time
 
 import lib
 
-def run_commands(machine):
-    out = machine.command("deb64", "echo $((6 * 7)) from the guest")
+def run_commands(machine, vm="deb64"):
+    out = machine.command(vm, "echo $((6 * 7)) from the guest")
     lib.check("42 from the guest" in out, "'42 from the guest'", out)
 
-    out = machine.command("deb64", "cat /proc/cpuinfo")
+    out = machine.command(vm, "cat /proc/cpuinfo")
     lib.check("hypervisor" in out, "the hypervisor flag in /proc/cpuinfo", out)
     lib.check("model name" in out, "a model name in /proc/cpuinfo", out)
 
-    out = machine.command("deb64", "dd if=/dev/zero of=/tmp/z bs=64k count=256 && wc -c </tmp/z")
+    out = machine.command(vm, "dd if=/dev/zero of=/tmp/z bs=64k count=256 && wc -c </tmp/z")
     lib.check("16777216" in out, "16777216 bytes written by dd", out)
-    machine.command("deb64", "rm /tmp/z")
+    machine.command(vm, "rm /tmp/z")
 
     machine.type("sleep 1000\n")
     time.sleep(1)
     machine.type("\x03")
-    machine.expect_shell("deb64", "command")
+    machine.expect_shell(vm, "command")
 
 
 def power_off(machine, vm="deb64"):
@@ -68,20 +68,28 @@ def test_bzimage(name):
         power_off(m)
 
 
-def compute(machine):
+def test_bzimage_32(name):
+    """One that is entered in 32-bit mode."""
+    with lib.boot(name, lib.linux("deb32", "vmlinuz-686")) as m:
+        m.expect_shell("deb32")
+        run_commands(m, "deb32")
+        power_off(m, "deb32")
+
+
+def compute(machine, vm="deb64"):
     """64 MiB computed and hashed as on the host; 1,000 fork/execs."""
     data, command = computed()
     want = hashlib.sha256(data).hexdigest()
-    out = machine.command("deb64", command, "work")
+    out = machine.command(vm, command, "work")
     lib.check(want in out, f"sha256 {want} as on the host", out)
-    out = machine.command("deb64", "i=0; while [ $i -lt 1000 ]; do /bin/busybox true && "
+    out = machine.command(vm, "i=0; while [ $i -lt 1000 ]; do /bin/busybox true && "
                           "i=$((i+1)) || break; done; echo ran $i", "work")
     lib.check("ran 1000" in out, "'ran 1000' fork/execs", out)
 
 
-def keep_time(machine):
+def keep_time(machine, vm="deb64"):
     """The guest's clock against the host's, over 20 s: within 1%."""
-    machine.command("deb64", "true")
+    machine.command(vm, "true")
     # The guest says its uptime twice; the host stamps the lines as they arrive.
     machine.type("cat /proc/uptime; sleep 20; cat /proc/uptime\n")
     line = r"^(\d+\.\d+) \d+\.\d+$"
@@ -94,25 +102,23 @@ def keep_time(machine):
               f"{second - first:.2f} s in the guest, {host:.2f} s on the host")
 
 
-def restart(machine):
+def restart(machine, vm="deb64"):
     """`reboot` restarts the VM, which comes up anew; the machine stays."""
     machine.type("reboot\n")
-    machine.expect_vm("deb64", "reset by the guest, restarting")
-    machine.expect_shell("deb64")
+    machine.expect_vm(vm, "reset by the guest, restarting")
+    machine.expect_shell(vm)
 
 
-def test_compute(name):
-    with lib.boot(name, lib.linux("deb64")) as m:
-        m.expect_shell("deb64")
-        compute(m)
-        power_off(m)
-
-
-def test_time(name):
-    with lib.boot(name, lib.linux("deb64")) as m:
-        m.expect_shell("deb64")
-        keep_time(m)
-        power_off(m)
+@lib.each_entry()
+def test_work(name, modules):
+    vm, = lib.vm_names(modules)
+    with lib.boot(name, modules) as m:
+        m.expect_shell(vm)
+        run_commands(m, vm)
+        compute(m, vm)
+        keep_time(m, vm)
+        restart(m, vm)
+        power_off(m, vm)
 
 
 def test_uefi_work(name):
@@ -182,16 +188,17 @@ def test_kernel_panic(name):
         m.expect_exit()
 
 
-def test_two_guests(name):
-    """Two guests reach their shells; one stops, the other goes on."""
-    modules = lib.linux("one", line=lib.LINUX_LINE) + lib.linux("two", line=lib.LINUX_LINE)
+@lib.each_entry(["all"])
+def test_together(name, modules):
+    """Guests with different kernels reach their shells; one stops, the others go on."""
+    vms = lib.vm_names(modules)
     with lib.boot(name, modules) as m:
         m.expect_umbra()
-        m.ask_shell("one")
-        m.type("poweroff\n")
-        m.expect_vm("one", "powered off")
-        m.still_runs()
-        m.ask_shell("two")
-        out = m.command("two", "echo $((6 * 7)) from two")
-        lib.check("42 from two" in out, "'42 from two'", out)
-        power_off(m, "two")
+        for vm in vms[:-1]:
+            m.ask_shell(vm)
+            m.type("poweroff\n")
+            m.expect_vm(vm, "powered off")
+            m.still_runs()
+        m.ask_shell(vms[-1])
+        run_commands(m, vms[-1])
+        power_off(m, vms[-1])
