@@ -6,13 +6,16 @@
  *   hypervisor  the rest, from the first VMRUN on
  *   exits       executions of VMRUN
  *
- * A program marks the start of phase n with the instruction 0f 1f 80 'P' 'M' 'K' n, a nop.
- * Phase 0 starts at the first VMRUN, or where start= says.
+ * A program marks the start of phase n with the instruction 0f 1f 80 'P' 'M' 'K' n, a nop;
+ * a phase may come again. Phase 0 starts at the first VMRUN, or where start= says.
  *
  * Arguments: out=FILE for the result; start=ADDR: the first execution at ADDR starts
- * phase 0; count=off: no instruction counts, which leaves nearly the natural speed.
+ * phase 0; count=off: no instruction counts, which leaves nearly the natural speed;
+ * stores=FROM:TO: where the hypervisor's instructions at these addresses store, and how often.
+ * Of the function that counts exits by kind these are the counters: how often each went up.
  *
- * For one virtual CPU. Result, a line a phase: phase guest hypervisor exits nanoseconds.
+ * For one virtual CPU. Result, a line a phase: phase N guest hypervisor exits nanoseconds;
+ * then a line an address stored to: store ADDRESS, its number for each phase.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -30,6 +33,8 @@ struct qemu_plugin_insn;
 
 enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
+enum qemu_plugin_mem_rw { QEMU_PLUGIN_MEM_R = 1, QEMU_PLUGIN_MEM_W };
+typedef uint32_t qemu_plugin_meminfo_t;
 
 extern int qemu_plugin_version;
 int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc, char **argv);
@@ -48,21 +53,30 @@ void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
 					    enum qemu_plugin_cb_flags flags, void *user);
 void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn,
 						enum qemu_plugin_op op, void *ptr, uint64_t imm);
+void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn,
+				      void (*cb)(unsigned vcpu, qemu_plugin_meminfo_t info,
+						 uint64_t vaddr, void *user),
+				      enum qemu_plugin_cb_flags flags, enum qemu_plugin_mem_rw rw,
+				      void *user);
 
 int qemu_plugin_version = 1;
 
 /* --- what is counted --- */
 
-#define PHASES 16
+#define PHASES 32
 #define VMRUNS 16
+#define STORES 256
 
 static struct phase {
 	uint64_t guest, hypervisor, exits;
-	struct timespec end;
-	bool ended;
+	int64_t ns;
 } phases[PHASES];
 
-static struct timespec started;
+static struct store {
+	uint64_t at, times[PHASES];
+} stores[STORES];
+
+static struct timespec since; /* when the phase began */
 static unsigned phase;
 static bool running;      /* phase 0 has begun */
 static bool in_guest;     /* between VMRUN and the instruction after it */
@@ -70,7 +84,7 @@ static uint64_t executed; /* all instructions; QEMU adds to it */
 static uint64_t counted;  /* what of them is in phases[] already */
 
 static bool counting = true;
-static uint64_t start_at;
+static uint64_t start_at, stores_from, stores_to;
 static const char *out_path;
 static uint64_t after_vmrun[VMRUNS]; /* addresses behind the VMRUNs that were translated */
 static unsigned nr_after;
@@ -93,7 +107,7 @@ static void begin(void)
 {
 	settle();
 	running = true;
-	clock_gettime(CLOCK_MONOTONIC, &started);
+	clock_gettime(CLOCK_MONOTONIC, &since);
 }
 
 static void on_start(unsigned vcpu, void *user)
@@ -125,17 +139,45 @@ static void on_after_vmrun(unsigned vcpu, void *user)
 	in_guest = false;
 }
 
+static void end_phase(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	phases[phase].ns +=
+		(now.tv_sec - since.tv_sec) * INT64_C(1000000000) + (now.tv_nsec - since.tv_nsec);
+	since = now;
+}
+
 static void on_mark(unsigned vcpu, void *user)
 {
 	unsigned n = (unsigned)(uintptr_t)user;
 
 	(void)vcpu;
-	settle();
-	if (!running || n <= phase || n >= PHASES)
+	if (!running || n >= PHASES)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &phases[phase].end);
-	phases[phase].ended = true;
+	settle();
+	end_phase();
 	phase = n;
+}
+
+/* An address whose place in stores[] is taken counts from the next free one; beyond, not at all. */
+static void on_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *user)
+{
+	(void)vcpu;
+	(void)info;
+	(void)user;
+	if (in_guest) /* which may have instructions at the same addresses */
+		return;
+	for (unsigned n = 0; n < STORES; n++) {
+		struct store *s = &stores[(vaddr / 8 + n) % STORES];
+
+		if (s->at && s->at != vaddr)
+			continue;
+		s->at = vaddr;
+		s->times[phase]++;
+		return;
+	}
 }
 
 static void add_vmrun(uint64_t after)
@@ -170,6 +212,9 @@ static void watch(struct qemu_plugin_insn *insn)
 	if (start_at && at == start_at && !running)
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_start, QEMU_PLUGIN_CB_NO_REGS,
 						       NULL);
+	if (at >= stores_from && at < stores_to)
+		qemu_plugin_register_vcpu_mem_cb(insn, on_store, QEMU_PLUGIN_CB_NO_REGS,
+						 QEMU_PLUGIN_MEM_W, NULL);
 	if (counting)
 		qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64,
 							   &executed, 1);
@@ -182,9 +227,20 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		watch(qemu_plugin_tb_get_insn(tb, i));
 }
 
+static void write_stores(FILE *out)
+{
+	for (unsigned i = 0; i < STORES; i++) {
+		if (!stores[i].at)
+			continue;
+		fprintf(out, "store %#" PRIx64, stores[i].at);
+		for (unsigned n = 0; n < PHASES; n++)
+			fprintf(out, " %" PRIu64, stores[i].times[n]);
+		fprintf(out, "\n");
+	}
+}
+
 static void write_result(qemu_plugin_id_t id, void *user)
 {
-	struct timespec from = started;
 	FILE *out = fopen(out_path, "w");
 
 	(void)id;
@@ -193,33 +249,60 @@ static void write_result(qemu_plugin_id_t id, void *user)
 		perror(out_path);
 		return;
 	}
-	for (unsigned i = 0; i < PHASES && phases[i].ended; i++) {
-		const struct phase *p = &phases[i];
-		int64_t ns = (p->end.tv_sec - from.tv_sec) * INT64_C(1000000000) +
-			     (p->end.tv_nsec - from.tv_nsec);
-
-		fprintf(out, "%u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 "\n", i, p->guest,
-			p->hypervisor, p->exits, ns);
-		from = p->end;
+	if (running) {
+		settle();
+		end_phase();
 	}
+	for (unsigned i = 0; i < PHASES; i++) {
+		const struct phase *p = &phases[i];
+
+		if (p->ns)
+			fprintf(out, "phase %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 "\n",
+				i, p->guest, p->hypervisor, p->exits, p->ns);
+	}
+	write_stores(out);
 	fclose(out);
+}
+
+static bool parse_range(const char *text, uint64_t *from, uint64_t *to)
+{
+	char *end;
+
+	*from = strtoull(text, &end, 0);
+	if (*end != ':')
+		return false;
+	*to = strtoull(end + 1, &end, 0);
+	return !*end;
+}
+
+/* One of the arguments; false: it is none. */
+static bool parse_arg(const char *arg)
+{
+	if (!strncmp(arg, "out=", 4)) {
+		out_path = strdup(arg + 4);
+		return true;
+	}
+	if (!strncmp(arg, "start=", 6)) {
+		start_at = strtoull(arg + 6, NULL, 0);
+		return true;
+	}
+	if (!strncmp(arg, "stores=", 7))
+		return parse_range(arg + 7, &stores_from, &stores_to);
+	if (!strncmp(arg, "count=", 6)) {
+		counting = strcmp(arg + 6, "off");
+		return true;
+	}
+	return false;
 }
 
 int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc, char **argv)
 {
 	(void)info;
-	for (int i = 0; i < argc; i++) {
-		if (!strncmp(argv[i], "out=", 4)) {
-			out_path = strdup(argv[i] + 4);
-		} else if (!strncmp(argv[i], "start=", 6)) {
-			start_at = strtoull(argv[i] + 6, NULL, 0);
-		} else if (!strcmp(argv[i], "count=off")) {
-			counting = false;
-		} else if (strcmp(argv[i], "count=on")) {
-			fprintf(stderr, "count: unknown argument %s\n", argv[i]);
+	for (int i = 0; i < argc; i++)
+		if (!parse_arg(argv[i])) {
+			fprintf(stderr, "count: argument %s is not understood\n", argv[i]);
 			return -1;
 		}
-	}
 	if (!out_path) {
 		fprintf(stderr, "count: out=FILE is missing\n");
 		return -1;

@@ -1,0 +1,50 @@
+"""Processes that change their memory at random and check it all (tests/guest/linux/stress.c)."""
+import re
+
+import lib
+
+LARGE_PAGES = 8
+LINE = f"console=ttyS0 quiet hugepages={LARGE_PAGES}"
+# Linux makes no transparent large pages with less than 512 MiB.
+MEMORY = "memory=640M"
+
+# Kernel, paging, more of the guest's line, seconds, build. Those of lib.PAGINGS are run: under
+# shadow paging with less memory for its pages than they need, and with the debug build, which
+# audits them.
+CELLS = [
+    ("amd64", "nested", "", 10, "."),
+    ("686-pae", "nested", "", 10, "."),
+    ("686", "nested", "", 10, "."),
+    ("amd64", "shadow", "shadow=2M", 60, "debug"),
+    ("686-pae", "shadow", "shadow=1M", 20, "debug"),
+    ("686", "shadow", "shadow=1M", 20, "debug"),
+]
+
+
+def stress(name, kernel, paging, options, seconds, build):
+    line = f"{LINE} seconds={seconds} procs=4 seed={len(name) * 7919 + seconds}"
+    initrd = "initrd-stress-64" if kernel == "amd64" else "initrd-stress-32"
+    modules = [(lib.guest_file(f"vmlinuz-{kernel}"),
+                f"vm=stress kernel {MEMORY} paging={paging} {options} stats -- {line}"),
+               (lib.guest_file(initrd), "vm=stress initrd")]
+    with lib.Machine(name, lib.make_iso(name, modules, build=build)) as m:
+        m.expect_umbra()
+        m.expect(r"^stress: \d+ s, 4 processes", "shell", never=r"Kernel panic")
+        last = m.expect(r"^stress: (OK|WRONG).*\n", "work", never=r"Kernel panic").group()
+        lib.check("OK" in last, "stress: OK", last)
+        counts = {word: int(n) for word, n in re.findall(r"(\w+)=(\d+)", last)}
+        for what in ("ops", "faults", "forks", "moves", "hugetlb", "thp"):
+            lib.check(counts[what] > 0, f"more than 0 {what}", last)
+        m.expect_vm("stress", "powered off")
+        m.expect_exit()
+
+
+def cell_test(cell):
+    def test(name):
+        stress(name, *cell)
+    return test
+
+
+for _cell in CELLS:
+    if _cell[1] in lib.PAGINGS:
+        globals()[f"test_{_cell[0]}_{_cell[1]}"] = cell_test(_cell)
