@@ -61,10 +61,6 @@ static const struct pt_format *format_get(enum pt_kind kind, const struct pt_cap
 	return own;
 }
 
-/*
- * Guest tables where there is no memory read as all ones, and what is written there is
- * lost, as on a bus that nobody answers.
- */
 static bool open_bus_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
 {
 	const struct pt_mem *mem = ctx;
@@ -82,6 +78,15 @@ static bool open_bus_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old
 	if (!mem->read(mem->ctx, pa, size, &seen))
 		return true;
 	return mem->cmpxchg(mem->ctx, pa, size, old, val);
+}
+
+void guest_open_bus(struct pt_mem *bus, const struct pt_mem *mem)
+{
+	*bus = (struct pt_mem){
+		.read = open_bus_read,
+		.cmpxchg = open_bus_cmpxchg,
+		.ctx = (void *)mem,
+	};
 }
 
 /* The guest's tables as one walk meets them. */
@@ -133,11 +138,7 @@ static void tree_walk(struct guest_tree *g, uint64_t gva, struct pt_walk *w)
 {
 	if (pt_walk_from(&g->tree, g->top, gva, w) != PT_BAD_TABLE)
 		return;
-	g->open_bus = (struct pt_mem){
-		.read = open_bus_read,
-		.cmpxchg = open_bus_cmpxchg,
-		.ctx = (void *)g->tree.mem,
-	};
+	guest_open_bus(&g->open_bus, g->tree.mem);
 	g->tree.mem = &g->open_bus;
 	pt_walk_from(&g->tree, g->top, gva, w);
 }

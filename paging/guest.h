@@ -52,6 +52,12 @@ bool guest_peek(const struct guest_paging *gp, const struct pt_mem *mem, gva_t g
 		struct guest_xlat *out);
 
 /*
+ * Memory that reads as all ones and forgets what is written where mem has nothing: a bus that
+ * nobody answers on, which is where hardware finds tables that lie outside memory.
+ */
+void guest_open_bus(struct pt_mem *bus, const struct pt_mem *mem);
+
+/*
  * The guest's tables as a tree for pt_walk, pt_find, pt_drill, pt_visit and the printers; it
  * can't be marked or changed. PAE's cached PDPTEs are its top table, at GUEST_PDPTES, where no
  * memory is. Points into itself: not to be copied.
