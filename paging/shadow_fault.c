@@ -1,0 +1,503 @@
+/* A page fault: whose it is, and the entry that it asks for. */
+#include "arch/x86_64/include/cr.h"
+#include "paging/entry.h"
+#include "paging/shadow_core.h"
+
+#define MARK_TRIES 64
+#define PKRU_WD 2u
+#define LARGE_SHIFT 21
+#define PKEY_SHIFT 59
+
+/* One fault, as far as it has been followed. */
+struct fault {
+	struct shadow_vcpu *sv;
+	struct shadow *s;
+	uint64_t gva, rip;
+	unsigned access;      /* PT_ACC_* */
+	struct sp *at;        /* where the shadow is to be gone on with */
+	unsigned level;       /* at's */
+	bool table;           /* at was made from a table, with which the guest's walk begins */
+	const void *table_at; /* and which is here */
+	unsigned rights;      /* that the levels above leave */
+	struct pt_mem near, bus;
+	struct pt_tree tree;
+	struct pt_walk w;
+};
+
+/* The table that the walk begins with lies at hand; others are the memory map's affair. */
+static bool near_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
+{
+	const struct fault *f = ctx;
+	const struct pt_mem *mem = f->s->ops.guest_mem;
+	const void *at = (const char *)f->table_at + pa % PAGE_SIZE;
+
+	if (pa / PAGE_SIZE != f->at->gfn)
+		return mem->read(mem->ctx, pa, size, val);
+	*val = size == 4 ? __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED)
+			 : __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED);
+	return true;
+}
+
+static bool near_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, uint64_t val)
+{
+	const struct fault *f = ctx;
+	const struct pt_mem *mem = f->s->ops.guest_mem;
+
+	return mem->cmpxchg(mem->ctx, pa, size, old, val);
+}
+
+static unsigned slot_of(uint64_t gva, unsigned level)
+{
+	return (unsigned)(gva >> (PAGE_SHIFT + 9 * level)) % SPTES;
+}
+
+/* The entry of p for the address. The low root has four, at the address's two highest bits. */
+static unsigned fault_slot(const struct fault *f, const struct sp *p)
+{
+	return slot_of(f->gva, role_level(p->role)) &
+	       (p->role & ROLE_LOW_ROOT ? LOW_ENTRIES - 1 : SPTES - 1);
+}
+
+/*
+ * Follow the shadow as far down as it is known to agree with the guest's tables. What is not
+ * closed may differ: the guest's own table there is the truth.
+ */
+static void descend(struct fault *f)
+{
+	struct shadow *s = f->s;
+	struct sp *p = &s->sp[f->sv->root];
+
+	f->at = p;
+	for (;;) {
+		uint64_t e;
+
+		if (p->role & ROLE_DIRECT)
+			break;
+		f->at = p;
+		if (p->state != SP_CLOSED || role_level(p->role) == 0)
+			break;
+		e = p->spt[fault_slot(f, p)];
+		if (!(e & SPTE_LINK))
+			break;
+		p = sp_child(s, e);
+	}
+	f->level = role_level(f->at->role);
+	f->table = sp_is_table(f->at);
+	f->rights = f->table ? role_rights(f->at->role) : PT_RIGHTS;
+	f->table_at = (const void *)ALIGN_DOWN((uintptr_t)f->at->guest, PAGE_SIZE);
+}
+
+/* Without paging an address is its own translation. */
+static void walk_unpaged(struct fault *f)
+{
+	f->w = (struct pt_walk){
+		.status = PT_OK,
+		.level = LOW_LEVEL,
+		.top = LOW_LEVEL,
+		.page_shift = 32,
+		.rights = PT_RIGHTS,
+		.out = f->gva & UINT32_MAX,
+	};
+}
+
+/* Walk the guest's tables from where the shadow ends. */
+static void walk_guest(struct fault *f)
+{
+	struct shadow_vcpu *sv = f->sv;
+	unsigned top = f->level;
+	uint64_t gfn = 0;
+
+	if (role_kind(sv->role) == ROLE_UNPAGED) {
+		walk_unpaged(f);
+		return;
+	}
+	f->tree.fmt = f->table ? f->at->fmt : sp_format(f->s, sv->role);
+	f->tree.mem = f->s->ops.guest_mem;
+	f->w.status = PT_NOT_PRESENT;
+	f->w.level = PT_MAX_LEVELS;
+	if (f->table) {
+		gfn = f->at->gfn;
+		f->tree.mem = &f->near;
+	} else if (role_is_long(sv->role)) {
+		gfn = sp_long_root(sv);
+		top = f->tree.fmt->levels - 1u;
+	} else {
+		top = LOW_LEVEL - 1;
+		if (!sp_low_table(sv, fault_slot(f, f->at), &gfn))
+			return;
+	}
+	f->tree.root = gfn << PAGE_SHIFT;
+	if (pt_walk_from(&f->tree, top, f->gva, &f->w) == PT_BAD_TABLE) {
+		guest_open_bus(&f->bus, f->tree.mem);
+		f->tree.mem = &f->bus;
+		pt_walk_from(&f->tree, top, f->gva, &f->w);
+	}
+	f->w.rights &= f->rights;
+}
+
+/*
+ * The guest is to handle the fault, for which it is likely to change the entry that failed: let
+ * it. Not so at the root, nor where only the kernel comes.
+ */
+static enum shadow_result reflect(struct fault *f, uint32_t error, struct shadow_outcome *out)
+{
+	struct sp *p = f->at;
+
+	out->fault = (struct guest_fault){
+		.vector = VEC_PF,
+		.has_error = true,
+		.error = error,
+		.cr2 = f->gva,
+	};
+	f->s->stats.reflected++;
+	if (f->table && p->state == SP_CLOSED && !p->roots && (f->rights & PT_U) &&
+	    f->w.level == f->level)
+		sp_open_frame(f->s, p->gfn, false, f->rip);
+	return SHADOW_REFLECT;
+}
+
+/* An access that no entry may let through, now or ever. */
+static enum shadow_result emulate(struct fault *f, struct shadow_outcome *out)
+{
+	out->gpa = GPA(f->w.out);
+	f->s->stats.devices++;
+	return SHADOW_DEVICE;
+}
+
+/* The shadow page below p, for the way that the guest's walk took. NULL: see sp_get(). */
+static struct sp *below(struct fault *f, struct sp *p, unsigned slot, const struct sp_leaf *leaf)
+{
+	struct shadow *s = f->s;
+	unsigned level = role_level(p->role);
+	uint64_t span = BIT(PAGE_SHIFT + 9 * level), gfn;
+
+	if (level <= f->w.level && !(p->role & ROLE_LOW_ROOT))
+		return sp_get(s, ALIGN_DOWN(leaf->gpa, span) >> PAGE_SHIFT,
+			      sp_direct_role(p, leaf));
+	if ((p->role & ROLE_LOW_ROOT) && role_is_long(f->sv->role)) {
+		/* When CR3 was loaded, there was none for the root. */
+		s->no_memory = true;
+		return NULL;
+	}
+	if (p->role & ROLE_LOW_ROOT)
+		return sp_low_table(f->sv, slot, &gfn)
+			       ? sp_get(s, gfn, sp_low_role(f->sv->role, slot))
+			       : NULL;
+	return sp_get(s, f->w.entry_pa[level - 1] >> PAGE_SHIFT,
+		      sp_table_role(p, slot, f->w.entry[level]));
+}
+
+/* What can be had along with the entry that is missed. */
+static void prefetch_around(struct shadow *s, struct sp *p, unsigned slot)
+{
+	if (!sp_is_table(p))
+		for (unsigned i = 0; i < SPTES; i++)
+			sp_prefetch_direct(s, p, i);
+	else if (role_level(p->role))
+		sp_mirror_all(s, p);
+	else
+		sp_mirror(s, p, slot);
+}
+
+/* Take the shadow page into use on the way of this fault. */
+static void use(struct fault *f, struct sp *p)
+{
+	if (p->state == SP_OPEN) {
+		if (f->sv->opened_for == p->gfn && f->sv->opened_rip == f->rip)
+			f->sv->reused = true;
+		sp_close(f->s, p, fault_slot(f, p));
+	}
+	p->pins++;
+}
+
+/*
+ * The instruction writes to a table in use. It stays in use, and INVLPG exits, when the
+ * instruction can't do without: when the table is on its own way, or was needed again before
+ * the instruction got through.
+ */
+static void table_written(struct fault *f, uint64_t gfn, bool on_the_way)
+{
+	struct shadow_vcpu *sv = f->sv;
+	bool again = sv->opened_for == gfn && sv->opened_rip == f->rip && sv->reused;
+
+	sp_open_frame(f->s, gfn, on_the_way || again, f->rip);
+	if (!again)
+		sv->reused = false;
+	sv->opened_for = gfn;
+	sv->opened_rip = f->rip;
+}
+
+/* The shadow pages in use for one fault: not to be reclaimed meanwhile. */
+struct way {
+	unsigned n;
+	struct sp *page[PT_MAX_LEVELS + 1];
+};
+
+static void add_to_way(struct fault *f, struct way *way, struct sp *p)
+{
+	use(f, p);
+	way->page[way->n++] = p;
+}
+
+/* Does the last page of the way hold the page that is accessed? */
+static bool at_leaf(struct fault *f, const struct sp *p, const struct sp_leaf *leaf,
+		    const struct shadow_target *t)
+{
+	unsigned level = role_level(p->role);
+
+	return level == 0 ||
+	       (level == 1 && f->w.page_shift >= LARGE_SHIFT && sp_large_fits(f->s, leaf, t));
+}
+
+/* Make the way down to the page that holds the entry. */
+static enum shadow_result make_way(struct fault *f, const struct sp_leaf *leaf,
+				   const struct shadow_target *t, struct way *way)
+{
+	struct shadow *s = f->s;
+	struct sp *p = f->at, *child;
+
+	add_to_way(f, way, p);
+	while (!at_leaf(f, p, leaf, t)) {
+		unsigned slot = fault_slot(f, p);
+		bool fresh;
+		uint64_t e, misses = s->stats.misses;
+
+		child = below(f, p, slot, leaf);
+		if (!child)
+			return s->no_memory ? SHADOW_NO_MEMORY : SHADOW_DEVICE;
+		fresh = s->stats.misses != misses;
+		e = p->spt[slot];
+		if (!(e & SPTE_LINK) || sp_child(s, e) != child)
+			sp_set_link(s, p, slot, child);
+		if (sp_is_table(p)) {
+			sp_mirror(s, p, slot);
+			sp_set_snap(p, slot, f->w.entry[role_level(p->role)]);
+		}
+		s->stats.splintered += child->role & ROLE_DIRECT && fresh;
+		add_to_way(f, way, child);
+		p = child;
+		if (fresh)
+			prefetch_around(s, p, fault_slot(f, p));
+	}
+	return SHADOW_RESUME;
+}
+
+/* The shadow pages from the root to above f->at, which is where make_way() begins. */
+static void way_above(struct fault *f, struct way *above)
+{
+	struct sp *p = &f->s->sp[f->sv->root];
+
+	for (above->n = 0; p && p != f->at && above->n < PT_MAX_LEVELS;) {
+		above->page[above->n++] = p;
+		p = sp_child(f->s, p->spt[fault_slot(f, p)]);
+	}
+}
+
+static bool is_on_way(const struct way *way, uint64_t gfn)
+{
+	for (unsigned i = 0; i < way->n; i++)
+		if (sp_is_table(way->page[i]) && way->page[i]->gfn == gfn)
+			return true;
+	return false;
+}
+
+static void touch_way(struct shadow *s, const struct way *way)
+{
+	for (unsigned i = way->n; i-- > 0;)
+		sp_touch(s, way->page[i]);
+}
+
+/* Has the access's entry come with others, when the table was closed? */
+static bool is_filled(const struct fault *f, const struct sp *p, unsigned slot)
+{
+	uint64_t e = p->spt[slot];
+
+	return (e & SPTE_P) && !(e & SPTE_LINK) && (p->role & ROLE_WP) && sp_is_table(p) &&
+	       ((e & SPTE_W) || !(f->access & PT_ACC_WRITE)) &&
+	       sp_get_snap(p, slot) == f->w.entry[f->w.level];
+}
+
+/* The way is there: make its last entry. */
+static bool enter_last(struct fault *f, struct sp *p, const struct sp_leaf *leaf,
+		       const struct shadow_target *t)
+{
+	unsigned slot = fault_slot(f, p);
+
+	p->asked = (uint16_t)slot;
+	f->s->stats.fills++;
+	if (is_filled(f, p, slot))
+		return true;
+	if (sp_is_table(p)) {
+		sp_mirror(f->s, p, slot);
+		sp_set_snap(p, slot, f->w.entry[role_level(p->role)]);
+	}
+	return sp_enter(f->s, p, slot, leaf, t);
+}
+
+/* What was given up meanwhile has waited for this. */
+static void unpin(struct shadow *s, struct sp *p)
+{
+	if (!--p->pins && p->orphan && !p->roots)
+		sp_free(s, p);
+}
+
+static enum shadow_result fill(struct fault *f, const struct sp_leaf *leaf,
+			       const struct shadow_target *t)
+{
+	struct shadow *s = f->s;
+	struct way above, way = { .n = 0 };
+	uint64_t gfn = leaf->gpa >> PAGE_SHIFT;
+	enum shadow_result result = make_way(f, leaf, t, &way);
+
+	way_above(f, &above);
+	if (result == SHADOW_RESUME) {
+		if ((f->access & PT_ACC_WRITE) && sp_frame_closed(s, gfn))
+			table_written(f, gfn, is_on_way(&way, gfn) || is_on_way(&above, gfn));
+		if (!enter_last(f, way.page[way.n - 1], leaf, t))
+			result = SHADOW_NO_MEMORY;
+	}
+	touch_way(s, &way);
+	touch_way(s, &above);
+	for (unsigned i = 0; i < way.n; i++)
+		unpin(s, way.page[i]);
+	return result;
+}
+
+/*
+ * CR0.WP is clear, and the kernel writes to a page that is read-only: an entry that lets it
+ * must keep users out. That also hides the page from SMAP and protection keys. False: where those
+ * are on there is no such entry.
+ */
+static bool write_anyway(const struct fault *f, struct sp_leaf *leaf)
+{
+	uint64_t cr4 = f->sv->gp.cr4;
+
+	if (!(leaf->rights & PT_U)) {
+		leaf->rights |= PT_W;
+		return true;
+	}
+	if ((cr4 & CR4_SMAP) || f->sv->policy.pkeys)
+		return false;
+	leaf->rights = (leaf->rights | PT_W) & ~PT_U;
+	if (cr4 & CR4_SMEP)
+		leaf->rights &= ~PT_X;
+	return true;
+}
+
+/* CR0.WP is clear, and hardware's is not: a key that forbids writes binds the kernel there. */
+static bool key_stops(const struct fault *f, const struct sp_leaf *leaf)
+{
+	const struct shadow_vcpu *sv = f->sv;
+
+	return sv->policy.pkeys && !(sv->gp.cr0 & CR0_WP) && !(f->access & PT_ACC_USER) &&
+	       (leaf->rights & PT_U) && (sv->policy.pkru >> (2 * leaf->pkey) & PKRU_WD);
+}
+
+/* The guest lets the access pass. */
+static enum shadow_result allowed(struct fault *f, struct shadow_outcome *out)
+{
+	const struct pt_format *fmt = f->tree.fmt;
+	bool paged = role_kind(f->sv->role) != ROLE_UNPAGED, write = f->access & PT_ACC_WRITE;
+	uint64_t e = f->w.entry[f->w.level];
+	struct shadow_target t;
+	struct sp_leaf leaf = {
+		.gpa = f->w.out,
+		.rights = f->w.rights,
+		.dirty = !paged || (e & fmt->dirty),
+		.global = paged && (e & fmt->global),
+		.pkey = paged ? (unsigned)((e & fmt->pkey) >> PKEY_SHIFT) : 0,
+	};
+	enum shadow_result result;
+
+	if (!sp_resolve(f->s, f->w.out, true, &t) || (write && !t.writable))
+		return emulate(f, out);
+	if (write && (key_stops(f, &leaf) || (!(leaf.rights & PT_W) && !write_anyway(f, &leaf)))) {
+		f->s->stats.emulated++;
+		return emulate(f, out);
+	}
+	result = fill(f, &leaf, &t);
+	return result == SHADOW_DEVICE ? emulate(f, out) : result;
+}
+
+static unsigned access_of(uint32_t error, uint64_t rflags, unsigned cpl)
+{
+	unsigned a = error & PF_I ? PT_ACC_FETCH : error & PF_W ? PT_ACC_WRITE : 0;
+
+	if (error & PF_U)
+		return a | PT_ACC_USER;
+	/* At CPL 3 a supervisor's access is the processor's own, which AC does not excuse. */
+	return a | (cpl != 3 && (rflags & RFLAGS_AC) ? PT_ACC_NO_SMAP : 0);
+}
+
+/* Would hardware find an entry that lets the access through? */
+static bool is_let_through(const struct fault *f)
+{
+	const struct sp *p = &f->s->sp[f->sv->root];
+	uint64_t e = p->spt[fault_slot(f, p)];
+
+	while ((e & SPTE_P) && (e & SPTE_LINK)) {
+		p = sp_child(f->s, e);
+		e = p->spt[fault_slot(f, p)];
+	}
+	return (e & SPTE_P) && ((e & SPTE_W) || !(f->access & PT_ACC_WRITE));
+}
+
+/*
+ * The processor's own accesses (to descriptor tables, say) can't be told from the kernel's, but AC
+ * does not excuse them: hardware refuses what the entry lets through. So it may when it knows of
+ * the entry as it was before; therefore it is to try once more, and know nothing.
+ */
+static bool is_implicit(struct fault *f, uint32_t error)
+{
+	struct shadow_vcpu *sv = f->sv;
+	bool again = sv->refused && sv->refused_gva == f->gva && sv->refused_rip == f->rip;
+	bool refused = (error & PF_P) && !(error & PF_I) && (f->access & PT_ACC_NO_SMAP) &&
+		       (sv->gp.cr4 & CR4_SMAP) && f->w.status == PT_OK && (f->w.rights & PT_U) &&
+		       is_let_through(f);
+
+	sv->refused = refused && !again;
+	if (!sv->refused)
+		return refused;
+	sv->refused_gva = f->gva;
+	sv->refused_rip = f->rip;
+	sp_flush(f->s);
+	return false;
+}
+
+enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t error, uint64_t rip,
+				uint64_t rflags, unsigned cpl, uint32_t pkru,
+				struct shadow_outcome *out)
+{
+	struct shadow *s = sv->s;
+	struct fault f;
+	uint32_t code = 0;
+
+	/* Not all of it is needed, nor cleared, each time. */
+	f.sv = sv;
+	f.s = s;
+	f.gva = gva.v;
+	f.rip = rip;
+	f.access = access_of(error, rflags, cpl);
+	f.tree.fmt = NULL;
+	f.w = (struct pt_walk){ .status = PT_NOT_PRESENT };
+	f.near = (struct pt_mem){ .read = near_read, .cmpxchg = near_cmpxchg, .ctx = &f };
+	s->stats.faults++;
+	s->no_memory = false;
+	sv->policy.pkru = pkru;
+	/* The instruction that needed them in use is through. */
+	if (s->nr_unsync && rip != s->unsync_rip)
+		sp_sync_all(s);
+	for (unsigned i = 0; i < MARK_TRIES; i++) {
+		descend(&f);
+		walk_guest(&f);
+		if (role_kind(sv->role) == ROLE_UNPAGED)
+			return allowed(&f, out);
+		if (i == 0 && is_implicit(&f, error))
+			f.access &= ~PT_ACC_NO_SMAP;
+		if (!pt_judge(&sv->policy, &f.w, f.access, &code))
+			return reflect(&f, code, out);
+		if (pt_mark(&f.tree, &f.w, f.access & PT_ACC_WRITE))
+			return allowed(&f, out);
+	}
+	return SHADOW_RESUME;
+}

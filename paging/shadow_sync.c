@@ -1,0 +1,364 @@
+/*
+ * Tables that the guest writes to. A table that shadow pages in use were made from is
+ * write-protected. The write that finds this out opens it: hardware's way to those shadow pages
+ * is cut, and the guest writes on undisturbed; the next access that needs them closes the table
+ * again, and what has changed meanwhile is found by comparing. As no hardware walk comes by an
+ * open table, the guest's INVLPG can run by itself. Only where the writing instruction itself
+ * needs what it writes to do they stay in use; then INVLPG exits until they have been closed.
+ */
+#include "paging/entry.h"
+#include "paging/shadow_core.h"
+
+/* --- formats and the guest's entries --- */
+
+const struct pt_format *sp_format(struct shadow *s, uint32_t role)
+{
+	unsigned kind = role_kind(role) & 3;
+	unsigned i = kind | (role & ROLE_NXE ? 4 : 0) | (role & ROLE_PSE ? 8 : 0);
+	struct pt_caps caps = s->caps;
+
+	if (!s->guest_fmt_made[i]) {
+		caps.nx = role & ROLE_NXE;
+		caps.pse = role & ROLE_PSE;
+		pt_format_init(&s->guest_fmt[i], (enum pt_kind)kind, &caps);
+		s->guest_fmt_made[i] = true;
+	}
+	return &s->guest_fmt[i];
+}
+
+const struct pt_format *sp_hw_format(const struct shadow *s, uint32_t role)
+{
+	switch (role_kind(role)) {
+	case PT_4LEVEL:
+	case PT_5LEVEL:
+		return &s->hw_fmt[role_kind(role)];
+	default:
+		return &s->hw_fmt[PT_PAE];
+	}
+}
+
+/* --- comparing --- */
+
+static void set_snap(struct sp *p, unsigned i, uint64_t e)
+{
+	if (p->fmt->entry_size == 4)
+		((uint32_t *)p->snap)[i] = (uint32_t)e;
+	else
+		((uint64_t *)p->snap)[i] = e;
+}
+
+void sp_set_snap(struct sp *p, unsigned slot, uint64_t e)
+{
+	set_snap(p, slot >> sp_slots_shift(p), e);
+}
+
+static void mirror_block(struct shadow *s, struct sp *p, unsigned block)
+{
+	unsigned shift = sp_slots_shift(p);
+	uint64_t wanted = p->fmt->present | p->fmt->accessed;
+
+	for (unsigned i = block * BLOCK; i < (block + 1) * BLOCK; i++) {
+		uint64_t e = sp_table_entry(p, p->guest, i);
+
+		set_snap(p, i, e);
+		if ((e & wanted) != wanted)
+			continue;
+		for (unsigned slot = i << shift; slot < (i + 1) << shift; slot++)
+			if (!p->spt[slot])
+				sp_remake(s, p, slot, e);
+	}
+	p->mirrored |= (uint8_t)BIT(block);
+}
+
+void sp_mirror(struct shadow *s, struct sp *p, unsigned slot)
+{
+	unsigned block = (slot >> sp_slots_shift(p)) / BLOCK;
+
+	if (!(p->mirrored >> block & 1))
+		mirror_block(s, p, block);
+}
+
+void sp_mirror_all(struct shadow *s, struct sp *p)
+{
+	for (unsigned slot = 0; slot < SPTES; slot += BLOCK)
+		sp_mirror(s, p, slot);
+}
+
+/* The guest's entry i has changed: make ours again. Did they hold something? */
+static bool resync_entry(struct shadow *s, struct sp *p, unsigned i)
+{
+	unsigned shift = sp_slots_shift(p);
+	uint64_t e = sp_table_entry(p, p->guest, i);
+	bool changed = false;
+
+	if (e == sp_table_entry(p, p->snap, i))
+		return false;
+	set_snap(p, i, e);
+	for (unsigned slot = i << shift; slot < (i + 1) << shift; slot++)
+		changed |= sp_remake(s, p, slot, e);
+	return changed;
+}
+
+#define WORDS_PER_TURN 8
+
+/* Nothing else writes to either meanwhile; the loop is what a resync costs. */
+static bool resync_block(struct shadow *s, struct sp *p, unsigned block)
+{
+	unsigned per_word = 8u / p->fmt->entry_size, words = BLOCK / per_word;
+	unsigned first = block * words;
+	const uint64_t *a = (const uint64_t *)p->guest + first;
+	const uint64_t *b = (const uint64_t *)p->snap + first;
+	bool changed = false;
+
+	for (unsigned w = 0; w < words;
+	     w += WORDS_PER_TURN, a += WORDS_PER_TURN, b += WORDS_PER_TURN) {
+		uint64_t low = (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]);
+		uint64_t high = (a[4] ^ b[4]) | (a[5] ^ b[5]) | (a[6] ^ b[6]) | (a[7] ^ b[7]);
+
+		if (__builtin_expect(!(low | high), 1))
+			continue;
+		for (unsigned i = 0; i < WORDS_PER_TURN * per_word; i++)
+			changed |= resync_entry(s, p, (first + w) * per_word + i);
+	}
+	return changed;
+}
+
+/* --- protection --- */
+
+bool sp_frame_closed(struct shadow *s, uint64_t gfn)
+{
+	struct sp_frame *f = sp_frame_find(s, gfn);
+
+	for (uint32_t i = f ? f->pages : 0; i; i = s->sp[i].next_same)
+		if (s->sp[i].state == SP_CLOSED && sp_is_table(&s->sp[i]))
+			return true;
+	return false;
+}
+
+/* Give, or take away, the right to write to the frame in all entries that map it. */
+static void protect(struct shadow *s, uint64_t gfn, bool on)
+{
+	struct sp_frame *f = sp_frame_find(s, gfn);
+	bool lost = false;
+
+	for (uint32_t id = f ? f->rmap : 0; id;) {
+		struct sp *p = entry_sp(s, id);
+		unsigned slot = id % SPTES;
+		uint64_t e = p->spt[slot], want = e & ~SPTE_W;
+
+		if (!on && (e & SPTE_MAY_W))
+			want |= SPTE_W;
+		lost |= e & ~want & SPTE_W;
+		if (want != e)
+			__atomic_store_n(&p->spt[slot], want, __ATOMIC_RELEASE);
+		id = p->link[slot].next;
+	}
+	if (lost)
+		sp_flush(s);
+}
+
+/* Let hardware follow the links to p, or not. */
+static void set_linked(struct shadow *s, struct sp *p, bool on)
+{
+	for (uint32_t id = p->parents; id;) {
+		struct sp *parent = entry_sp(s, id);
+		uint64_t *e = &parent->spt[id % SPTES];
+
+		__atomic_store_n(e, on ? *e | SPTE_P : *e & ~SPTE_P, __ATOMIC_RELEASE);
+		id = parent->link[id % SPTES].next;
+	}
+}
+
+/* --- open, close --- */
+
+static void update_invlpg(struct shadow *s)
+{
+	bool on = s->nr_unsync > 0;
+
+	if (on != s->invlpg_exits)
+		s->ops.intercept_invlpg(s->ops.ctx, on);
+	s->invlpg_exits = on;
+}
+
+/* Room for one more: the one that has been there longest, and is no root, is given up. */
+static void unsync_room(struct shadow *s)
+{
+	unsigned i = 0;
+
+	if (s->nr_unsync < MAX_UNSYNC)
+		return;
+	while (s->sp[s->unsync[i]].roots)
+		i++;
+	sp_free(s, &s->sp[s->unsync[i]]);
+	sp_flush(s);
+}
+
+static void unsync_add(struct shadow *s, struct sp *p)
+{
+	unsync_room(s);
+	s->unsync[s->nr_unsync++] = sp_number(s, p);
+	p->state = SP_UNSYNC;
+	s->stats.unsynced++;
+	update_invlpg(s);
+}
+
+void sp_unsync_drop(struct shadow *s, const struct sp *p)
+{
+	for (unsigned i = 0; i < s->nr_unsync; i++)
+		if (s->unsync[i] == sp_number(s, p))
+			s->unsync[i--] = s->unsync[--s->nr_unsync];
+	update_invlpg(s);
+}
+
+/* Entries of ours that hold something, in the block. */
+static uint64_t used_in(const struct sp *p, unsigned block, bool *second)
+{
+	*second = false;
+	if (!sp_slots_shift(p))
+		return p->used[block];
+	*second = p->used[2 * block + 1];
+	return p->used[2 * block];
+}
+
+/* Few enough that looking at each is quicker than comparing the block. */
+#define FEW 6
+
+static bool are_few(uint64_t bits)
+{
+	unsigned n = 0;
+
+	for (; bits && n <= FEW; n++)
+		bits &= bits - 1;
+	return n <= FEW;
+}
+
+/* One block that no access asks for. */
+static bool resync_other(struct shadow *s, struct sp *p, unsigned block)
+{
+	bool second, changed = false;
+	uint64_t used = used_in(p, block, &second);
+
+	if (second || !are_few(used))
+		return resync_block(s, p, block);
+	if (!used)
+		p->mirrored &= (uint8_t)~BIT(block);
+	for (; used; used &= used - 1) {
+		unsigned slot =
+			((block * BLOCK) << sp_slots_shift(p)) + (unsigned)__builtin_ctzll(used);
+
+		changed |= resync_entry(s, p, slot >> sp_slots_shift(p));
+	}
+	return changed;
+}
+
+void sp_resync(struct shadow *s, struct sp *p, unsigned slot)
+{
+	unsigned asked = (slot >> sp_slots_shift(p)) / BLOCK;
+	bool changed = false;
+
+	for (unsigned left = p->mirrored; left; left &= left - 1) {
+		unsigned block = (unsigned)__builtin_ctz(left);
+
+		changed |= block == asked ? resync_block(s, p, block) : resync_other(s, p, block);
+	}
+	s->stats.resynced++;
+	/* One INVLPG of the guest's has to drop all pieces of a large page. */
+	if (changed && role_level(p->role))
+		sp_flush(s);
+}
+
+void sp_close(struct shadow *s, struct sp *p, unsigned slot)
+{
+	enum sp_state was = p->state;
+
+	if (was == SP_CLOSED)
+		return;
+	p->state = SP_CLOSED;
+	if (was == SP_UNSYNC)
+		sp_unsync_drop(s, p);
+	if (!p->rom)
+		protect(s, p->gfn, true);
+	sp_resync(s, p, slot);
+	if (was == SP_OPEN)
+		set_linked(s, p, true);
+	sp_touch(s, p);
+}
+
+static void open_page(struct shadow *s, struct sp *p)
+{
+	p->state = SP_OPEN;
+	set_linked(s, p, false);
+	s->stats.opened++;
+	if (s->nr_opened < MAX_OPENED) {
+		s->opened[s->nr_opened].page = sp_number(s, p);
+		s->opened[s->nr_opened++].loads = 0;
+	}
+	/* See sp_resync(). */
+	if (role_level(p->role))
+		sp_flush(s);
+}
+
+void sp_open_frame(struct shadow *s, uint64_t gfn, bool unsync, uint64_t rip)
+{
+	struct sp_frame *f = sp_frame_find(s, gfn);
+
+	for (uint32_t i = f ? f->pages : 0; i; i = s->sp[i].next_same) {
+		struct sp *p = &s->sp[i];
+
+		if (p->state != SP_CLOSED || !sp_is_table(p) || p->rom)
+			continue;
+		if (unsync || p->roots) {
+			unsync_add(s, p);
+			s->unsync_rip = rip;
+		} else {
+			open_page(s, p);
+		}
+	}
+	protect(s, gfn, false);
+}
+
+static bool leads_to(struct shadow *s, const struct sp *root, const struct sp *p)
+{
+	while (p != root && p->parents)
+		p = entry_sp(s, p->parents);
+	return p == root;
+}
+
+/* Entries that a table may have changed by, to be closed before anybody asks for it. */
+#define CHANGES_AHEAD 64
+
+static bool changed_little(const struct sp *p)
+{
+	unsigned n = 0;
+
+	for (unsigned left = p->mirrored; left && n <= CHANGES_AHEAD; left &= left - 1) {
+		unsigned first = (unsigned)__builtin_ctz(left) * BLOCK;
+
+		for (unsigned i = first; i < first + BLOCK; i++)
+			n += sp_table_entry(p, p->guest, i) != sp_table_entry(p, p->snap, i);
+	}
+	return n <= CHANGES_AHEAD;
+}
+
+void sp_close_opened(struct shadow *s, const struct sp *root)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < s->nr_opened; i++) {
+		struct sp *p = &s->sp[s->opened[i].page];
+
+		if (p->state != SP_OPEN || p->orphan)
+			continue;
+		if (leads_to(s, root, p) && changed_little(p))
+			sp_close(s, p, p->asked);
+		else if (++s->opened[i].loads < OPENED_LOADS)
+			s->opened[kept++] = s->opened[i];
+	}
+	s->nr_opened = kept;
+}
+
+void sp_sync_all(struct shadow *s)
+{
+	while (s->nr_unsync)
+		sp_close(s, &s->sp[s->unsync[s->nr_unsync - 1]], SPTES);
+}
