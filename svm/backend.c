@@ -74,7 +74,7 @@ static void set_intercept_exception(struct vcpu *vcpu, unsigned vector, bool on)
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
 	uint32_t bit = (uint32_t)BIT(vector & 31);
 
-	sv->exceptions = (on ? sv->exceptions | bit : sv->exceptions & ~bit) | SVM_OWN_EXCEPTIONS;
+	sv->exceptions = (on ? sv->exceptions | bit : sv->exceptions & ~bit) | sv->own_exceptions;
 	vmcb_set_exceptions(sv->vmcb, sv->exceptions);
 }
 
@@ -98,12 +98,9 @@ static void vcpu_put(struct vcpu *vcpu)
 	(void)vcpu;
 }
 
-static void set_root(struct vcpu *vcpu, hpa_t root)
+static void set_intercept_invlpg(struct vcpu *vcpu, bool on)
 {
-	struct svm_vcpu *sv = svm_vcpu(vcpu);
-
-	vmcb_set_n_cr3(sv->vmcb, root.v);
-	sv->flush = true;
+	vmcb_set_intercept(svm_vcpu(vcpu)->vmcb, INTERCEPT_INVLPG, on);
 }
 
 static void flush(struct vcpu *vcpu, enum flush_scope scope)
@@ -170,7 +167,8 @@ const struct vmm_backend svm_backend = {
 	.set_intercept_io = set_intercept_io,
 	.set_intercept_msr = set_intercept_msr,
 	.set_intercept_exception = set_intercept_exception,
-	.set_root = set_root,
+	.set_intercept_invlpg = set_intercept_invlpg,
+	.set_root = svm_set_root,
 	.flush = flush,
 	.dump = dump,
 };

@@ -18,6 +18,7 @@
 #define CPUID_EXT_SIZES 0x80000008u
 #define CPUID_SIZES_EBX_RDPRU BIT(4)
 #define CPUID_SVM 0x8000000au
+#define CPUID_7_EBX_INVPCID BIT(10)
 
 struct svm_machine svm_machine;
 
@@ -113,6 +114,7 @@ int svm_probe(void)
 	svm_machine.clean_mask = svm_machine.features & SVM_FEATURE_CLEAN ? CLEAN_ALL : 0;
 	svm_machine.nr_asids = svm.ebx;
 	svm_machine.rdpru = cpuid(CPUID_EXT_SIZES, 0).ebx & CPUID_SIZES_EBX_RDPRU;
+	svm_machine.invpcid = cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ebx & CPUID_7_EBX_INVPCID);
 	svm_machine.limits.maxphyaddr = cpu->maxphyaddr;
 	svm_machine.limits.cr4_valid = cr4_valid_bits();
 	describe_features(svm_machine.features);
@@ -121,6 +123,9 @@ int svm_probe(void)
 		.nested_kind = NESTED_NPT,
 		.nested_1g = cpu->page_1g,
 		.nested_phys_bits = cpu->maxphyaddr,
+		/* The exit tells the operands, as the other decode assists do. */
+		.invpcid_exits =
+			svm_machine.invpcid && (svm_machine.features & SVM_FEATURE_DECODE_ASSISTS),
 		.features = features_text,
 	};
 	return 0;

@@ -53,9 +53,23 @@ static void decode_npf(const struct vmcb *v, uint32_t features, struct vm_exit *
 	exit->nested.table_walk = info & NPF_TABLE_WALK;
 }
 
+static void decode_page_fault(const struct vmcb *v, struct vm_exit *exit)
+{
+	exit->kind = EXIT_PAGE_FAULT;
+	exit->page_fault.gva = GVA(v->exit_info2);
+	exit->page_fault.error = (uint32_t)v->exit_info1;
+	/* QEMU: as with nested faults. */
+	if (exit->page_fault.error & PF_RSVD)
+		exit->page_fault.error |= PF_P;
+}
+
 static void decode_exception(const struct vmcb *v, uint32_t features, struct vm_exit *exit)
 {
 	(void)features;
+	if (v->exit_code == SVM_EXIT_EXCEPTION + VEC_PF) {
+		decode_page_fault(v, exit);
+		return;
+	}
 	exit->exception.vector = (uint8_t)(v->exit_code - SVM_EXIT_EXCEPTION);
 	exit->exception.error = (uint32_t)v->exit_info1;
 	exit->exception.cr2 = v->exit_info2;
@@ -82,6 +96,13 @@ static void decode_invlpg(const struct vmcb *v, uint32_t features, struct vm_exi
 {
 	exit->invlpg.known = features & SVM_FEATURE_DECODE_ASSISTS;
 	exit->invlpg.gva = GVA(exit->invlpg.known ? v->exit_info1 : 0);
+}
+
+static void decode_invpcid(const struct vmcb *v, uint32_t features, struct vm_exit *exit)
+{
+	(void)features;
+	exit->invpcid.gva = GVA(v->exit_info1);
+	exit->invpcid.type = v->exit_info2;
 }
 
 /* EXITINFO2 of a task switch. APM vol. 2, 15.14.1. */
@@ -177,6 +198,7 @@ static const struct exit_row rows[SVM_EXIT_TABLE] = {
 	[0x8d] = { "VMEXIT_XSETBV", EXIT_XSETBV, NULL, true },
 	[0x8e] = { "VMEXIT_RDPRU", EXIT_VIRT_INSN, NULL, true },
 	[0x8f] = { "VMEXIT_EFER_WRITE_TRAP", EXIT_UNKNOWN, NULL, false },
+	[0xa2] = { "VMEXIT_INVPCID", EXIT_INVPCID, decode_invpcid, true },
 };
 
 static const struct exit_row row_npf = { "VMEXIT_NPF", EXIT_NESTED_FAULT, decode_npf, false };
@@ -185,7 +207,7 @@ static const struct exit_row row_unknown = { "VMEXIT_?", EXIT_UNKNOWN, NULL, fal
 
 static const struct exit_row *exit_row(uint64_t code)
 {
-	if (code < ARRAY_SIZE(rows))
+	if (code < ARRAY_SIZE(rows) && rows[code].name)
 		return &rows[code];
 	if (code == SVM_EXIT_NPF)
 		return &row_npf;

@@ -19,7 +19,7 @@ enum {
 	SVM_EXIT_SWINT = 0x075,
 	SVM_EXIT_TASK_SWITCH = 0x07d,
 	SVM_EXIT_RDPRU = 0x08e,
-	SVM_EXIT_TABLE = 0x090, /* codes below it are in the table */
+	SVM_EXIT_TABLE = 0x0a3, /* codes below it are in the table */
 	SVM_EXIT_NPF = 0x400,
 };
 

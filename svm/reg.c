@@ -2,8 +2,14 @@
 #include "arch/x86_64/include/cr.h"
 #include "svm/state.h"
 
-/* CR0 bits that the guest sees as it left them and the hardware never does. */
+/*
+ * CR0 bits that the guest sees as it left them and the hardware never does: CD would make
+ * all of the guest's memory uncached, and its devices are not real.
+ */
 #define CR0_HIDDEN (CR0_CD | CR0_NW)
+/* Rights that depend on the guest's own U bits, of which there are none before paging. PKE does
+ * nothing then but let RDPKRU through. */
+#define CR4_PAGE_RIGHTS (CR4_SMEP | CR4_SMAP)
 /* A change of these drops the guest's translations. APM vol. 2, 5.5.2. */
 #define CR4_FLUSHES                                                                                \
 	(CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE)
@@ -14,8 +20,6 @@ static const struct {
 	uint16_t clean; /* clean bits that cover the field; VMLOAD's fields have none */
 } plain[VCPU_REGS] = {
 	[REG_CR2] = { offsetof(struct vmcb, cr2), CLEAN_CR2 },
-	[REG_CR3] = { offsetof(struct vmcb, cr3), CLEAN_CRX },
-	[REG_CR4] = { offsetof(struct vmcb, cr4), CLEAN_CRX },
 	[REG_DR6] = { offsetof(struct vmcb, dr6), CLEAN_DRX },
 	[REG_DR7] = { offsetof(struct vmcb, dr7), CLEAN_DRX },
 	[REG_PAT] = { offsetof(struct vmcb, g_pat), CLEAN_NP },
@@ -35,6 +39,12 @@ static uint64_t *plain_field(struct vmcb *v, enum vcpu_reg reg)
 	return (uint64_t *)((char *)v + plain[reg].offset);
 }
 
+/* QEMU: task switches, which set TS, do not exit. */
+static uint64_t guest_cr0(const struct svm_vcpu *sv)
+{
+	return (sv->guest.cr0 & ~CR0_TS) | (sv->vmcb->cr0 & CR0_TS);
+}
+
 uint64_t svm_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
 {
 	const struct svm_vcpu *sv = svm_vcpu(vcpu);
@@ -42,11 +52,15 @@ uint64_t svm_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
 
 	switch (reg) {
 	case REG_CR0:
-		return v->cr0 | sv->hidden_cr0;
+		return guest_cr0(sv);
+	case REG_CR3:
+		return sv->shadow ? sv->guest.cr3 : v->cr3;
+	case REG_CR4:
+		return sv->guest.cr4;
 	case REG_CR8:
 		return v->v_intr & 15;
 	case REG_EFER:
-		return v->efer & ~EFER_SVME;
+		return sv->guest.efer;
 	case REG_CPL:
 		return v->cpl;
 	case REG_INTR_SHADOW:
@@ -56,30 +70,62 @@ uint64_t svm_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
 	}
 }
 
-/* LMA is the processor's own: LME and PG together. SVME the guest never sees. */
-static void update_efer(struct vmcb *v, uint64_t efer)
+/*
+ * Under shadow paging the processor is always paging, through tables in PAE's format or, in
+ * the guest's long mode, the 64-bit one; also for a guest that is not paging, in real mode too
+ * (paged real mode: APM vol. 2, 15.19). Their rights are the shadow's own: it wants WP and NX.
+ */
+static void shadow_control(const struct svm_guest_cr *g, struct svm_guest_cr *hw)
 {
-	efer = (efer & ~EFER_LMA) | EFER_SVME;
-	if ((efer & EFER_LME) && (v->cr0 & CR0_PG))
-		efer |= EFER_LMA;
-	vmcb_set_efer(v, efer);
+	hw->cr0 |= CR0_PG | CR0_WP;
+	hw->cr4 = (hw->cr4 | CR4_PAE) & ~CR4_PCIDE;
+	hw->efer |= EFER_NXE;
+	if (g->cr0 & CR0_PG)
+		return;
+	hw->cr4 &= ~CR4_PAGE_RIGHTS;
+	hw->efer &= ~EFER_LME;
 }
 
-/*
- * CD would make all of the guest's memory uncached, and its devices are not real: the
- * hardware runs without. While the guest has it set, its reads of CR0 exit.
- */
-static void set_cr0(struct svm_vcpu *sv, uint64_t val)
+/* The VMCB's registers from the guest's, of which reads exit just while they differ. */
+static void update_control(struct svm_vcpu *sv)
 {
+	struct svm_guest_cr *g = &sv->guest, hw;
 	struct vmcb *v = sv->vmcb;
 
-	val |= CR0_ET;
-	if ((val ^ v->cr0) & CR0_PG)
-		sv->flush = true;
-	sv->hidden_cr0 = val & CR0_HIDDEN;
-	vmcb_set_intercept(v, INTERCEPT_CR_READ + 0, sv->hidden_cr0 != 0);
-	vmcb_set_cr0(v, val & ~CR0_HIDDEN);
-	update_efer(v, v->efer);
+	/* LMA is the processor's own: LME and PG together. SVME the guest never sees. */
+	g->efer &= ~EFER_LMA;
+	if ((g->efer & EFER_LME) && (g->cr0 & CR0_PG))
+		g->efer |= EFER_LMA;
+	hw = *g;
+	hw.cr0 &= ~CR0_HIDDEN;
+	if (sv->shadow)
+		shadow_control(g, &hw);
+	vmcb_set_cr0(v, hw.cr0);
+	vmcb_set_cr4(v, hw.cr4);
+	vmcb_set_efer(v, hw.efer | EFER_SVME);
+	vmcb_set_intercept(v, INTERCEPT_CR_READ + 0, hw.cr0 != g->cr0);
+	vmcb_set_intercept(v, INTERCEPT_CR_READ + 4, hw.cr4 != g->cr4);
+}
+
+static void set_cr3(struct svm_vcpu *sv, uint64_t val)
+{
+	sv->guest.cr3 = val;
+	if (sv->shadow)
+		return; /* the core makes a root of it */
+	vmcb_set_cr3(sv->vmcb, val);
+	sv->flush = true;
+}
+
+void svm_set_root(struct vcpu *vcpu, hpa_t root)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+
+	sv->root = root;
+	if (sv->shadow)
+		vmcb_set_cr3(sv->vmcb, root.v);
+	else
+		vmcb_set_n_cr3(sv->vmcb, root.v);
+	sv->flush = true;
 }
 
 static void set_plain(struct svm_vcpu *sv, enum vcpu_reg reg, uint64_t val)
@@ -91,32 +137,38 @@ static void set_plain(struct svm_vcpu *sv, enum vcpu_reg reg, uint64_t val)
 void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
+	struct svm_guest_cr *g = &sv->guest;
 	struct vmcb *v = sv->vmcb;
 
+	g->cr0 = guest_cr0(sv);
 	switch (reg) {
 	case REG_CR0:
-		set_cr0(sv, val);
+		if ((val ^ g->cr0) & CR0_PG)
+			sv->flush = true;
+		g->cr0 = val | CR0_ET;
+		update_control(sv);
 		break;
 	case REG_CR2:
 		sv->cr2_changed = true;
 		set_plain(sv, reg, val);
 		break;
 	case REG_CR3:
-		sv->flush = true;
-		set_plain(sv, reg, val);
+		set_cr3(sv, val);
 		break;
 	case REG_CR4:
-		if ((val ^ v->cr4) & CR4_FLUSHES)
+		if ((val ^ g->cr4) & CR4_FLUSHES)
 			sv->flush = true;
-		set_plain(sv, reg, val);
+		g->cr4 = val;
+		update_control(sv);
 		break;
 	case REG_CR8:
 		vmcb_set_v_intr(v, (v->v_intr & ~V_TPR_MASK) | (val & 15));
 		break;
 	case REG_EFER:
-		if ((val ^ v->efer) & (EFER_NXE | EFER_LME))
+		if ((val ^ g->efer) & (EFER_NXE | EFER_LME))
 			sv->flush = true;
-		update_efer(v, val);
+		g->efer = val;
+		update_control(sv);
 		break;
 	case REG_CPL:
 		break;

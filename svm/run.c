@@ -6,6 +6,7 @@
 #include "svm/insn.h"
 #include "svm/state.h"
 #include "svm/step.h"
+#include "vmm/vm.h"
 
 /* One entry and exit, with the registers that the VMCB holds carried over. */
 static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmcb *v)
@@ -98,6 +99,17 @@ static bool nmi_waits_for_shadow(const struct svm_vcpu *sv)
 	return sv->nmi_window && !sv->nmi_blocked;
 }
 
+/*
+ * QEMU: task switches do not exit, and load the new task's CR3 in place of the shadow's root.
+ * There the switch ends half way, with no tables to go on with.
+ */
+static void root_was_lost(struct vcpu *vcpu)
+{
+	vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0,
+			"a task switch that did not exit has loaded cr3 0x%llx over the shadow's",
+			(unsigned long long)svm_vcpu(vcpu)->vmcb->cr3);
+}
+
 void svm_run(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
@@ -126,6 +138,8 @@ void svm_run(struct vcpu *vcpu, struct vm_exit *exit)
 		exit->kind = kind;
 	if (exit->kind == EXIT_INVALID_STATE)
 		invalid_exit(sv, exit);
+	if (sv->shadow && v->cr3 != sv->root.v)
+		root_was_lost(vcpu);
 	if (exit->kind == EXIT_EXCEPTION && exit->exception.vector == VEC_MC) {
 		svm_take_machine_check();
 		exit->kind = EXIT_INTR;

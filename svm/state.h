@@ -20,6 +20,7 @@ struct svm_machine {
 	uint32_t clean_mask; /* clean bits after a run: CLEAN_ALL, or 0 without them */
 	uint32_t nr_asids;   /* ASIDs 1 to nr_asids - 1 are for guests */
 	bool rdpru;          /* the CPU has RDPRU, and its intercept */
+	bool invpcid;        /* the CPU has INVPCID, and its intercept */
 	struct svm_limits limits;
 	struct backend_caps caps;
 };
@@ -41,6 +42,14 @@ struct svm_vm {
 /* Why the guest runs a single instruction. See svm/step.h. */
 enum svm_step { STEP_NONE, STEP_IRET, STEP_SHADOW };
 
+/*
+ * The registers that the VMCB may hold otherwise than the guest knows them; reg.c alone
+ * touches it. cr3 counts under shadow paging only: else the guest writes the VMCB's.
+ */
+struct svm_guest_cr {
+	uint64_t cr0, cr3, cr4, efer;
+};
+
 struct svm_vcpu {
 	struct vmcb *vmcb;
 	hpa_t vmcb_pa;
@@ -52,15 +61,19 @@ struct svm_vcpu {
 	enum svm_step step;
 	bool step_guest_tf; /* the guest's own TF when the step began */
 	uint64_t step_rip, step_dr6;
-	bool cr2_changed;    /* the CPU's own CR2 is not the VMCB's */
-	uint64_t hidden_cr0; /* CR0.CD and NW as the guest has them */
-	uint32_t exceptions; /* intercepts: the core's and SVM_OWN_EXCEPTIONS */
+	bool cr2_changed; /* the CPU's own CR2 is not the VMCB's */
+	bool shadow;      /* the VM has no nested table: the VMCB's CR3 is the core's */
+	hpa_t root;       /* its CR3 then */
+	struct svm_guest_cr guest;
+	uint32_t own_exceptions; /* intercepted whatever the core asks */
+	uint32_t exceptions;     /* intercepts: the core's and own_exceptions */
 };
 
 /*
  * Vectors that are intercepted whatever the core asks: #MC is the host's; with #DB or
  * #AC a guest can make the processor deliver the same exception for ever, without an
- * instruction boundary at which a host interrupt would be taken.
+ * instruction boundary at which a host interrupt would be taken. Under shadow paging #PF
+ * besides.
  */
 #define SVM_OWN_EXCEPTIONS ((uint32_t)(BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC)))
 
@@ -94,6 +107,8 @@ void svm_vcpu_destroy(struct vcpu *vcpu);
 
 uint64_t svm_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg);
 void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val);
+/* The root of the tables that hardware walks: the nested ones, or the shadow. */
+void svm_set_root(struct vcpu *vcpu, hpa_t root);
 void svm_get_seg(const struct vcpu *vcpu, enum seg_reg reg, struct segment *seg);
 void svm_set_seg(struct vcpu *vcpu, enum seg_reg reg, const struct segment *seg);
 

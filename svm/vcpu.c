@@ -29,6 +29,21 @@ static const uint8_t always[] = {
 #define PAUSE_FILTER_COUNT 3000
 #define PAUSE_FILTER_THRESHOLD 128
 
+/*
+ * What a guest without nested paging does to its translations is the core's to do. INVLPG it
+ * does itself, by its ASID, while the core does not ask for its exits. A guest that knows no
+ * INVPCID gets #UD from the core.
+ */
+static void init_shadow_intercepts(struct svm_vcpu *sv)
+{
+	struct vmcb *v = sv->vmcb;
+
+	vmcb_set_intercept(v, INTERCEPT_CR_READ + 3, true);
+	vmcb_set_intercept(v, INTERCEPT_CR_WRITE + 3, true);
+	vmcb_set_intercept(v, INTERCEPT_INVPCID, svm_machine.invpcid);
+	sv->own_exceptions |= (uint32_t)BIT(VEC_PF);
+}
+
 static void init_intercepts(struct svm_vcpu *sv)
 {
 	struct vmcb *v = sv->vmcb;
@@ -36,12 +51,11 @@ static void init_intercepts(struct svm_vcpu *sv)
 	for (unsigned i = 0; i < ARRAY_SIZE(always); i++)
 		vmcb_set_intercept(v, always[i], true);
 	vmcb_set_intercept(v, INTERCEPT_RDPRU, svm_machine.rdpru);
-	sv->exceptions = SVM_OWN_EXCEPTIONS;
+	sv->own_exceptions = SVM_OWN_EXCEPTIONS;
+	if (sv->shadow)
+		init_shadow_intercepts(sv);
+	sv->exceptions = sv->own_exceptions;
 	vmcb_set_exceptions(v, sv->exceptions);
-	if (!svm_machine.caps.nested_paging) {
-		vmcb_set_intercept(v, INTERCEPT_CR_WRITE + 3, true);
-		vmcb_set_intercept(v, INTERCEPT_INVLPG, true);
-	}
 	/* Without the filter each PAUSE would exit. */
 	if (!(svm_machine.features & SVM_FEATURE_PAUSE_FILTER))
 		return;
@@ -88,11 +102,12 @@ int svm_vcpu_init(struct vcpu *vcpu)
 		return trace_error(-ENOMEM);
 	}
 	v = sv->vmcb = hpa_to_ptr(sv->vmcb_pa);
+	sv->shadow = vcpu->vm->shadow;
 	vcpu->hw = sv;
 	vmcb_set_iopm_base_pa(v, vm->iopm.v);
 	vmcb_set_msrpm_base_pa(v, vm->msrpm.v);
 	vmcb_set_v_intr(v, V_INTR_MASKING);
-	vmcb_set_np_control(v, svm_machine.caps.nested_paging ? VMCB_NP_ENABLE : 0);
+	vmcb_set_np_control(v, sv->shadow ? 0 : VMCB_NP_ENABLE);
 	init_intercepts(sv);
 	init_state(vcpu);
 	return 0;

@@ -51,6 +51,7 @@ struct backend_caps {
 	enum nested_kind nested_kind;
 	bool nested_1g; /* 1 GiB pages in nested tables */
 	unsigned nested_phys_bits;
+	bool invpcid_exits;   /* INVPCID can exit, with its operands known */
 	const char *features; /* one line for the boot log: what the CPU offers */
 };
 
@@ -69,7 +70,9 @@ struct vmm_backend {
 	 * MSRs that the backend switches itself. 0 or -ENOMEM. */
 	int (*vm_init)(struct vm *vm);
 	void (*vm_destroy)(struct vm *vm);
-	/* Per-vCPU state, in the state after RESET (APM vol. 2, 14.1.3). */
+	/* Per-vCPU state, in the state after RESET (APM vol. 2, 14.1.3). Shadow paging if
+	 * vm->shadow is there: then the hardware pages from its tables, always, and page
+	 * faults, CR3, CR0 and CR4 writes and INVPCID exit. */
 	int (*vcpu_init)(struct vcpu *vcpu);
 	void (*vcpu_destroy)(struct vcpu *vcpu);
 
@@ -86,7 +89,8 @@ struct vmm_backend {
 
 	uint64_t (*get_reg)(const struct vcpu *vcpu, enum vcpu_reg reg);
 	/* The value is one the guest may have: the caller has checked it. Setting CR0, CR3,
-	 * CR4 or EFER does what follows for hardware (LMA, hidden bits, TLB). */
+	 * CR4 or EFER does what follows for hardware (LMA, hidden bits, TLB). Under shadow
+	 * paging these four are the guest's own always, whatever hardware has. */
 	void (*set_reg)(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val);
 	void (*get_seg)(const struct vcpu *vcpu, enum seg_reg reg, struct segment *seg);
 	void (*set_seg)(struct vcpu *vcpu, enum seg_reg reg, const struct segment *seg);
@@ -104,7 +108,10 @@ struct vmm_backend {
 	void (*set_intercept_msr)(struct vm *vm, uint32_t msr, bool read, bool write);
 	void (*set_intercept_exception)(struct vcpu *vcpu, unsigned vector, bool on);
 
-	/* Root of the nested table for this vCPU. */
+	/* INVLPG, which the guest does itself, or exits. Off at first; for shadow paging. */
+	void (*set_intercept_invlpg)(struct vcpu *vcpu, bool on);
+
+	/* Root of the tables that translate for this vCPU: the nested table, or the shadow. */
 	void (*set_root)(struct vcpu *vcpu, hpa_t root);
 	void (*flush)(struct vcpu *vcpu, enum flush_scope scope);
 

@@ -10,6 +10,11 @@
 #define MEMORY_DEFAULT MIB(256)
 #define MEMORY_STEP MIB(1)
 #define MEMORY_MAX (GIB(1) << 14)
+#ifdef UMBRA_DEBUG
+#define AUDIT_DEFAULT 1000
+#else
+#define AUDIT_DEFAULT 0
+#endif
 
 /* How much of a line or token a message quotes. */
 #define QUOTE_LINE 100
@@ -134,6 +139,27 @@ static const char *set_paging(struct vm_config *vm, const struct token *val)
 	return NULL;
 }
 
+static const char *set_shadow(struct vm_config *vm, const struct token *val)
+{
+	uint64_t size;
+
+	if (!parse_size(val, &size))
+		return "not a size (such as 16M)";
+	if (size < SHADOW_MIN)
+		return "less than 1M";
+	if (size > MEMORY_MAX)
+		return "more than 16T";
+	if (!IS_ALIGNED(size, PAGE_SIZE))
+		return "not a multiple of 4K";
+	vm->shadow = size;
+	return NULL;
+}
+
+static const char *set_audit(struct vm_config *vm, const struct token *val)
+{
+	return parse_u64(val, &vm->audit) ? NULL : "not a number";
+}
+
 static const char *set_on_reset(struct vm_config *vm, const struct token *val)
 {
 	int v;
@@ -158,8 +184,9 @@ static const struct {
 	const char *key;
 	const char *(*set)(struct vm_config *vm, const struct token *val);
 } kernel_values[] = {
-	{ "memory", set_memory },     { "vcpus", set_vcpus },       { "paging", set_paging },
-	{ "on-reset", set_on_reset }, { "on-crash", set_on_crash },
+	{ "memory", set_memory },     { "vcpus", set_vcpus }, { "paging", set_paging },
+	{ "shadow", set_shadow },     { "audit", set_audit }, { "on-reset", set_on_reset },
+	{ "on-crash", set_on_crash },
 };
 
 /* --- module lines --- */
@@ -269,6 +296,7 @@ static void parse_line(struct line *l, unsigned number, const struct boot_module
 	l->module = m;
 	l->vm.memory = MEMORY_DEFAULT;
 	l->vm.vcpus = 1;
+	l->vm.audit = AUDIT_DEFAULT;
 	l->vm.cmdline = "";
 	while (parse_token(&p, &tok)) {
 		if (token_is(&tok, "--")) {

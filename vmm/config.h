@@ -45,6 +45,8 @@ struct vm_config {
 	uint64_t memory; /* bytes; a multiple of 1 MiB */
 	unsigned vcpus;
 	enum paging_mode paging;
+	uint64_t shadow;        /* bytes for shadow pages; 0: what suits the memory */
+	uint64_t audit;         /* every so many exits the shadow is audited; 0: never */
 	enum on_reset on_reset; /* on-reset=restart|stop */
 	enum on_crash on_crash; /* on-crash=stop|restart: triple fault */
 	bool debug_exit;        /* debug-exit: port 0xf4 stops the VM */

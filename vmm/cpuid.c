@@ -46,13 +46,15 @@
 #define F7B_TSC_ADJUST BIT(1)
 #define F7B_AVX2 BIT(5)
 #define F7B_SMEP BIT(7)
+#define F7B_INVPCID BIT(10)
 #define F7B_SMAP BIT(20)
 #define F7B_AVX512 (BITS(17, 16) | BIT(21) | BIT(28) | BITS(31, 30))
 /* FSGSBASE TSC_ADJUST BMI1 AVX2 FDP SMEP BMI2 ERMS INVPCID FCSDS RDSEED ADX SMAP CLFLUSHOPT
  * CLWB SHA; no SGX, HLE, RTM, PQM, MPX, PQE, PT */
 #define F7B_ALLOWED                                                                                \
 	(F7B_FSGSBASE | F7B_TSC_ADJUST | BIT(3) | F7B_AVX2 | BIT(6) | F7B_SMEP | BIT(8) | BIT(9) | \
-	 BIT(10) | BIT(13) | BIT(18) | BIT(19) | F7B_SMAP | BITS(24, 23) | BIT(29) | F7B_AVX512)
+	 F7B_INVPCID | BIT(13) | BIT(18) | BIT(19) | F7B_SMAP | BITS(24, 23) | BIT(29) |           \
+	 F7B_AVX512)
 #define F7C_UMIP BIT(2)
 #define F7C_PKU BIT(3)
 #define F7C_OSPKE BIT(4)
@@ -353,6 +355,20 @@ void cpuid_init(struct cpuid_regs (*host)(uint32_t leaf, uint32_t subleaf), uint
 	policy_after();
 }
 
+/*
+ * Without nested paging what INVPCID drops is the core's to know: a guest has it, and PCIDs,
+ * where it can be told of.
+ */
+static bool has_pcid(const struct vm *vm)
+{
+	return !vm->shadow || vm->backend->caps()->invpcid_exits;
+}
+
+uint64_t cpuid_cr4(const struct vcpu *vcpu)
+{
+	return has_pcid(vcpu->vm) ? policy.cr4 : policy.cr4 & ~CR4_PCIDE;
+}
+
 static bool has_subleaves(uint32_t leaf)
 {
 	return leaf == 0x4 || leaf == 0x7 || leaf == 0xd;
@@ -365,9 +381,13 @@ struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, uint32_t leaf, uint32_t s
 	if (leaf == 0x1) {
 		if (vcpu->vm->backend->get_reg(vcpu, REG_CR4) & CR4_OSXSAVE)
 			r.ecx |= (uint32_t)F1C_OSXSAVE;
+		if (!has_pcid(vcpu->vm))
+			r.ecx &= (uint32_t)~F1C_PCID;
 	} else if (leaf == 0x7 && subleaf == 0) {
 		if (vcpu->vm->backend->get_reg(vcpu, REG_CR4) & CR4_PKE)
 			r.ecx |= (uint32_t)F7C_OSPKE;
+		if (!has_pcid(vcpu->vm))
+			r.ebx &= (uint32_t)~F7B_INVPCID;
 	} else if (leaf == 0xd && policy.xcr0) {
 		if (subleaf == 0) {
 			r.ebx = xsave_size(vcpu->xcr0, false);

@@ -22,10 +22,13 @@ void cpuid_init(struct cpuid_regs (*host)(uint32_t leaf, uint32_t subleaf), uint
 /* What CPUID gives this vCPU now. */
 struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, uint32_t leaf, uint32_t subleaf);
 
+/* The CR4 bits that it may set. */
+uint64_t cpuid_cr4(const struct vcpu *vcpu);
+
 /* What follows from the table for others who check what a guest does. */
 struct cpuid_policy {
 	uint64_t xcr0; /* XCR0 bits a guest may set; 0: no XSAVE */
-	uint64_t cr4;  /* CR4 bits a guest may set */
+	uint64_t cr4;  /* CR4 bits some guest may set: cpuid_cr4() */
 	uint64_t efer; /* EFER bits a guest may set */
 	unsigned maxphyaddr;
 	bool amd, intel; /* whose MSRs to offer */

@@ -11,8 +11,14 @@
 #define CR0_DEFINED                                                                                \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
 	 CR0_PG)
-/* CR4 bits whose change reloads the PDPTEs under PAE paging: SDM vol. 3, 4.4.1. */
+/* Bits whose change reloads the PDPTEs under PAE paging: SDM vol. 3, 4.4.1. */
+#define CR0_PDPTE_BITS (CR0_PG | CR0_CD | CR0_NW)
 #define CR4_PDPTE_BITS (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP)
+/* Bits that translations depend on, or whose change drops them. */
+#define CR0_ROOT_BITS (CR0_PG | CR0_WP)
+#define CR4_ROOT_BITS                                                                              \
+	(CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PCIDE | CR4_LA57)
+#define EFER_ROOT_BITS EFER_NXE
 
 static uint64_t get(const struct vcpu *vcpu, enum vcpu_reg reg)
 {
@@ -30,15 +36,23 @@ static bool refuse(struct vcpu *vcpu)
 	return false;
 }
 
+/* The shadow's root was made for another state than the guest now has. */
+static void root_changed(struct vcpu *vcpu)
+{
+	if (vcpu->vm->shadow)
+		vcpu->stale |= VCPU_STALE_ROOT;
+}
+
 /*
  * Load the four PDPTEs that PAE paging keeps in the CPU, or find that one is refused.
- * Reserved when present: bits 2:1, 8:6 and those above MAXPHYADDR (APM vol. 2, 5.3.2,
- * and SDM vol. 3, table 4-8). Bit 5 is reserved too, but there are CPUs that set it as
- * an accessed bit, after which the guest's own next load must not fail.
+ * Reserved when present: bits 2:1, 8:5 and those above MAXPHYADDR (APM vol. 2, 5.3.2, and SDM
+ * vol. 3, table 4-8). But there are CPUs that set bit 5 as an accessed bit where they walk the
+ * guest's own tables: after that its next load must not fail.
  */
 static bool load_pdptes(struct vcpu *vcpu, uint64_t cr3)
 {
-	uint64_t reserved = BITS(2, 1) | BITS(8, 6) | BITS(63, cpuid_policy()->maxphyaddr);
+	uint64_t reserved = BITS(2, 1) | (vcpu->vm->shadow ? BITS(8, 5) : BITS(8, 6)) |
+			    BITS(63, cpuid_policy()->maxphyaddr);
 	uint64_t pdpte[4];
 
 	if (!memmap_read(&vcpu->vm->mem, GPA(cr3 & BITS(31, 5)), pdpte, sizeof(pdpte)))
@@ -48,20 +62,26 @@ static bool load_pdptes(struct vcpu *vcpu, uint64_t cr3)
 			return false;
 	for (unsigned i = 0; i < ARRAY_SIZE(pdpte); i++)
 		vcpu->pdpte[i] = pdpte[i];
+	root_changed(vcpu);
 	return true;
 }
 
 /* What MOV CR0 checks before PG goes from 0 to 1. */
 static bool paging_may_start(struct vcpu *vcpu)
 {
-	uint64_t cr4 = get(vcpu, REG_CR4);
 	struct segment cs;
 
-	if (get(vcpu, REG_EFER) & EFER_LME) {
-		vcpu->vm->backend->get_seg(vcpu, SEG_CS, &cs);
-		return (cr4 & CR4_PAE) && !(cs.attr & SEG_ATTR_L);
-	}
-	return !(cr4 & CR4_PAE) || load_pdptes(vcpu, get(vcpu, REG_CR3));
+	if (!(get(vcpu, REG_EFER) & EFER_LME))
+		return true;
+	vcpu->vm->backend->get_seg(vcpu, SEG_CS, &cs);
+	return (get(vcpu, REG_CR4) & CR4_PAE) && !(cs.attr & SEG_ATTR_L);
+}
+
+/* Does MOV CR0 load the PDPTEs, and is one of them refused? */
+static bool pdptes_refused(struct vcpu *vcpu, uint64_t val, uint64_t changed)
+{
+	return (val & CR0_PG) && (changed & CR0_PDPTE_BITS) && (get(vcpu, REG_CR4) & CR4_PAE) &&
+	       !(get(vcpu, REG_EFER) & EFER_LME) && !load_pdptes(vcpu, get(vcpu, REG_CR3));
 }
 
 static bool write_cr0_checked(struct vcpu *vcpu, uint64_t val)
@@ -80,8 +100,12 @@ static bool write_cr0_checked(struct vcpu *vcpu, uint64_t val)
 	if (!(val & CR0_PG) && (old & CR0_PG) &&
 	    (vcpu_code_size(vcpu) == 8 || (get(vcpu, REG_CR4) & CR4_PCIDE)))
 		return refuse(vcpu);
+	if (pdptes_refused(vcpu, val, val ^ old))
+		return refuse(vcpu);
 	if (val != old)
 		set(vcpu, REG_CR0, val);
+	if ((val ^ old) & CR0_ROOT_BITS)
+		root_changed(vcpu);
 	return true;
 }
 
@@ -99,6 +123,7 @@ static bool write_cr3_checked(struct vcpu *vcpu, uint64_t val)
 			return refuse(vcpu);
 	}
 	set(vcpu, REG_CR3, val);
+	root_changed(vcpu);
 	return true;
 }
 
@@ -107,7 +132,7 @@ static bool write_cr4_checked(struct vcpu *vcpu, uint64_t val)
 	uint64_t old = get(vcpu, REG_CR4), changed = val ^ old;
 	bool long_mode = get(vcpu, REG_EFER) & EFER_LMA;
 
-	if (val & ~cpuid_policy()->cr4)
+	if (val & ~cpuid_cr4(vcpu))
 		return refuse(vcpu);
 	if (long_mode && (!(val & CR4_PAE) || (changed & CR4_LA57)))
 		return refuse(vcpu);
@@ -118,9 +143,11 @@ static bool write_cr4_checked(struct vcpu *vcpu, uint64_t val)
 		return refuse(vcpu);
 	/* Translations that were remembered came from tables of another depth. */
 	if (changed & CR4_LA57)
-		vcpu->io_ahead = (struct vcpu_io_ahead){ 0 };
+		vcpu->lookahead = (struct lookahead){ 0 };
 	if (changed)
 		set(vcpu, REG_CR4, val);
+	if (changed & CR4_ROOT_BITS)
+		root_changed(vcpu);
 	return true;
 }
 
@@ -194,6 +221,8 @@ bool cr_write_efer(struct vcpu *vcpu, uint64_t val)
 		return false;
 	if (val != old)
 		set(vcpu, REG_EFER, val);
+	if ((val ^ old) & EFER_ROOT_BITS)
+		root_changed(vcpu);
 	return true;
 }
 

@@ -7,6 +7,7 @@
 #include "vmm/emulate_alu.h"
 #include "vmm/emulate_core.h"
 #include "vmm/gmem.h"
+#include "vmm/lookahead.h"
 #include "vmm/memmap.h"
 #include "vmm/vm.h"
 
@@ -16,11 +17,18 @@
 static unsigned fetch(struct vcpu *vcpu, uint8_t *bytes, struct guest_fault *fault)
 {
 	unsigned n = MIN(vcpu->exit.nr_bytes, VM_EXIT_MAX_INSN);
+	const uint8_t *code;
+	uint64_t avail;
 
-	if (!n)
+	if (n) {
+		memcpy(bytes, vcpu->exit.bytes, n);
+		return n;
+	}
+	code = lookahead_code(vcpu, &avail);
+	if (!code || avail < VM_EXIT_MAX_INSN)
 		return gmem_fetch(vcpu, bytes, VM_EXIT_MAX_INSN, fault);
-	memcpy(bytes, vcpu->exit.bytes, n);
-	return n;
+	memcpy(bytes, code, VM_EXIT_MAX_INSN);
+	return VM_EXIT_MAX_INSN;
 }
 
 /* No valid instruction. When the hardware has met its operand it was one: the decoder
@@ -221,6 +229,27 @@ bool emulate_decode_cr(struct vcpu *vcpu, struct cr_insn *out)
 	default:
 		return false;
 	}
+}
+
+/* No limit is checked, and no access made (APM vol. 3, INVLPG). */
+bool emulate_decode_invlpg(struct vcpu *vcpu, gva_t *gva, unsigned *len)
+{
+	struct segment seg = { 0 };
+	struct emu e;
+
+	if (emu_begin(&e, vcpu) != EMULATE_DONE)
+		return false;
+	if (e.insn->operand[0].kind != OPERAND_MEM) {
+		vcpu_raise_vector(vcpu, VEC_UD);
+		return false;
+	}
+	if (e.code_size != 8 || e.insn->seg == SEG_FS || e.insn->seg == SEG_GS)
+		vcpu->vm->backend->get_seg(vcpu, (enum seg_reg)e.insn->seg, &seg);
+	gva->v = seg.base + emu_offset(&e);
+	if (e.code_size != 8)
+		gva->v &= BITS(31, 0);
+	*len = e.insn->len;
+	return true;
 }
 
 bool emulate_store_smsw(struct vcpu *vcpu, uint16_t msw)

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arch/x86_64/include/addr.h"
 #include "vmm/decode.h"
 
 struct vcpu;
@@ -53,6 +54,9 @@ struct cr_insn {
 };
 /* False: something else stands there, or a fault was raised. */
 bool emulate_decode_cr(struct vcpu *vcpu, struct cr_insn *out);
+/* The linear address that INVLPG at RIP names, and its length. False: a fault was raised, or
+ * something else stands there, which does not exit as INVLPG. */
+bool emulate_decode_invlpg(struct vcpu *vcpu, gva_t *gva, unsigned *len);
 /* The store of an SMSW to memory at RIP, which is not retired. False: a fault was raised. */
 bool emulate_store_smsw(struct vcpu *vcpu, uint16_t msw);
 

@@ -13,11 +13,13 @@
 #include "vmm/cpuid.h"
 #include "vmm/cr.h"
 #include "vmm/emulate.h"
+#include "vmm/lookahead.h"
 #include "vmm/memmap.h"
 #include "vmm/msr.h"
 #include "vmm/task.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
+#include "vmm/vm_shadow.h"
 
 /* Length of the exiting instruction; 0: it could not be read, a fault was raised. */
 static unsigned insn_len(struct vcpu *vcpu)
@@ -123,24 +125,42 @@ static bool needs_write(const struct vm_exit *exit)
 }
 
 /*
- * A disk's page that nobody has touched yet comes in, and the guest tries again; so it does when
- * the page has come in meanwhile. All other RAM is mapped from the start, so else this is a
- * device, ROM or a write hook written to, or nothing; or the guest's own page tables lie in such
- * a place, which the emulator finds out when it walks them for the same instruction.
+ * Under nested paging all RAM is mapped from the start but disks' pages that nobody has touched
+ * yet: such a one comes in, and the guest tries again; so it does when the page has come in
+ * meanwhile. False: this is no fault on memory. A shadow finds its memory itself, and hands over
+ * only what is to be emulated.
  */
-static void handle_nested_fault(struct vcpu *vcpu)
+static bool fault_on_memory(struct vcpu *vcpu, const struct region *r)
 {
 	const struct vm_exit *exit = &vcpu->exit;
 	struct vm *vm = vcpu->vm;
-	const struct region *r = memmap_find(&vm->mem, exit->nested.gpa);
 
-	if (r && r->page && memmap_is_plain(r, needs_write(exit)))
+	if (vm->shadow || !r)
+		return false;
+	if (r->page && memmap_is_plain(r, needs_write(exit)))
 		vm_disk_fault(vm, exit->nested.gpa);
-	else if (r && memmap_is_plain(r, exit->nested.write) && !exit->nested.table_walk)
+	else if (memmap_is_plain(r, exit->nested.write) && !exit->nested.table_walk)
 		vm_request_stop(
 			vm, VM_STOP_ERROR, 0, "nested fault on memory at gpa 0x%llx, rip 0x%llx",
 			(unsigned long long)exit->nested.gpa.v, (unsigned long long)vcpu->regs.rip);
-	else if (exit->interrupted.kind != EVENT_NONE)
+	else
+		return false;
+	return true;
+}
+
+/*
+ * What is no memory is a device, ROM or a write hook written to, or nothing; or the guest's own
+ * page tables lie in such a place, which the emulator finds out when it walks them for the same
+ * instruction.
+ */
+void vm_exit_nested_fault(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	const struct region *r = memmap_find(&vcpu->vm->mem, exit->nested.gpa);
+
+	if (fault_on_memory(vcpu, r))
+		return;
+	if (exit->interrupted.kind != EVENT_NONE)
 		delivery_cut_off(vcpu, !r && (exit->nested.read || exit->nested.table_walk));
 	else if (exit->nested.fetch && !exit->nested.table_walk)
 		fetch_from_nowhere(vcpu);
@@ -210,6 +230,29 @@ static void handle_wrmsr(struct vcpu *vcpu)
 
 /* --- control registers --- */
 
+/*
+ * MOV to or from CR0 to CR7 with no prefix but one REX that names the general register:
+ * 0f 20 or 22, and ModRM, whose mod is not looked at (APM vol. 3, MOV CRn).
+ */
+static bool plain_mov_cr(struct vcpu *vcpu, struct cr_insn *insn)
+{
+	uint64_t avail;
+	const uint8_t *code = lookahead_code(vcpu, &avail);
+	unsigned rex;
+
+	if (!code || avail < 4)
+		return false;
+	rex = (code[0] & 0xfe) == 0x40 && vcpu_code_size(vcpu) == 8;
+	if (code[rex] != 0x0f || (code[rex + 1] & 0xfd) != 0x20)
+		return false;
+	insn->op = code[rex + 1] & 2 ? CR_INSN_MOV_TO : CR_INSN_MOV_FROM;
+	insn->nr = code[rex + 2] >> 3 & 7;
+	insn->gpr = (uint8_t)((code[rex + 2] & 7) | (rex ? (code[0] & 1) << 3 : 0));
+	insn->value = vcpu->regs.gpr[insn->gpr];
+	insn->len = (uint8_t)(rex + 3);
+	return true;
+}
+
 /* Which register and which way; from the hardware, or from the instruction itself. */
 static bool cr_insn(struct vcpu *vcpu, struct cr_insn *insn)
 {
@@ -217,7 +260,7 @@ static bool cr_insn(struct vcpu *vcpu, struct cr_insn *insn)
 	bool write = exit->kind == EXIT_CR_WRITE;
 
 	if (exit->cr.gpr == VM_EXIT_GPR_UNKNOWN) {
-		if (emulate_decode_cr(vcpu, insn))
+		if (plain_mov_cr(vcpu, insn) || emulate_decode_cr(vcpu, insn))
 			return true;
 		if (vcpu->events.pending.kind == EVENT_NONE)
 			stop_at_insn(vcpu, "not a control register instruction");
@@ -231,6 +274,25 @@ static bool cr_insn(struct vcpu *vcpu, struct cr_insn *insn)
 	return insn->len != 0;
 }
 
+static uint64_t cr_mask(const struct vcpu *vcpu)
+{
+	return vcpu_code_size(vcpu) == 8 ? ~UINT64_C(0) : BITS(31, 0);
+}
+
+/*
+ * Kernels flush the TLB by writing back to CR3 what they have just read from it. Without nested
+ * paging each would exit: the write is done in the exit of the read when it stands behind it.
+ */
+static void cr3_write_ahead(struct vcpu *vcpu)
+{
+	struct cr_insn next;
+
+	if (lookahead_allowed(vcpu) && lookahead_may_go_on(vcpu) && plain_mov_cr(vcpu, &next) &&
+	    next.op == CR_INSN_MOV_TO && next.nr == 3 &&
+	    cr_write(vcpu, 3, next.value & cr_mask(vcpu)))
+		vcpu_retire_insn(vcpu, next.len);
+}
+
 static void handle_cr(struct vcpu *vcpu)
 {
 	struct cr_insn insn;
@@ -239,7 +301,7 @@ static void handle_cr(struct vcpu *vcpu)
 
 	if (!cr_insn(vcpu, &insn))
 		return;
-	mask = vcpu_code_size(vcpu) == 8 ? ~UINT64_C(0) : BITS(31, 0);
+	mask = cr_mask(vcpu);
 	switch (insn.op) {
 	case CR_INSN_MOV_TO:
 		ok = cr_write(vcpu, insn.nr, insn.value & mask);
@@ -260,8 +322,11 @@ static void handle_cr(struct vcpu *vcpu)
 		ok = cr_write_lmsw(vcpu, (uint16_t)insn.value);
 		break;
 	}
-	if (ok)
-		vcpu_retire_insn(vcpu, insn.len);
+	if (!ok)
+		return;
+	vcpu_retire_insn(vcpu, insn.len);
+	if (insn.op == CR_INSN_MOV_FROM && insn.nr == 3)
+		cr3_write_ahead(vcpu);
 }
 
 /* --- instructions --- */
@@ -318,8 +383,35 @@ static void handle_rdtsc(struct vcpu *vcpu)
 
 static void handle_invlpg(struct vcpu *vcpu)
 {
+	if (vcpu->vm->shadow) {
+		vm_exit_invlpg(vcpu);
+		return;
+	}
 	vcpu->vm->backend->flush(vcpu, FLUSH_GUEST);
 	retire(vcpu);
+}
+
+/* Under nested paging too, should the processor report one: it is the guest's own. */
+static void handle_page_fault(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	struct guest_fault fault = { .vector = VEC_PF,
+				     .has_error = true,
+				     .error = exit->page_fault.error,
+				     .cr2 = exit->page_fault.gva.v };
+
+	if (vcpu->vm->shadow)
+		vm_exit_page_fault(vcpu);
+	else
+		vcpu_raise(vcpu, &fault);
+}
+
+static void handle_invpcid(struct vcpu *vcpu)
+{
+	if (vcpu->vm->shadow)
+		vm_exit_invpcid(vcpu);
+	else
+		vcpu_raise_vector(vcpu, VEC_UD);
 }
 
 static void handle_gp(struct vcpu *vcpu)
@@ -348,7 +440,8 @@ static void (*const handlers[EXIT_KINDS])(struct vcpu *vcpu) = {
 	[EXIT_INTR_WINDOW] = handle_nothing,
 	[EXIT_NMI_WINDOW] = handle_nothing,
 	[EXIT_IO] = vm_exit_io,
-	[EXIT_NESTED_FAULT] = handle_nested_fault,
+	[EXIT_NESTED_FAULT] = vm_exit_nested_fault,
+	[EXIT_PAGE_FAULT] = handle_page_fault,
 	[EXIT_EXCEPTION] = handle_exception,
 	[EXIT_CPUID] = handle_cpuid,
 	[EXIT_RDMSR] = handle_rdmsr,
@@ -365,6 +458,7 @@ static void (*const handlers[EXIT_KINDS])(struct vcpu *vcpu) = {
 	[EXIT_RDTSC] = handle_rdtsc,
 	[EXIT_RDPMC] = handle_gp, /* no counters */
 	[EXIT_INVLPG] = handle_invlpg,
+	[EXIT_INVPCID] = handle_invpcid,
 	[EXIT_TASK_SWITCH] = task_switch,
 	[EXIT_HYPERCALL] = handle_ud, /* no hypercalls; CPUID offers no such instruction */
 	[EXIT_VIRT_INSN] = handle_ud,
@@ -386,4 +480,8 @@ void vm_exit_handle(struct vcpu *vcpu)
 	if (exit->interrupted.kind != EVENT_NONE)
 		vcpu_requeue(vcpu, &exit->interrupted);
 	handlers[exit->kind](vcpu);
+	if (vcpu->vm->audit_left && !--vcpu->vm->audit_left) {
+		vcpu->vm->audit_left = vcpu->vm->cfg->audit;
+		vm_shadow_audit(vcpu->vm);
+	}
 }

@@ -21,7 +21,8 @@
 	X(EXIT_NMI_WINDOW, "nmi-window")                                                           \
 	X(EXIT_IO, "io")                                                                           \
 	X(EXIT_NESTED_FAULT, "nested-fault") /* NPT fault, EPT violation */                        \
-	X(EXIT_EXCEPTION, "exception")                                                             \
+	X(EXIT_PAGE_FAULT, "page-fault")     /* under shadow paging only */                        \
+	X(EXIT_EXCEPTION, "exception")       /* any other */                                       \
 	X(EXIT_CPUID, "cpuid")                                                                     \
 	X(EXIT_RDMSR, "rdmsr")                                                                     \
 	X(EXIT_WRMSR, "wrmsr")                                                                     \
@@ -37,6 +38,7 @@
 	X(EXIT_RDTSC, "rdtsc")                                                                     \
 	X(EXIT_RDPMC, "rdpmc")                                                                     \
 	X(EXIT_INVLPG, "invlpg")                                                                   \
+	X(EXIT_INVPCID, "invpcid")                                                                 \
 	X(EXIT_TASK_SWITCH, "task-switch")                                                         \
 	X(EXIT_HYPERCALL, "hypercall") /* VMMCALL, VMCALL */                                       \
 	X(EXIT_VIRT_INSN, "virt-insn") /* VMRUN, VMXON...: #UD for the guest */                    \
@@ -61,6 +63,8 @@ struct vcpu;
 void vm_exit_handle(struct vcpu *vcpu);
 /* EXIT_IO: the access, and those that stand right behind it when the guest polls. */
 void vm_exit_io(struct vcpu *vcpu);
+/* EXIT_NESTED_FAULT: an access that the tables did not let through. */
+void vm_exit_nested_fault(struct vcpu *vcpu);
 /* Stop the VM with a line that names the instruction at RIP. */
 void vm_exit_cannot_emulate(struct vcpu *vcpu);
 
@@ -110,6 +114,10 @@ struct vm_exit {
 			bool table_walk;         /* while walking the guest's own tables */
 		} nested;
 		struct {
+			gva_t gva;
+			uint32_t error; /* PF_*, as hardware found it in the shadow */
+		} page_fault;
+		struct {
 			uint8_t vector;
 			uint32_t error;
 			uint64_t cr2;
@@ -122,6 +130,10 @@ struct vm_exit {
 			gva_t gva;
 			bool known;
 		} invlpg;
+		struct {
+			gva_t gva; /* of the descriptor */
+			uint64_t type;
+		} invpcid;
 		struct {
 			uint16_t selector;
 			bool iret, jmp; /* neither: CALL or an event through a task gate */

@@ -3,19 +3,15 @@
  * bytes of an 8254's count, a CMOS index and its data): one exit does them all.
  */
 #include "arch/x86_64/include/bits.h"
-#include "arch/x86_64/include/cr.h"
-#include "vmm/backend.h"
 #include "vmm/bus.h"
 #include "vmm/emulate.h"
 #include "vmm/exit.h"
-#include "vmm/gmem.h"
-#include "vmm/memmap.h"
+#include "vmm/lookahead.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
 /* Port accesses that are done ahead in one exit. */
 #define AHEAD_MAX 8
-#define DR7_ENABLED BITS(7, 0)
 
 struct port_access {
 	uint16_t port;
@@ -35,7 +31,7 @@ static void access_port(struct vcpu *vcpu, const struct port_access *a)
 }
 
 /*
- * The access that these bytes of 64-bit code are, IN and OUT of AL and EAX without
+ * The access that these bytes of 32- or 64-bit code are, IN and OUT of AL and EAX without
  * prefixes; its length, 0 when they are something else.
  */
 static unsigned decode_access(const struct vcpu *vcpu, const uint8_t *bytes, struct port_access *a)
@@ -51,57 +47,21 @@ static unsigned decode_access(const struct vcpu *vcpu, const uint8_t *bytes, str
 	return immediate ? 2 : 1;
 }
 
-/* What would keep the processor from going on with just the next instruction? */
-static bool may_go_on(const struct vcpu *vcpu)
-{
-	return !vcpu_has_wakeup(vcpu) && vcpu->vm->stop_reason == VM_STOP_NONE;
-}
-
-/* Code at the kernel's privilege that nobody debugs. */
-static bool may_look_ahead(const struct vcpu *vcpu)
-{
-	const struct vmm_backend *backend = vcpu->vm->backend;
-
-	return !(vcpu->regs.rflags & RFLAGS_TF) && vcpu_cpl(vcpu) == 0 &&
-	       !(backend->get_reg(vcpu, REG_DR7) & DR7_ENABLED) && vcpu_code_size(vcpu) == 8;
-}
-
-/* The code at RIP to the end of its page, read through the guest's tables of now. */
-static const uint8_t *code_at_rip(struct vcpu *vcpu, uint64_t cr3, uint64_t *avail)
-{
-	const struct pt_mem *mem = gmem_pt_mem(vcpu->vm);
-	struct guest_memo *memo = &vcpu->io_ahead.code;
-	gva_t rip = GVA(vcpu->regs.rip);
-	uint64_t offset = rip.v & (PAGE_SIZE - 1);
-	const uint8_t *code;
-
-	if (!guest_memo_holds(memo, mem, cr3, rip)) {
-		struct guest_paging gp;
-
-		vcpu_guest_paging(vcpu, &gp);
-		if (!guest_remember(&gp, mem, rip, memo))
-			return NULL;
-	}
-	code = memmap_ptr(&vcpu->vm->mem, GPA(memo->gpa.v + offset), false, avail);
-	if (code)
-		*avail = MIN(*avail, PAGE_SIZE - offset);
-	return code;
-}
-
-/* The slot of barren[] that would hold this RIP. */
+/* The slot of io_barren[] that would hold this RIP. */
 static uint64_t *barren_slot(struct vcpu *vcpu, uint64_t rip)
 {
-	return &vcpu->io_ahead.barren[(rip ^ rip >> 6) % VCPU_IO_BARREN];
+	return &vcpu->io_barren[(rip ^ rip >> 6) % VCPU_IO_BARREN];
 }
 
 /* Do the port accesses that stand at RIP; how many. */
 static unsigned do_ahead(struct vcpu *vcpu)
 {
-	uint64_t avail, cr3 = vcpu->vm->backend->get_reg(vcpu, REG_CR3);
-	const uint8_t *code = code_at_rip(vcpu, cr3, &avail);
+	uint64_t avail;
+	const uint8_t *code = lookahead_code(vcpu, &avail);
 	unsigned done;
 
-	for (done = 0; code && done < AHEAD_MAX && avail >= 2 && may_go_on(vcpu); done++) {
+	for (done = 0; code && done < AHEAD_MAX && avail >= 2 && lookahead_may_go_on(vcpu);
+	     done++) {
 		struct port_access a;
 		unsigned len = decode_access(vcpu, code, &a);
 
@@ -137,8 +97,8 @@ void vm_exit_io(struct vcpu *vcpu)
 	access_port(vcpu, &a);
 	vcpu_retire_insn(vcpu, len);
 	/* What the processor would say to a fetch from the next page is not looked at. */
-	if (*barren == rip || (rip ^ vcpu->regs.rip) >> PAGE_SHIFT || !may_look_ahead(vcpu) ||
-	    !may_go_on(vcpu))
+	if (*barren == rip || (rip ^ vcpu->regs.rip) >> PAGE_SHIFT || !lookahead_allowed(vcpu) ||
+	    !lookahead_may_go_on(vcpu))
 		return;
 	if (!do_ahead(vcpu))
 		*barren = rip;

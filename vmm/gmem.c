@@ -62,6 +62,13 @@ static bool is_rom(struct vm *vm, gpa_t gpa)
 	return r && r->kind == REGION_ROM;
 }
 
+/* The guest's tables may lie there. */
+static void written(struct vm *vm, gpa_t gpa, uint64_t size)
+{
+	if (vm->shadow)
+		shadow_written(vm->shadow, gpa, size);
+}
+
 void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
 {
 	const uint8_t *from = src;
@@ -74,6 +81,7 @@ void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
 		if (to) {
 			part = MIN(size, avail);
 			memcpy(to, from, part);
+			written(vm, gpa, part);
 		} else if (is_rom(vm, gpa)) {
 			part = MIN(size, page_rest(gpa.v));
 		} else {
@@ -130,12 +138,30 @@ static bool table_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, u
 					   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
+static bool shadowed_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, uint64_t val)
+{
+	if (!table_cmpxchg(ctx, pa, size, old, val))
+		return false;
+	written(ctx, GPA(pa), size);
+	return true;
+}
+
 const struct pt_mem *gmem_pt_mem(struct vm *vm)
 {
-	if (vm->guest_tables.ctx != vm)
-		vm->guest_tables =
-			(struct pt_mem){ .read = table_read, .cmpxchg = table_cmpxchg, .ctx = vm };
-	return &vm->guest_tables;
+	struct pt_mem *mem = &vm->guest_tables;
+
+	if (mem->ctx != vm)
+		*mem = (struct pt_mem){ .read = table_read,
+					.cmpxchg = shadowed_cmpxchg,
+					.ctx = vm };
+	return mem;
+}
+
+const struct pt_mem *gmem_own_pt_mem(struct vm *vm)
+{
+	vm->own_guest_tables =
+		(struct pt_mem){ .read = table_read, .cmpxchg = table_cmpxchg, .ctx = vm };
+	return &vm->own_guest_tables;
 }
 
 /* --- guest-virtual --- */

@@ -51,5 +51,7 @@ void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size);
  * (which ignores writes). It says that nothing is there for any other address.
  */
 const struct pt_mem *gmem_pt_mem(struct vm *vm);
+/* The same for the VM's shadow itself, which is told of what goes through the other one. */
+const struct pt_mem *gmem_own_pt_mem(struct vm *vm);
 
 #endif

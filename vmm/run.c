@@ -15,6 +15,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/monitor/monitor.h"
 #include "vmm/vcpu.h"
+#include "vmm/vm_shadow.h"
 
 /* How long a vCPU runs while another one could. */
 #define SLICE_NS (10 * NS_PER_SEC / 1000)
@@ -68,7 +69,7 @@ static void load_stale(struct vcpu *vcpu)
 		xsetbv(0, vcpu->xcr0);
 	if (cpu->rdtscp && (vcpu->stale & VCPU_STALE_TSC_AUX))
 		wrmsr(MSR_TSC_AUX, vcpu->msrs.tsc_aux);
-	vcpu->stale = 0;
+	vcpu->stale &= ~(VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX);
 }
 
 /* There are processors (QEMU's) that do not tell of a guest's XSETBV: what counts is the
@@ -103,7 +104,7 @@ static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 		return;
 	put_vcpu(cpu);
 	fpu_load(vcpu->fpu, vcpu->xcr0);
-	vcpu->stale = VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX;
+	vcpu->stale |= VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX;
 	load_stale(vcpu);
 	write_dr0(vcpu->dr[0]);
 	write_dr1(vcpu->dr[1]);
@@ -281,6 +282,8 @@ static void take_turn(struct vcpu *vcpu, struct vcpu *last, bool others)
 static void run_vcpu(struct cpu *cpu, struct vcpu *vcpu, bool others)
 {
 	do {
+		if ((vcpu->stale & VCPU_STALE_ROOT) && !vm_shadow_load(vcpu))
+			return;
 		irq_disable();
 		if (cpu->work_pending) {
 			irq_enable();

@@ -5,12 +5,14 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
 #include "vmm/memmap.h"
 #include "vmm/msr.h"
 #include "vmm/vm.h"
+#include "vmm/vm_shadow.h"
 
 int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 {
@@ -27,7 +29,9 @@ int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 		kfree(vcpu, sizeof(*vcpu));
 		return trace_error(-ENOMEM);
 	}
-	err = vm->backend->vcpu_init(vcpu);
+	err = vm->shadow ? vm_shadow_vcpu_init(vcpu) : 0;
+	if (!err)
+		err = vm->backend->vcpu_init(vcpu);
 	if (err) {
 		fpu_area_free(vcpu->fpu);
 		kfree(vcpu, sizeof(*vcpu));
@@ -101,15 +105,40 @@ void vcpu_retire_iteration(struct vcpu *vcpu)
  */
 static void read_pdptes(const struct vcpu *vcpu, struct guest_paging *gp)
 {
+	if (vcpu->vm->shadow) {
+		memcpy(gp->pdpte, vcpu->pdpte, sizeof(gp->pdpte));
+		return;
+	}
 	if (!memmap_read(&vcpu->vm->mem, GPA(gp->cr3 & BITS(31, 5)), gp->pdpte, sizeof(gp->pdpte)))
 		for (unsigned i = 0; i < 4; i++)
 			gp->pdpte[i] = 0;
 }
 
+struct pt_caps vcpu_pt_caps(void)
+{
+	const struct cpuid_policy *policy = cpuid_policy();
+
+	return (struct pt_caps){
+		.maxphyaddr = (uint8_t)policy->maxphyaddr,
+		.page_1g = policy->page_1g,
+		.pse36 = policy->pse36,
+		.nonleaf_g_rsvd = policy->amd,
+	};
+}
+
+uint32_t vcpu_pkru(const struct vcpu *vcpu)
+{
+	const struct vmm_backend *backend = vcpu->vm->backend;
+
+	if (!(backend->get_reg(vcpu, REG_CR4) & CR4_PKE) ||
+	    !(backend->get_reg(vcpu, REG_EFER) & EFER_LMA))
+		return 0;
+	return vcpu->loaded ? fpu_pkru() : fpu_area_pkru(vcpu->fpu);
+}
+
 void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp)
 {
 	const struct vmm_backend *backend = vcpu->vm->backend;
-	const struct cpuid_policy *policy = cpuid_policy();
 
 	*gp = (struct guest_paging){
 		.cr0 = backend->get_reg(vcpu, REG_CR0),
@@ -117,15 +146,11 @@ void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp)
 		.cr4 = backend->get_reg(vcpu, REG_CR4),
 		.efer = backend->get_reg(vcpu, REG_EFER),
 		.rflags = vcpu->regs.rflags,
+		.caps = vcpu_pt_caps(),
 	};
-	gp->caps.maxphyaddr = policy->maxphyaddr;
-	gp->caps.page_1g = policy->page_1g;
-	gp->caps.pse36 = policy->pse36;
-	gp->caps.nonleaf_g_rsvd = policy->amd;
 	if ((gp->cr0 & CR0_PG) && (gp->cr4 & CR4_PAE) && !(gp->efer & EFER_LMA))
 		read_pdptes(vcpu, gp);
-	if ((gp->cr4 & CR4_PKE) && (gp->efer & EFER_LMA))
-		gp->pkru = vcpu->loaded ? fpu_pkru() : fpu_area_pkru(vcpu->fpu);
+	gp->pkru = vcpu_pkru(vcpu);
 }
 
 unsigned vcpu_code_size(const struct vcpu *vcpu)

@@ -9,8 +9,10 @@
 #include "arch/x86_64/include/fault.h"
 #include "arch/x86_64/lib/list.h"
 #include "paging/guest.h"
+#include "paging/shadow.h"
 #include "vmm/emulate.h"
 #include "vmm/exit.h"
+#include "vmm/lookahead.h"
 
 struct vm;
 
@@ -48,16 +50,13 @@ struct vcpu_msrs {
 	uint64_t misc[8]; /* further read/write words that have no effect here */
 };
 
-/* What is known of the code behind port accesses: vmm/exit_io.c's. */
+/* RIPs of port accesses with no further one behind them: vmm/exit_io.c's. */
 #define VCPU_IO_BARREN 16
-struct vcpu_io_ahead {
-	uint64_t barren[VCPU_IO_BARREN]; /* RIPs with no further access behind them */
-	struct guest_memo code;          /* the code page looked at last */
-};
 
 /* Registers that Umbra has changed on the guest's behalf while they are on the CPU. */
 #define VCPU_STALE_XCR0 0x1u
 #define VCPU_STALE_TSC_AUX 0x2u
+#define VCPU_STALE_ROOT 0x4u /* shadow paging: what the root was made for has changed */
 
 /* Touched by the run loop alone, as its VM. */
 struct vcpu {
@@ -71,7 +70,9 @@ struct vcpu {
 	uint64_t dr[4];
 	uint64_t pdpte[4]; /* PAE: loaded with CR3, valid while PAE paging is on */
 	void *fpu;         /* fpu_area_alloc() */
-	struct vcpu_io_ahead io_ahead;
+	uint64_t io_barren[VCPU_IO_BARREN];
+	struct lookahead lookahead; /* lookahead.c alone touches it */
+	struct shadow_vcpu shadow;  /* when vm->shadow is there */
 	struct list_node sched_node;
 	bool yield;                   /* it spins (PAUSE): its slice is over when another can run */
 	bool loaded;                  /* run.c: its PKRU, XCR0... are on the CPU */
@@ -101,6 +102,10 @@ void vcpu_set_gpr(struct vcpu *vcpu, enum gpr reg, uint64_t val, unsigned size);
 
 /* Fill *gp with the vCPU's paging state of now. */
 void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp);
+/* Its PKRU, when protection keys are on; else 0, which takes no right away. */
+uint32_t vcpu_pkru(const struct vcpu *vcpu);
+/* What of paging a guest's processor has. */
+struct pt_caps vcpu_pt_caps(void);
 
 /* 2, 4 or 8: the size of the code segment's default operands. */
 unsigned vcpu_code_size(const struct vcpu *vcpu);

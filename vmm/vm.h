@@ -9,6 +9,7 @@
 #include "arch/x86_64/lib/list.h"
 #include "arch/x86_64/timer.h"
 #include "paging/nested.h"
+#include "paging/shadow.h"
 #include "vmm/backend.h"
 #include "vmm/bus.h"
 #include "vmm/config.h"
@@ -63,7 +64,9 @@ struct vm {
 	struct memmap mem;
 	struct bus bus;
 	struct nested nested;
-	struct pt_mem guest_tables; /* gmem.c alone uses it */
+	struct shadow *shadow; /* NULL: nested paging */
+	uint64_t audit_left;   /* exits to the shadow's next audit; 0: none */
+	struct pt_mem guest_tables, own_guest_tables; /* gmem.c alone uses them */
 	struct vm_intr_source intr;
 	struct pc *pc;
 	unsigned nr_vcpus;
@@ -73,8 +76,8 @@ struct vm {
 	uint64_t start_cost_ns; /* and how long that took */
 	struct timer restart;   /* armed while it waits to be started again: run.c's */
 	void *hw;               /* the backend's own state */
-	bool has_nested;        /* nested_init() was done: vm_life.c alone uses these three */
-	bool has_bus;
+	bool has_nested;        /* nested_init() was done: vm_tables.c alone uses it */
+	bool has_bus;           /* vm_life.c alone uses these two */
 	bool has_hw;
 	unsigned notices; /* VM_NOTICE_*: what was already said once of this guest */
 };
@@ -90,7 +93,7 @@ bool vm_stop_requested(void);
 /* --- vm_mem.c --- */
 
 /*
- * Add a region to the guest's memory: memory map and nested table together. Its frames are
+ * Add a region to the guest's memory: memory map and tables together. Its frames are
  * the VM's own; a DISK region's page[] is made here. The guest may be running, but not now.
  * 0, as memmap_add(), -EACCES (foreign frames), -ENOMEM; then nothing has changed.
  */
@@ -99,7 +102,7 @@ int vm_add_region(struct vm *vm, const struct region *region);
  * memmap_remove(), -ENOMEM. */
 int vm_remove_region(struct vm *vm, gpa_t start);
 /*
- * memmap_hook() and memmap_unhook(), in the nested table too: large pages are split where
+ * memmap_hook() and memmap_unhook(), in the tables too: large pages are split where
  * they must be, and whole again afterwards. -ENOMEM besides: a hook that finds no page for a
  * table changes nothing; if there is none to take a hook away with, the VM is to stop.
  */
@@ -112,10 +115,10 @@ int vm_unhook(struct vm *vm, gpa_t start, uint64_t size);
  */
 void vm_disk_fault(struct vm *vm, gpa_t gpa);
 
-/* Everything that the VM's lines give it: RAM, ROM, disk regions. vm->nested is there. 0,
+/* Everything that the VM's lines give it: RAM, ROM, disk regions. Its tables are there. 0,
  * -ENOMEM, -ENOSPC; what was added stays. */
 int vm_make_memory(struct vm *vm);
-/* Give back every frame; the nested table is gone already. */
+/* Give back every frame; the tables are gone already. */
 void vm_free_memory(struct vm *vm);
 
 /* --- vm_life.c --- */

@@ -8,12 +8,13 @@
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
-#include "paging/host.h"
 #include "vmm/console.h"
 #include "vmm/dev/pc.h"
 #include "vmm/load/linux.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
+#include "vmm/vm_shadow.h"
+#include "vmm/vm_tables.h"
 
 #define WHY_SIZE 128
 #define RESTART_PAUSE_NS NS_PER_SEC
@@ -75,14 +76,8 @@ static int check_line(const struct vm *vm, char *why)
 {
 	uint64_t memory = vm->cfg->memory, free = frame_bytes_free();
 
-	if (vm->cfg->paging == PAGING_SHADOW) {
-		ksnprintf(why, WHY_SIZE, "paging=shadow is not supported by this build");
-		return -EOPNOTSUPP;
-	}
-	if (!vm->backend->caps()->nested_paging) {
-		ksnprintf(why, WHY_SIZE,
-			  "this processor has no nested paging, and "
-			  "paging=shadow is not supported by this build");
+	if (vm->cfg->paging == PAGING_NESTED && !vm->backend->caps()->nested_paging) {
+		ksnprintf(why, WHY_SIZE, "paging=nested: this processor has no nested paging");
 		return -EOPNOTSUPP;
 	}
 	if (memory > free) {
@@ -93,25 +88,6 @@ static int check_line(const struct vm *vm, char *why)
 	return check_disks(vm->cfg, why);
 }
 
-static bool may_map(void *ctx, hpa_t pa, uint64_t size)
-{
-	const struct vm *vm = ctx;
-
-	return frame_range_owned(pa, size, FRAME_VM0 + vm->id);
-}
-
-static int make_nested(struct vm *vm)
-{
-	const struct backend_caps *caps = vm->backend->caps();
-	struct pt_caps pt = { .maxphyaddr = (uint8_t)cpu_features()->maxphyaddr,
-			      .nx = true,
-			      .page_1g = caps->nested_1g };
-	int err = nested_init(&vm->nested, caps->nested_kind, &pt, host_pt_mem(), may_map, vm);
-
-	vm->has_nested = !err;
-	return err;
-}
-
 static int make_vcpu(struct vm *vm)
 {
 	int err = vcpu_create(vm, 0, &vm->vcpu[0]);
@@ -119,7 +95,7 @@ static int make_vcpu(struct vm *vm)
 	if (err)
 		return err;
 	vm->nr_vcpus = 1;
-	vm->backend->set_root(vm->vcpu[0], vm->nested.root);
+	vm_tables_attach(vm->vcpu[0]);
 	return 0;
 }
 
@@ -152,7 +128,7 @@ static int load(struct vm *vm, char *why)
 /* Everything but the kernel. */
 static int build(struct vm *vm)
 {
-	int err = make_nested(vm);
+	int err = vm_tables_create(vm);
 
 	if (!err)
 		err = vm_make_memory(vm);
@@ -195,8 +171,8 @@ int vm_start(struct vm *vm)
 	vm->state = VM_RUNNING;
 	vm->start_ns = clock_ns();
 	vm->start_cost_ns = vm->start_ns - begin;
-	log_info("vm %s: started, %llu MiB", vm->cfg->name,
-		 (unsigned long long)(vm->cfg->memory >> 20));
+	log_info("vm %s: started, %llu MiB%s", vm->cfg->name,
+		 (unsigned long long)(vm->cfg->memory >> 20), vm->shadow ? ", shadow paging" : "");
 	return 0;
 }
 
@@ -222,9 +198,8 @@ void vm_teardown(struct vm *vm)
 		vm->backend->vm_destroy(vm);
 	if (vm->has_bus)
 		bus_destroy(&vm->bus);
-	if (vm->has_nested)
-		nested_destroy(&vm->nested);
-	vm->has_hw = vm->has_bus = vm->has_nested = false;
+	vm_tables_destroy(vm);
+	vm->has_hw = vm->has_bus = false;
 	vm_free_memory(vm);
 	memset(vm->exits, 0, sizeof(vm->exits));
 	vm->stop_reason = VM_STOP_NONE;
@@ -279,6 +254,8 @@ static void print_stats(const struct vm *vm)
 		total += vm->exits[i];
 	}
 	log_info("vm %s: exits %-12s %12llu", vm->cfg->name, "total", (unsigned long long)total);
+	if (vm->shadow)
+		vm_shadow_print(vm);
 	log_info("vm %s: ran for %llu ms", vm->cfg->name,
 		 (unsigned long long)((clock_ns() - vm->start_ns) / (NS_PER_SEC / 1000)));
 }

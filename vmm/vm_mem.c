@@ -1,5 +1,5 @@
 /*
- * A VM's memory: regions come and go in the memory map and in the nested table together.
+ * A VM's memory: regions come and go in the memory map and in the VM's tables together.
  * Guest-physical memory, as every VM gets it:
  *
  *   0x00000000  RAM
@@ -21,10 +21,11 @@
 #include "arch/x86_64/mm.h"
 #include "arch/x86_64/panic.h"
 #include "vmm/vm.h"
+#include "vmm/vm_tables.h"
 
 /* --- regions --- */
 
-/* What the nested table gives of the frames of a region; 0: nothing. */
+/* What the tables give of the frames of a region; 0: nothing. */
 static unsigned table_rights(enum region_kind kind)
 {
 	switch (kind) {
@@ -38,13 +39,6 @@ static unsigned table_rights(enum region_kind kind)
 		return 0;
 	}
 	return 0;
-}
-
-/* Drop what the vCPUs' TLBs hold of a table that has lost something. */
-static void flush(struct vm *vm)
-{
-	for (unsigned i = 0; i < vm->nr_vcpus; i++)
-		vm->backend->flush(vm->vcpu[i], FLUSH_GUEST);
 }
 
 static size_t page_array_size(const struct region *r)
@@ -62,14 +56,13 @@ static int map_part(struct vm *vm, const struct region *r, gpa_t start, uint64_t
 	if (!table_rights(r->kind))
 		return 0;
 	if (!r->page)
-		return nested_map(&vm->nested, start, HPA(r->frames.v + (start.v - r->start.v)),
-				  size, table_rights(r->kind));
+		return vm_tables_map(vm, start, HPA(r->frames.v + (start.v - r->start.v)), size,
+				     table_rights(r->kind));
 	for (uint64_t at = start.v; !err && at != end; at += PAGE_SIZE) {
 		uint64_t pa = memmap_disk_page(r, GPA(at));
 
 		if (pa)
-			err = nested_map(&vm->nested, GPA(at), HPA(pa), PAGE_SIZE,
-					 table_rights(r->kind));
+			err = vm_tables_map(vm, GPA(at), HPA(pa), PAGE_SIZE, table_rights(r->kind));
 	}
 	return err;
 }
@@ -77,10 +70,10 @@ static int map_part(struct vm *vm, const struct region *r, gpa_t start, uint64_t
 /* A map that ran out of memory half way has left enough to take back what it did. */
 static void unmap_again(struct vm *vm, const struct region *r)
 {
-	int err = nested_unmap(&vm->nested, r->start, r->size);
+	int err = vm_tables_unmap(vm, r->start, r->size);
 
 	if (err)
-		panic("nested_unmap: %d after a map that failed", err);
+		panic("vm_tables_unmap: %d after a map that failed", err);
 }
 
 int vm_add_region(struct vm *vm, const struct region *region)
@@ -106,6 +99,7 @@ int vm_add_region(struct vm *vm, const struct region *region)
 		unmap_again(vm, &r);
 		memmap_remove(&vm->mem, r.start);
 	}
+	vm_tables_changed(vm, r.start, r.size);
 	return err;
 }
 
@@ -141,8 +135,8 @@ int vm_remove_region(struct vm *vm, gpa_t start)
 	err = memmap_remove(&vm->mem, start);
 	if (err)
 		return err;
-	err = nested_unmap(&vm->nested, r.start, r.size);
-	flush(vm);
+	err = vm_tables_unmap(vm, r.start, r.size);
+	vm_tables_changed(vm, r.start, r.size);
 	if (!err) {
 		free_frames(vm, &r);
 		return 0;
@@ -156,17 +150,17 @@ int vm_remove_region(struct vm *vm, gpa_t start)
 /* Enter what the memory map has of a range that is all memory. */
 static int map_range(struct vm *vm, gpa_t start, uint64_t size)
 {
+	uint64_t end = start.v + size;
 	int err = 0;
 
-	while (!err && size) {
-		const struct region *r = memmap_find(&vm->mem, start);
-		uint64_t part = MIN(r->size - (start.v - r->start.v), size);
+	for (uint64_t at = start.v; !err && at != end;) {
+		const struct region *r = memmap_find(&vm->mem, GPA(at));
+		uint64_t part = MIN(r->size - (at - r->start.v), end - at);
 
-		err = map_part(vm, r, start, part);
-		start.v += part;
-		size -= part;
+		err = map_part(vm, r, GPA(at), part);
+		at += part;
 	}
-	flush(vm);
+	vm_tables_changed(vm, start, size);
 	return err;
 }
 
@@ -177,9 +171,9 @@ int vm_hook(struct vm *vm, gpa_t start, uint64_t size, enum region_kind kind)
 
 	if (err)
 		return err;
-	err = rights ? nested_protect(&vm->nested, start, size, rights)
-		     : nested_unmap(&vm->nested, start, size);
-	flush(vm);
+	err = rights ? vm_tables_protect(vm, start, size, rights)
+		     : vm_tables_unmap(vm, start, size);
+	vm_tables_changed(vm, start, size);
 	if (!err)
 		return 0;
 	memmap_unhook(&vm->mem, start, size);
@@ -208,7 +202,7 @@ static bool bring_in(void *ctx, struct region *r, uint64_t page)
 		err = r->source.read(r->source.ctx, r->source.offset + (page << PAGE_SHIFT),
 				     hpa_to_ptr(frame));
 	if (!err)
-		err = nested_map(&vm->nested, gpa, frame, PAGE_SIZE, table_rights(r->kind));
+		err = vm_tables_map(vm, gpa, frame, PAGE_SIZE, table_rights(r->kind));
 	if (err) {
 		if (frame.v)
 			frame_free(frame, 0, FRAME_VM0 + vm->id);
@@ -234,7 +228,7 @@ void vm_disk_fault(struct vm *vm, gpa_t gpa)
 	/* Another vCPU was first, or a translation was kept that is no longer true. */
 	if (map_part(vm, r, GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE)), PAGE_SIZE))
 		out_of_tables(vm, gpa);
-	flush(vm);
+	vm_tables_changed(vm, GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE)), PAGE_SIZE);
 }
 
 /* A GRUB module as a region's source. */

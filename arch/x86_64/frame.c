@@ -10,8 +10,9 @@
 
 /*
  * The frame table, in sections of 1 GiB so that holes cost nothing. A block of frames
- * is described by its first frame, the head; free ones are chained per order by frame
- * number (frame 0 is never free, so 0 ends a chain). The owner stands in every frame.
+ * is described by its first frame, the head; free ones are chained per zone (below 4 GiB and
+ * above) and order by frame number (frame 0 is never free, so 0 ends a chain). The owner
+ * stands in every frame.
  *
  *   section[0] -> | frame 0 | frame 1 | ... |
  *   section[1]    (no RAM there)
@@ -25,6 +26,9 @@
 #define FIRMWARE_BYTES MIB(1)
 #define NR_OWNERS 256 /* owners that are counted one by one */
 #define POISON 0xdf
+
+/* No block straddles 4 GiB: none is larger than a section. */
+enum zone { ZONE_LOW, ZONE_HIGH, ZONES };
 
 struct frame {
 	uint32_t next, prev; /* heads of free blocks */
@@ -41,7 +45,7 @@ struct section {
 /* All guarded by lock once frame_init() is done. */
 static struct spinlock lock = SPINLOCK_INIT(LOCK_FRAME);
 static struct section section[MAX_SECTIONS];
-static uint32_t free_head[FRAME_MAX_ORDER + 1];
+static uint32_t free_head[ZONES][FRAME_MAX_ORDER + 1];
 static uint64_t owned[NR_OWNERS]; /* frames */
 static uint64_t total;            /* frames of RAM */
 
@@ -64,17 +68,23 @@ static void count(unsigned owner, int64_t frames)
 		owned[owner] += (uint64_t)frames;
 }
 
+static enum zone zone_of(uint32_t pfn)
+{
+	return pfn < LOW_BYTES >> PAGE_SHIFT ? ZONE_LOW : ZONE_HIGH;
+}
+
 static void chain_push(uint32_t pfn, unsigned order)
 {
 	struct frame *f = frame_at(pfn);
+	uint32_t *head = &free_head[zone_of(pfn)][order];
 
 	f->head = true;
 	f->order = (uint8_t)order;
 	f->prev = 0;
-	f->next = free_head[order];
+	f->next = *head;
 	if (f->next)
 		frame_at(f->next)->prev = pfn;
-	free_head[order] = pfn;
+	*head = pfn;
 }
 
 static void chain_remove(uint32_t pfn)
@@ -85,7 +95,7 @@ static void chain_remove(uint32_t pfn)
 	if (f->prev)
 		frame_at(f->prev)->next = f->next;
 	else
-		free_head[f->order] = f->next;
+		free_head[zone_of(pfn)][f->order] = f->next;
 	if (f->next)
 		frame_at(f->next)->prev = f->prev;
 }
@@ -119,16 +129,16 @@ static void block_join(uint32_t pfn, unsigned order)
 
 /* --- giving and taking --- */
 
-static uint32_t block_take(unsigned order)
+static uint32_t block_take(enum zone zone, unsigned order)
 {
 	unsigned o = order;
 	uint32_t pfn;
 
-	while (o <= FRAME_MAX_ORDER && !free_head[o])
+	while (o <= FRAME_MAX_ORDER && !free_head[zone][o])
 		o++;
 	if (o > FRAME_MAX_ORDER)
 		return 0;
-	pfn = free_head[o];
+	pfn = free_head[zone][o];
 	chain_remove(pfn);
 	while (o > order) {
 		o--;
@@ -137,14 +147,17 @@ static uint32_t block_take(unsigned order)
 	return pfn;
 }
 
-hpa_t frame_alloc(unsigned order, unsigned owner)
+/* From the highest zone that has one. */
+static hpa_t alloc(enum zone highest, unsigned order, unsigned owner)
 {
 	struct frame *f;
 	uint32_t pfn;
 
 	kassert(order <= FRAME_MAX_ORDER && owner > FRAME_FREE && owner <= UINT16_MAX);
 	spin_lock(&lock);
-	pfn = block_take(order);
+	pfn = highest == ZONE_HIGH ? block_take(ZONE_HIGH, order) : 0;
+	if (!pfn)
+		pfn = block_take(ZONE_LOW, order);
 	if (pfn) {
 		set_owner(pfn, UINT64_C(1) << order, owner);
 		f = frame_at(pfn);
@@ -155,13 +168,26 @@ hpa_t frame_alloc(unsigned order, unsigned owner)
 	return HPA((uint64_t)pfn << PAGE_SHIFT);
 }
 
-hpa_t frame_alloc_zeroed(unsigned order, unsigned owner)
+hpa_t frame_alloc(unsigned order, unsigned owner)
 {
-	hpa_t pa = frame_alloc(order, owner);
+	return alloc(ZONE_HIGH, order, owner);
+}
 
+static hpa_t zeroed(hpa_t pa, unsigned order)
+{
 	if (pa.v)
 		memset(hpa_to_ptr(pa), 0, PAGE_SIZE << order);
 	return pa;
+}
+
+hpa_t frame_alloc_zeroed(unsigned order, unsigned owner)
+{
+	return zeroed(alloc(ZONE_HIGH, order, owner), order);
+}
+
+hpa_t frame_alloc_low(unsigned order, unsigned owner)
+{
+	return zeroed(alloc(ZONE_LOW, order, owner), order);
 }
 
 void frame_free(hpa_t pa, unsigned order, unsigned owner)

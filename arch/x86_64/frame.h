@@ -31,6 +31,8 @@ enum frame_owner {
 hpa_t frame_alloc(unsigned order, unsigned owner);
 /* As frame_alloc, filled with zeros. */
 hpa_t frame_alloc_zeroed(unsigned order, unsigned owner);
+/* As frame_alloc_zeroed, below 4 GiB. The others take from there last. */
+hpa_t frame_alloc_low(unsigned order, unsigned owner);
 /* Give back what frame_alloc(order, owner) gave; anything else is a bug and panics. */
 void frame_free(hpa_t pa, unsigned order, unsigned owner);
 /* The owner of the frame that holds pa; FRAME_NONE for an address with no frame. */

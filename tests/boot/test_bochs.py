@@ -43,11 +43,11 @@ ENDS = {
 }
 
 
-def run_guests(name, features, umbra):
+def run_guests(name, features, umbra, *options, paging="auto"):
     modules = []
     for guest in ENDS:
-        modules += lib.tiny(guest, guest)
-    with boot(name, modules, umbra=umbra) as m:
+        modules += lib.tiny(guest, guest, f"memory=16M debug-exit paging={paging}")
+    with boot(name, modules, *options, umbra=umbra) as m:
         m.expect(rf"SVM: \d+ ASIDs {features}$", "umbra")
         m.expect_exit()
         for guest, end in ENDS.items():
@@ -86,10 +86,19 @@ def test_clocks(name):
             m.expect(HELLO)
 
 
+def test_shadow(name):
+    run_guests(name, "NP NRIPS FlushByAsid PauseFilter", lib.UMBRA_LINE, paging="shadow")
+
+
 def test_no_nested_paging(name):
-    with boot(name, lib.tiny("tiny", "hello"), "--cpu", "turion64_tyler") as m:
+    """Where there is none a shadow does, and paging=nested says why it can't be."""
+    modules = lib.tiny("tiny", "hello") \
+        + lib.tiny("wants", "hello", "memory=16M debug-exit paging=nested")
+    with boot(name, modules, "--cpu", "turion64_tyler") as m:
         m.expect_umbra()
-        m.expect_vm("tiny", "this processor has no nested paging.*, not started")
+        m.expect_vm("tiny", "started, 16 MiB, shadow paging")
+        m.expect_vm("wants", "paging=nested: this processor has no nested paging, not started")
+        m.expect_vm("tiny", "debug-exit status 33")
         m.expect_exit()
 
 

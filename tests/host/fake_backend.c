@@ -67,7 +67,7 @@ static void flush(struct vcpu *vcpu, enum flush_scope scope)
 	fake_hw.flushes++;
 }
 
-bool fake_has_nested = true;
+bool fake_has_nested = true, fake_invpcid_exits = true;
 
 static const struct backend_caps *caps(void)
 {
@@ -76,6 +76,7 @@ static const struct backend_caps *caps(void)
 	};
 
 	c.nested_paging = fake_has_nested;
+	c.invpcid_exits = fake_invpcid_exits;
 	return &c;
 }
 
@@ -107,6 +108,12 @@ static void vcpu_destroy_hw(struct vcpu *vcpu)
 	fake_hw.vcpus--;
 }
 
+static void set_intercept_invlpg(struct vcpu *vcpu, bool on)
+{
+	(void)vcpu;
+	fake_hw.intercept_invlpg = on;
+}
+
 static void set_root(struct vcpu *vcpu, hpa_t root)
 {
 	(void)vcpu;
@@ -126,6 +133,7 @@ const struct vmm_backend fake_backend_ops = {
 	.vm_destroy = vm_destroy,
 	.vcpu_init = vcpu_init,
 	.vcpu_destroy = vcpu_destroy_hw,
+	.set_intercept_invlpg = set_intercept_invlpg,
 	.set_root = set_root,
 	.dump = dump,
 	.get_reg = get_reg,

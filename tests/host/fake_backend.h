@@ -27,6 +27,7 @@ struct fake_backend {
 	unsigned flushes;
 	unsigned vms, vcpus, dumps; /* made and not yet destroyed; dumped */
 	hpa_t root;
+	bool intercept_invlpg;
 	int vm_init_error, vcpu_init_error; /* what these give; 0: they succeed */
 	/* interrupt controller */
 	bool intr_pending;
@@ -36,7 +37,7 @@ struct fake_backend {
 
 extern struct fake_backend fake_hw;
 extern const struct vmm_backend fake_backend_ops;
-extern bool fake_has_nested; /* what its caps() say; default true */
+extern bool fake_has_nested, fake_invpcid_exits; /* what its caps() say; default true */
 extern struct vm fake_vm;
 extern struct vcpu fake_vcpu;
 extern uint8_t fake_ram[FAKE_RAM_SIZE];

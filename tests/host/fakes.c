@@ -231,6 +231,12 @@ hpa_t frame_alloc_zeroed(unsigned order, unsigned owner)
 	return pa;
 }
 
+/* The host gives no address below 4 GiB: it counts as one. */
+hpa_t frame_alloc_low(unsigned order, unsigned owner)
+{
+	return frame_alloc_zeroed(order, owner);
+}
+
 void frame_free(hpa_t pa, unsigned order, unsigned owner)
 {
 	for (size_t i = 0; i < FAKE_BLOCKS; i++) {

@@ -55,6 +55,8 @@ static void test_defaults(void **state)
 	assert_int_equal(cfg.vm[0].memory, MIB(256));
 	assert_int_equal(cfg.vm[0].vcpus, 1);
 	assert_int_equal(cfg.vm[0].paging, PAGING_AUTO);
+	assert_int_equal(cfg.vm[0].shadow, 0);
+	assert_int_equal(cfg.vm[0].audit, 0);
 	assert_int_equal(cfg.vm[0].on_reset, ON_RESET_RESTART);
 	assert_int_equal(cfg.vm[0].on_crash, ON_CRASH_STOP);
 	assert_false(cfg.vm[0].debug_exit);
@@ -71,7 +73,7 @@ static void test_everything(void **state)
 	module("vm=deb64 initrd"); /* before its kernel */
 	module("  vm=deb64 kernel memory=1G vcpus=1 paging=nested on-reset=stop "
 	       "on-crash=restart debug-exit stats --  console=ttyS0 vm=x -- y");
-	module("kernel vm=Two_2-b paging=shadow memory=0x100000");
+	module("kernel vm=Two_2-b paging=shadow memory=0x100000 shadow=16M audit=7");
 	config_parse(&cfg, &bi);
 	assert_quiet();
 	assert_int_equal(cfg.loglevel, LOG_DEBUG);
@@ -91,6 +93,8 @@ static void test_everything(void **state)
 	assert_string_equal(cfg.vm[1].name, "Two_2-b");
 	assert_int_equal(cfg.vm[1].memory, MIB(1));
 	assert_int_equal(cfg.vm[1].paging, PAGING_SHADOW);
+	assert_int_equal(cfg.vm[1].shadow, MIB(16));
+	assert_int_equal(cfg.vm[1].audit, 7);
 }
 
 /* Each line is left out with its reason; the guest beside it stays. */
@@ -125,6 +129,12 @@ static void test_bad_kernel_lines(void **state)
 		{ "vm=x kernel vcpus=4294967297", "more virtual CPUs" },
 		{ "vm=x kernel paging=ept", "\"paging=ept\": not nested, shadow or auto" },
 		{ "vm=x kernel paging=", "not nested, shadow or auto" },
+		{ "vm=x kernel shadow=lots", "\"shadow=lots\": not a size" },
+		{ "vm=x kernel shadow=1023K", "\"shadow=1023K\": less than 1M" },
+		{ "vm=x kernel shadow=0", "less than 1M" },
+		{ "vm=x kernel shadow=17T", "more than 16T" },
+		{ "vm=x kernel shadow=0x100001", "not a multiple of 4K" },
+		{ "vm=x kernel audit=often", "\"audit=often\": not a number" },
 		{ "vm=x kernel on-reset=halt", "not restart or stop" },
 		{ "vm=x kernel on-crash=reboot", "not stop or restart" },
 	};

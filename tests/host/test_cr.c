@@ -177,17 +177,17 @@ static void test_cr4_la57(void **state)
 {
 	(void)state;
 	fake_hw.reg[REG_CR4] |= CR4_LA57;
-	fake_vcpu.io_ahead.barren[3] = 0x1000;
+	fake_vcpu.io_barren[3] = 0x1000;
 	refuses(4, CR4_PAE, "LA57 off in long mode");
 	takes(4, REG_CR4, CR4_PAE | CR4_LA57 | CR4_PGE, CR4_PAE | CR4_LA57 | CR4_PGE);
-	assert_int_equal(fake_vcpu.io_ahead.barren[3], 0x1000);
+	assert_int_equal(fake_vcpu.io_barren[3], 0x1000);
 	flat32();
-	fake_vcpu.io_ahead.code.n = 4;
+	fake_vcpu.lookahead.page[0].n = 4;
 	takes(4, REG_CR4, CR4_PAE | CR4_LA57, CR4_PAE | CR4_LA57);
-	assert_int_equal(fake_vcpu.io_ahead.code.n, 0);
-	fake_vcpu.io_ahead.code.n = 5;
+	assert_int_equal(fake_vcpu.lookahead.page[0].n, 0);
+	fake_vcpu.lookahead.page[0].n = 5;
 	takes(4, REG_CR4, CR4_PAE, CR4_PAE);
-	assert_int_equal(fake_vcpu.io_ahead.code.n, 0);
+	assert_int_equal(fake_vcpu.lookahead.page[0].n, 0);
 }
 
 static void test_cr4_pcide(void **state)

@@ -239,12 +239,59 @@ static void test_compatibility_mode(void **state)
 	fake_hw.seg[SEG_CS].attr |= SEG_ATTR_DB;
 	fake_hw.seg[SEG_CS].limit = ~0u;
 	leave_at(CODE);
+	expect(2, CODE + 4);
+}
+
+/* 32-bit code is found through its segment, and no further than that goes. */
+static void test_segment(void **state)
+{
+	(void)state;
+	fake_hw.seg[SEG_CS].attr &= (uint16_t)~SEG_ATTR_L;
+	fake_hw.seg[SEG_CS].attr |= SEG_ATTR_DB;
+	fake_hw.seg[SEG_CS].base = CODE - 0x20;
+	fake_hw.seg[SEG_CS].limit = 0x23;
+	leave_at(0x20);
+	expect(2, 0x24);
+	memset(&fake_vcpu.io_barren, 0, sizeof(fake_vcpu.io_barren));
+	fake_hw.seg[SEG_CS].limit = 0x22;
+	leave_at(0x20);
+	expect(3, 0x22);
+}
+
+/* Without paging, and with tables of 32-bit entries. */
+static void test_legacy_paging(void **state)
+{
+	const uint32_t dir = PT | 3, page = CODE | 3;
+
+	(void)state;
+	fake_hw.seg[SEG_CS].attr &= (uint16_t)~SEG_ATTR_L;
+	fake_hw.seg[SEG_CS].attr |= SEG_ATTR_DB;
+	fake_hw.seg[SEG_CS].limit = ~0u;
+	fake_hw.reg[REG_EFER] = 0;
+	fake_hw.reg[REG_CR4] = 0;
+	fake_hw.reg[REG_CR0] &= ~CR0_PG;
+	leave_at(CODE);
+	expect(2, CODE + 4);
+	fake_hw.reg[REG_CR0] |= CR0_PG;
+	fake_hw.reg[REG_CR3] = PD;
+	put_code(PD + 4 * 3, (const char *)&dir, 4);
+	put_code(PT + 4 * 7, (const char *)&page, 4);
+	leave_at(0xc07000 + CODE % 0x1000);
+	expect(4, 0xc07004 + CODE % 0x1000);
+}
+
+static void test_16_bit_code(void **state)
+{
+	(void)state;
+	fake_hw.seg[SEG_CS].attr &= (uint16_t)~SEG_ATTR_L;
+	fake_hw.seg[SEG_CS].limit = ~0u;
+	leave_at(CODE);
 	expect(1, CODE + 2);
 }
 
 static void forget(void)
 {
-	memset(&fake_vcpu.io_ahead.barren, 0, sizeof(fake_vcpu.io_ahead.barren));
+	memset(&fake_vcpu.io_barren, 0, sizeof(fake_vcpu.io_barren));
 }
 
 /* The code page is looked up in the tables as they are now, at every level. */
@@ -296,11 +343,12 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_polling), TEST(test_barren),      TEST(test_forms),
-		TEST(test_polling), TEST(test_next_page),   TEST(test_forms),
-		TEST(test_bounds),  TEST(test_interrupt),   TEST(test_prefix_is_not_taken),
-		TEST(test_stop),    TEST(test_single_step), TEST(test_breakpoints),
-		TEST(test_user),    TEST(test_remapped),    TEST(test_compatibility_mode),
+		TEST(test_polling), TEST(test_barren),        TEST(test_forms),
+		TEST(test_polling), TEST(test_next_page),     TEST(test_forms),
+		TEST(test_bounds),  TEST(test_interrupt),     TEST(test_prefix_is_not_taken),
+		TEST(test_stop),    TEST(test_single_step),   TEST(test_breakpoints),
+		TEST(test_user),    TEST(test_remapped),      TEST(test_compatibility_mode),
+		TEST(test_segment), TEST(test_legacy_paging), TEST(test_16_bit_code),
 		TEST(test_nowhere),
 	};
 

@@ -18,6 +18,7 @@
 /* The real functions beside the stand-ins of fakes.c; a panic fails cmocka's way. */
 #define frame_alloc real_frame_alloc
 #define frame_alloc_zeroed real_frame_alloc_zeroed
+#define frame_alloc_low real_frame_alloc_low
 #define frame_free real_frame_free
 #define frame_owner_of real_frame_owner_of
 #define frame_range_owned real_frame_range_owned
@@ -239,7 +240,7 @@ static void test_high_memory(void **state)
 
 	frame_init_high(&bi);
 	assert_int_equal(frame_bytes_total(), MIB(512) + GIB(3) + MIB(3));
-	assert_int_equal(frame_owner_of(HPA(GIB(4))), FRAME_FREE);
+	assert_int_equal(frame_owner_of(HPA(GIB(5))), FRAME_FREE);
 	assert_int_equal(frame_owner_of(HPA(GIB(6) + MIB(3))), FRAME_NONE);
 	assert_int_equal(frame_owner_of(HPA(GIB(7))), FRAME_NONE);
 	assert_int_equal(frame_owner_of(HPA(GIB(36))), FRAME_FREE);
@@ -253,6 +254,37 @@ static void test_high_memory(void **state)
 	assert_int_equal(pa.v % GIB(1), 0);
 	assert_true(frame_range_owned(pa, GIB(1), FRAME_VM0));
 	frame_free(pa, FRAME_MAX_ORDER, FRAME_VM0);
+}
+
+/* What must lie below 4 GiB does, what need not takes nothing from there while it can. */
+static void test_low_memory(void **state)
+{
+	uint8_t *p;
+	hpa_t pa;
+
+	(void)state;
+	add(0, MIB(64), true);
+	add(GIB(4), MIB(64), true);
+	frame_init(&bi);
+	frame_init_high(&bi);
+	for (uint64_t taken = 0; taken < MIB(64); taken += PAGE_SIZE) {
+		pa = frame_alloc(0, FRAME_VM0);
+		if (pa.v < GIB(4))
+			fail_msg("0x%llx is handed out while there are frames above 4 GiB",
+				 (unsigned long long)pa.v);
+	}
+	assert_true(frame_alloc(0, FRAME_VM0).v < GIB(4));
+	memset(hpa_to_ptr(HPA(GIB(4))), 0xee, PAGE_SIZE);
+	frame_free(HPA(GIB(4)), 0, FRAME_VM0);
+	do {
+		pa = frame_alloc_low(0, FRAME_PAGE_TABLE);
+		assert_true(pa.v < GIB(4));
+		p = hpa_to_ptr(pa);
+		for (uint64_t i = 0; pa.v && i < PAGE_SIZE; i++)
+			assert_int_equal(p[i], 0);
+	} while (pa.v);
+	assert_int_equal(frame_bytes_free(), PAGE_SIZE);
+	assert_int_equal(frame_alloc(0, FRAME_VM0).v, GIB(4));
 }
 
 /* --- the buddies --- */
@@ -393,6 +425,7 @@ int main(void)
 		cmocka_unit_test_setup(test_no_room_for_table, setup_test),
 		cmocka_unit_test_setup(test_run_across_sections, setup_test),
 		cmocka_unit_test_setup(test_high_memory, setup_test),
+		cmocka_unit_test_setup(test_low_memory, setup_test),
 		cmocka_unit_test_setup(test_alignment_and_split, setup_test),
 		cmocka_unit_test_setup(test_joins_again, setup_test),
 		cmocka_unit_test_setup(test_zeroed, setup_test),

@@ -44,7 +44,7 @@ static void test_codes(void **state)
 		{ 0x000, EXIT_CR_READ, "VMEXIT_CR0_READ" },
 		{ 0x018, EXIT_CR_WRITE, "VMEXIT_CR8_WRITE" },
 		{ 0x02f, EXIT_UNKNOWN, "VMEXIT_DR15_READ" },
-		{ 0x04e, EXIT_EXCEPTION, "VMEXIT_EXCP14" },
+		{ 0x04e, EXIT_PAGE_FAULT, "VMEXIT_EXCP14" },
 		{ 0x05f, EXIT_EXCEPTION, "VMEXIT_EXCP31" },
 		{ 0x060, EXIT_INTR, "VMEXIT_INTR" },
 		{ 0x061, EXIT_NMI, "VMEXIT_NMI" },
@@ -72,6 +72,8 @@ static void test_codes(void **state)
 		{ 0x08b, EXIT_MWAIT, "VMEXIT_MWAIT" },
 		{ 0x08d, EXIT_XSETBV, "VMEXIT_XSETBV" },
 		{ 0x090, EXIT_UNKNOWN, "VMEXIT_?" },
+		{ 0x0a2, EXIT_INVPCID, "VMEXIT_INVPCID" },
+		{ 0x0a3, EXIT_UNKNOWN, "VMEXIT_?" },
 		{ 0x3ff, EXIT_UNKNOWN, "VMEXIT_?" },
 		{ 0x400, EXIT_NESTED_FAULT, "VMEXIT_NPF" },
 		{ 0x401, EXIT_UNKNOWN, "VMEXIT_?" },
@@ -195,10 +197,20 @@ static void test_small_kinds(void **state)
 	assert_int_equal(out.kind, EXIT_RDMSR);
 	decode(0x7c, 1, 0, 0);
 	assert_int_equal(out.kind, EXIT_WRMSR);
+	decode(0x4d, 0x1234, 0xdead000, 0);
+	assert_int_equal(out.kind, EXIT_EXCEPTION);
+	assert_int_equal(out.exception.vector, 13);
+	assert_int_equal(out.exception.error, 0x1234);
 	decode(0x4e, PF_W | PF_U, 0xdead000, 0);
-	assert_int_equal(out.exception.vector, 14);
-	assert_int_equal(out.exception.error, 6);
-	assert_int_equal(out.exception.cr2, 0xdead000);
+	assert_int_equal(out.kind, EXIT_PAGE_FAULT);
+	assert_int_equal(out.page_fault.error, PF_W | PF_U);
+	assert_int_equal(out.page_fault.gva.v, 0xdead000);
+	/* Reserved bits are found in entries that are present, whatever QEMU says. */
+	decode(0x4e, PF_RSVD | PF_W, 0xdead000, 0);
+	assert_int_equal(out.page_fault.error, PF_RSVD | PF_W | PF_P);
+	decode(0xa2, 0x7008, 2, ALL_FEATURES);
+	assert_int_equal(out.invpcid.gva.v, 0x7008);
+	assert_int_equal(out.invpcid.type, 2);
 	decode(0x79, 0x7000, 0, ALL_FEATURES);
 	assert_true(out.invlpg.known);
 	assert_int_equal(out.invlpg.gva.v, 0x7000);

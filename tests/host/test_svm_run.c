@@ -59,9 +59,8 @@ static struct svm_vcpu *sv;
 static struct vmcb *v;
 static struct vm_exit exit_info;
 
-static int setup(void **state)
+static int setup_vm(struct shadow *shadow)
 {
-	(void)state;
 	svm_machine = (struct svm_machine){
 		.features = SVM_FEATURE_NP,
 		.nr_asids = 4,
@@ -73,6 +72,7 @@ static int setup(void **state)
 	memset(&vcpu, 0, sizeof(vcpu));
 	memset(&exit_info, 0xa5, sizeof(exit_info));
 	vcpu.vm = &vm;
+	vm.shadow = shadow;
 	assert_int_equal(svm_backend.vm_init(&vm), 0);
 	assert_int_equal(svm_backend.vcpu_init(&vcpu), 0);
 	vm.vcpu[0] = &vcpu;
@@ -86,6 +86,18 @@ static int setup(void **state)
 	entries = 0;
 	fake_log_reset();
 	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return setup_vm(NULL);
+}
+
+static int setup_shadow(void **state)
+{
+	(void)state;
+	return setup_vm((struct shadow *)&vm); /* nobody here looks into it */
 }
 
 static int teardown(void **state)
@@ -390,6 +402,155 @@ static void test_what_flushes(void **state)
 	svm_backend.set_root(&vcpu, HPA(0x7000));
 	assert_true(sv->flush);
 	assert_int_equal(v->n_cr3, 0x7000);
+}
+
+/* --- shadow paging: the guest's registers, and the VMCB's --- */
+
+static void hardware_has(uint64_t cr0, uint64_t cr4, uint64_t efer)
+{
+	assert_int_equal(v->cr0, cr0);
+	assert_int_equal(v->cr4, cr4);
+	assert_int_equal(v->efer, efer | EFER_SVME | EFER_NXE);
+	assert_null(svm_check_vmcb(v, &svm_machine.limits));
+}
+
+static void guest_has(uint64_t cr0, uint64_t cr4, uint64_t efer)
+{
+	assert_int_equal(svm_get_reg(&vcpu, REG_CR0), cr0);
+	assert_int_equal(svm_get_reg(&vcpu, REG_CR4), cr4);
+	assert_int_equal(svm_get_reg(&vcpu, REG_EFER), efer);
+	assert_int_equal(vmcb_intercepts(v, INTERCEPT_CR_READ + 0), v->cr0 != cr0);
+	assert_int_equal(vmcb_intercepts(v, INTERCEPT_CR_READ + 4), v->cr4 != cr4);
+}
+
+static void test_shadow_registers(void **state)
+{
+	const uint64_t rights = CR4_SMEP | CR4_SMAP | CR4_PKE;
+
+	(void)state;
+	v->iopm_base_pa = v->msrpm_base_pa = 0; /* they lie where the host's memory happens to be */
+	vmcb_set_asid(v, 1);
+	/* Paged real mode, after RESET and with PE. */
+	svm_set_reg(&vcpu, REG_CR0, CR0_CD | CR0_NW);
+	hardware_has(CR0_ET | CR0_PG | CR0_WP, CR4_PAE, 0);
+	guest_has(CR0_ET | CR0_CD | CR0_NW, 0, 0);
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE);
+	svm_set_reg(&vcpu, REG_CR4, rights);
+	svm_set_reg(&vcpu, REG_EFER, EFER_LME);
+	hardware_has(CR0_PE | CR0_ET | CR0_PG | CR0_WP, CR4_PAE | CR4_PKE, 0);
+	guest_has(CR0_PE | CR0_ET, rights, EFER_LME);
+	/* Long mode, with nothing to hide. */
+	svm_set_reg(&vcpu, REG_CR4, rights | CR4_PAE);
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE | CR0_PG | CR0_WP);
+	svm_set_reg(&vcpu, REG_EFER, EFER_LME | EFER_NXE);
+	hardware_has(CR0_PE | CR0_ET | CR0_PG | CR0_WP, CR4_PAE | rights, EFER_LME | EFER_LMA);
+	guest_has(CR0_PE | CR0_ET | CR0_PG | CR0_WP, CR4_PAE | rights,
+		  EFER_LME | EFER_LMA | EFER_NXE);
+	assert_false(vmcb_intercepts(v, INTERCEPT_CR_READ + 0));
+	assert_false(vmcb_intercepts(v, INTERCEPT_CR_READ + 4));
+	/* WP and PCIDE are the guest's alone. */
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE | CR0_PG);
+	svm_set_reg(&vcpu, REG_CR4, CR4_PAE | CR4_PCIDE);
+	hardware_has(CR0_PE | CR0_ET | CR0_PG | CR0_WP, CR4_PAE, EFER_LME | EFER_LMA);
+	guest_has(CR0_PE | CR0_ET | CR0_PG, CR4_PAE | CR4_PCIDE, EFER_LME | EFER_LMA | EFER_NXE);
+	/* 32-bit paging, on PAE tables. */
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE);
+	svm_set_reg(&vcpu, REG_EFER, 0);
+	svm_set_reg(&vcpu, REG_CR4, CR4_PSE | CR4_SMEP);
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE | CR0_PG | CR0_WP);
+	hardware_has(CR0_PE | CR0_ET | CR0_PG | CR0_WP, CR4_PSE | CR4_PAE | CR4_SMEP, 0);
+	guest_has(CR0_PE | CR0_ET | CR0_PG | CR0_WP, CR4_PSE | CR4_SMEP, 0);
+}
+
+static void test_shadow_cr3(void **state)
+{
+	(void)state;
+	svm_backend.set_root(&vcpu, HPA(0x7000));
+	assert_int_equal(v->cr3, 0x7000);
+	assert_true(sv->flush);
+	svm_set_reg(&vcpu, REG_CR3, 0x1000);
+	assert_int_equal(svm_get_reg(&vcpu, REG_CR3), 0x1000);
+	assert_int_equal(v->cr3, 0x7000);
+	assert_int_equal(v->n_cr3, 0);
+}
+
+static void test_shadow_intercepts(void **state)
+{
+	(void)state;
+	assert_false(v->np_control & VMCB_NP_ENABLE);
+	assert_true(vmcb_intercepts(v, INTERCEPT_CR_READ + 3));
+	assert_true(vmcb_intercepts(v, INTERCEPT_CR_WRITE + 3));
+	assert_true(vmcb_intercepts(v, INTERCEPT_EXCEPTION + VEC_PF));
+	assert_false(vmcb_intercepts(v, INTERCEPT_INVLPG));
+	assert_false(vmcb_intercepts(v, INTERCEPT_INVPCID));
+	svm_backend.set_intercept_exception(&vcpu, VEC_PF, false);
+	assert_true(vmcb_intercepts(v, INTERCEPT_EXCEPTION + VEC_PF));
+	svm_backend.set_intercept_invlpg(&vcpu, true);
+	assert_true(vmcb_intercepts(v, INTERCEPT_INVLPG));
+	svm_backend.set_intercept_invlpg(&vcpu, false);
+	assert_false(vmcb_intercepts(v, INTERCEPT_INVLPG));
+	svm_backend.vcpu_destroy(&vcpu);
+	svm_machine.invpcid = true;
+	assert_int_equal(svm_backend.vcpu_init(&vcpu), 0);
+	assert_true(vmcb_intercepts(svm_vcpu(&vcpu)->vmcb, INTERCEPT_INVPCID));
+}
+
+/* QEMU: a task switch has run by itself. */
+static void play_task_switch(struct vmcb *p)
+{
+	p->cr3 = 0x105000;
+	p->cr0 |= CR0_TS;
+	p->exit_code = SVM_EXIT_INTR;
+}
+
+static void test_shadow_root_lost(void **state)
+{
+	static const play_fn plays[] = { play_intr, play_task_switch, NULL };
+
+	(void)state;
+	svm_backend.set_root(&vcpu, HPA(0x7000));
+	script = plays;
+	svm_backend.run(&vcpu, &exit_info);
+	assert_int_equal(vm.stop_reason, VM_STOP_NONE);
+	svm_backend.run(&vcpu, &exit_info);
+	assert_int_equal(vm.stop_reason, VM_STOP_ERROR);
+	assert_non_null(strstr(vm.stop_text, "cr3 0x105000"));
+}
+
+static void test_task_switched_is_seen(void **state)
+{
+	static const play_fn plays[] = { play_task_switch, NULL };
+
+	(void)state;
+	run(plays, 1);
+	assert_int_equal(svm_get_reg(&vcpu, REG_CR0), CR0_PE | CR0_ET | CR0_TS);
+	svm_set_reg(&vcpu, REG_CR4, CR4_PAE);
+	assert_true(v->cr0 & CR0_TS);
+	svm_set_reg(&vcpu, REG_CR0, CR0_PE);
+	assert_false(v->cr0 & CR0_TS);
+	assert_int_equal(vm.stop_reason, VM_STOP_NONE);
+}
+
+/* #PF in a step is not the guest's, as the shadow may lack an entry. */
+static void play_page_fault(struct vmcb *p)
+{
+	p->exit_code = SVM_EXIT_EXCEPTION + VEC_PF;
+	p->exit_info1 = PF_W;
+	p->exit_info2 = 0xabc000;
+}
+
+static void test_shadow_fault_in_a_step(void **state)
+{
+	static const play_fn plays[] = { play_page_fault, NULL };
+
+	(void)state;
+	svm_request_window(&vcpu, EVENT_NMI, true);
+	svm_set_reg(&vcpu, REG_INTR_SHADOW, 1);
+	run(plays, 1);
+	assert_int_equal(exit_info.kind, EXIT_PAGE_FAULT);
+	assert_int_equal(exit_info.page_fault.gva.v, 0xabc000);
+	assert_int_equal(svm_get_reg(&vcpu, REG_INTR_SHADOW), 1);
+	assert_false(vcpu.regs.rflags & RFLAGS_TF);
 }
 
 static void test_exceptions(void **state)
@@ -697,6 +858,7 @@ static void test_dump(void **state)
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define SHADOW(fn) cmocka_unit_test_setup_teardown(fn, setup_shadow, teardown)
 
 int main(void)
 {
@@ -708,6 +870,12 @@ int main(void)
 		TEST(test_invalid),
 		TEST(test_registers),
 		TEST(test_what_flushes),
+		SHADOW(test_shadow_registers),
+		SHADOW(test_shadow_cr3),
+		SHADOW(test_shadow_intercepts),
+		SHADOW(test_shadow_fault_in_a_step),
+		SHADOW(test_shadow_root_lost),
+		TEST(test_task_switched_is_seen),
 		TEST(test_exceptions),
 		TEST(test_windows),
 		TEST(test_debug_exception_clears_gd),

@@ -51,12 +51,14 @@ static struct vcpu vcpu;
 static struct svm_cpu cpu;
 static _Alignas(4096) uint8_t ram[RAM];
 static struct vm_config config = { .name = "test" };
+static struct shadow *made_with;
 
 static void make_vcpu(void)
 {
 	memset(&vm, 0, sizeof(vm));
 	memset(&vcpu, 0, sizeof(vcpu));
 	vm.cfg = &config;
+	vm.shadow = made_with;
 	vm.backend = &svm_backend;
 	vm.mem.nr = 1;
 	vm.mem.region[0] =
@@ -148,12 +150,13 @@ static void write_something(void)
 	}
 }
 
-static void hammer(struct cpuid_regs (*host)(uint32_t, uint32_t))
+static void hammer(struct cpuid_regs (*host)(uint32_t, uint32_t), struct shadow *shadow)
 {
 	static struct vmcb v;
 	unsigned long_mode = 0;
 
 	setup_machine(host);
+	made_with = shadow;
 	make_vcpu();
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		const char *why;
@@ -182,13 +185,21 @@ static void hammer(struct cpuid_regs (*host)(uint32_t, uint32_t))
 static void test_like_zen(void **state)
 {
 	(void)state;
-	hammer(fake_cpuid_amd);
+	hammer(fake_cpuid_amd, NULL);
 }
 
 static void test_all_features(void **state)
 {
 	(void)state;
-	hammer(fake_cpuid_all_ones);
+	hammer(fake_cpuid_all_ones, NULL);
+}
+
+/* Nobody here looks into the shadow. */
+static void test_with_a_shadow(void **state)
+{
+	(void)state;
+	hammer(fake_cpuid_amd, (struct shadow *)&vm);
+	hammer(fake_cpuid_all_ones, (struct shadow *)&vm);
 }
 
 int main(void)
@@ -196,6 +207,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_like_zen),
 		cmocka_unit_test(test_all_features),
+		cmocka_unit_test(test_with_a_shadow),
 	};
 
 	return cmocka_run_group_tests_name("svm_state", tests, NULL, NULL);

@@ -1,0 +1,287 @@
+#include "vmm/vm_shadow.h"
+
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/mm.h"
+#include "paging/shadow.h"
+#include "vmm/backend.h"
+#include "vmm/cpuid.h"
+#include "vmm/emulate.h"
+#include "vmm/gmem.h"
+#include "vmm/memmap.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+/* The default: a fiftieth of the guest's memory, which is enough for tables of all of it ten
+ * times over, and what a guest of any size needs for its processes. */
+#define LIMIT_PART 50
+#define LIMIT_LEAST MIB(4)
+
+/* --- what the shadow asks for --- */
+
+static bool resolve(void *ctx, gpa_t gpa, bool touch, struct shadow_target *out)
+{
+	struct vm *vm = ctx;
+	const struct region *r = memmap_find(&vm->mem, gpa);
+	uint64_t avail;
+
+	if (!r || !memmap_is_plain(r, false))
+		return false;
+	*out = (struct shadow_target){ .start = r->start.v,
+				       .size = r->size,
+				       .pa = r->frames,
+				       .writable = memmap_is_plain(r, true) };
+	if (!r->page)
+		return true;
+	out->start = ALIGN_DOWN(gpa.v, PAGE_SIZE);
+	out->size = PAGE_SIZE;
+	if (!memmap_disk_page(r, gpa) && (!touch || !memmap_ptr(&vm->mem, gpa, false, &avail)))
+		return false;
+	out->pa = HPA(memmap_disk_page(r, gpa));
+	return true;
+}
+
+static bool may_map(void *ctx, hpa_t pa, uint64_t size)
+{
+	const struct vm *vm = ctx;
+
+	return frame_range_owned(pa, size, FRAME_VM0 + vm->id);
+}
+
+static hpa_t page_alloc(void *ctx, bool low)
+{
+	(void)ctx;
+	return low ? frame_alloc_low(0, FRAME_PAGE_TABLE) : frame_alloc_zeroed(0, FRAME_PAGE_TABLE);
+}
+
+static void page_free(void *ctx, hpa_t pa)
+{
+	(void)ctx;
+	frame_free(pa, 0, FRAME_PAGE_TABLE);
+}
+
+static void *alloc(void *ctx, size_t size)
+{
+	(void)ctx;
+	return kalloc(size);
+}
+
+static void free_memory(void *ctx, void *p, size_t size)
+{
+	(void)ctx;
+	kfree(p, size);
+}
+
+static void *ptr(hpa_t pa)
+{
+	return hpa_to_ptr(pa);
+}
+
+static void flush(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		vm->backend->flush(vm->vcpu[i], FLUSH_GUEST);
+}
+
+static void intercept_invlpg(void *ctx, bool on)
+{
+	struct vm *vm = ctx;
+
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		vm->backend->set_intercept_invlpg(vm->vcpu[i], on);
+}
+
+/* --- life --- */
+
+uint64_t vm_shadow_limit(const struct vm_config *cfg)
+{
+	if (cfg->shadow)
+		return cfg->shadow;
+	return MAX(ALIGN_DOWN(cfg->memory / LIMIT_PART, PAGE_SIZE), LIMIT_LEAST);
+}
+
+int vm_shadow_create(struct vm *vm)
+{
+	const struct shadow_ops ops = {
+		.resolve = resolve,
+		.may_map = may_map,
+		.page_alloc = page_alloc,
+		.page_free = page_free,
+		.alloc = alloc,
+		.free = free_memory,
+		.ptr = ptr,
+		.flush = flush,
+		.intercept_invlpg = intercept_invlpg,
+		.guest_mem = gmem_own_pt_mem(vm),
+		.ctx = vm,
+	};
+	struct pt_caps caps = vcpu_pt_caps();
+
+	vm->audit_left = vm->cfg->audit;
+	return shadow_create(&vm->shadow, &ops, &caps, vm_shadow_limit(vm->cfg));
+}
+
+void vm_shadow_destroy(struct vm *vm)
+{
+	shadow_destroy(vm->shadow);
+	vm->shadow = NULL;
+	vm->audit_left = 0;
+}
+
+int vm_shadow_vcpu_init(struct vcpu *vcpu)
+{
+	return shadow_vcpu_init(&vcpu->shadow, vcpu->vm->shadow);
+}
+
+static void out_of_memory(struct vcpu *vcpu)
+{
+	vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0, "no free memory for its shadow, rip 0x%llx",
+			(unsigned long long)vcpu->regs.rip);
+}
+
+bool vm_shadow_load(struct vcpu *vcpu)
+{
+	struct guest_paging gp;
+	hpa_t root;
+
+	vcpu_guest_paging(vcpu, &gp);
+	root = shadow_load(&vcpu->shadow, &gp);
+	if (!root.v) {
+		out_of_memory(vcpu);
+		return false;
+	}
+	vcpu->stale &= ~VCPU_STALE_ROOT;
+	vcpu->vm->backend->set_root(vcpu, root);
+	return true;
+}
+
+/* --- exits --- */
+
+/* No entry lets this access through: it is done as one that no nested table lets through. */
+static void emulate(struct vcpu *vcpu, gpa_t gpa, uint32_t error)
+{
+	struct vm_exit *exit = &vcpu->exit;
+
+	exit->kind = EXIT_NESTED_FAULT;
+	exit->nested.gpa = gpa;
+	exit->nested.write = error & PF_W;
+	exit->nested.fetch = error & PF_I;
+	exit->nested.read = !(error & (PF_W | PF_I));
+	exit->nested.present = error & PF_P;
+	exit->nested.table_walk = false;
+	vm_exit_nested_fault(vcpu);
+}
+
+void vm_exit_page_fault(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	uint32_t error = exit->page_fault.error;
+	struct shadow_outcome out;
+
+	switch (shadow_fault(&vcpu->shadow, exit->page_fault.gva, error, vcpu->regs.rip,
+			     vcpu->regs.rflags, vcpu_cpl(vcpu), vcpu_pkru(vcpu), &out)) {
+	case SHADOW_RESUME:
+		break;
+	case SHADOW_REFLECT:
+		vcpu_raise(vcpu, &out.fault);
+		break;
+	case SHADOW_DEVICE:
+		emulate(vcpu, out.gpa, error);
+		break;
+	case SHADOW_NO_MEMORY:
+		out_of_memory(vcpu);
+		break;
+	}
+}
+
+void vm_exit_invlpg(struct vcpu *vcpu)
+{
+	gva_t gva = vcpu->exit.invlpg.gva;
+	unsigned len = vcpu->exit.insn_len;
+
+	if ((!len || !vcpu->exit.invlpg.known) && !emulate_decode_invlpg(vcpu, &gva, &len))
+		return;
+	shadow_invlpg(&vcpu->shadow, gva);
+	vcpu_retire_insn(vcpu, len);
+}
+
+/* INVPCID's types and descriptor: APM vol. 3, INVPCID; SDM vol. 2. */
+enum { INVPCID_ADDRESS, INVPCID_CONTEXT, INVPCID_ALL_GLOBAL, INVPCID_ALL, INVPCID_TYPES };
+
+struct invpcid_descriptor {
+	uint64_t pcid; /* 63:12 reserved */
+	uint64_t gva;
+};
+
+static bool canonical(uint64_t gva, unsigned bits)
+{
+	return (uint64_t)((int64_t)(gva << (64 - bits)) >> (64 - bits)) == gva;
+}
+
+static bool invpcid_refused(const struct vcpu *vcpu, uint64_t type,
+			    const struct invpcid_descriptor *d)
+{
+	uint64_t cr4 = vcpu->vm->backend->get_reg(vcpu, REG_CR4);
+
+	if (type >= INVPCID_TYPES || (d->pcid & ~CR3_PCID_MASK))
+		return true;
+	if (type == INVPCID_ADDRESS && !canonical(d->gva, cr4 & CR4_LA57 ? 57 : 48))
+		return true;
+	return type <= INVPCID_CONTEXT && d->pcid && !(cr4 & CR4_PCIDE);
+}
+
+/* The shadow keeps no PCIDs apart: whatever is to be dropped, all is. */
+void vm_exit_invpcid(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	struct guest_access access = { .user = vcpu_cpl(vcpu) == 3 };
+	struct invpcid_descriptor d;
+	struct guest_fault fault;
+	unsigned len;
+
+	if (!vcpu->vm->backend->caps()->invpcid_exits) {
+		vcpu_raise_vector(vcpu, VEC_UD); /* CPUID says that it is not there */
+		return;
+	}
+	len = emulate_insn_length(vcpu);
+	if (!len)
+		return;
+	if (vcpu_cpl(vcpu) != 0) {
+		vcpu_raise_error(vcpu, VEC_GP, 0);
+	} else if (!gmem_read(vcpu, exit->invpcid.gva, &d, sizeof(d), access, &fault)) {
+		vcpu_raise(vcpu, &fault);
+	} else if (invpcid_refused(vcpu, exit->invpcid.type, &d)) {
+		vcpu_raise_error(vcpu, VEC_GP, 0);
+	} else {
+		vcpu->stale |= VCPU_STALE_ROOT;
+		vcpu_retire_insn(vcpu, len);
+	}
+}
+
+/* --- looking at it --- */
+
+void vm_shadow_audit(struct vm *vm)
+{
+	char why[96];
+
+	if (!shadow_audit(vm->shadow, why, sizeof(why)))
+		vm_request_stop(vm, VM_STOP_ERROR, 0, "the shadow is wrong: %s", why);
+}
+
+void vm_shadow_print(const struct vm *vm)
+{
+	const struct shadow_stats *stats = shadow_stats(vm->shadow);
+	const char *name = vm->cfg->name;
+
+#define X(field, text)                                                                             \
+	log_info("vm %s: shadow %-11s %12llu", name, text, (unsigned long long)stats->field);
+	SHADOW_COUNTERS(X)
+#undef X
+	log_info("vm %s: shadow %-11s %12llu", name, "KiB",
+		 (unsigned long long)(shadow_bytes(vm->shadow) >> 10));
+}

@@ -1,0 +1,84 @@
+#include "vmm/vm_tables.h"
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/frame.h"
+#include "paging/host.h"
+#include "paging/nested.h"
+#include "vmm/backend.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+#include "vmm/vm_shadow.h"
+
+enum paging_mode vm_paging_mode(const struct vm_config *cfg, const struct vmm_backend *backend)
+{
+	if (cfg->paging != PAGING_AUTO)
+		return cfg->paging;
+	return backend->caps()->nested_paging ? PAGING_NESTED : PAGING_SHADOW;
+}
+
+static bool may_map(void *ctx, hpa_t pa, uint64_t size)
+{
+	const struct vm *vm = ctx;
+
+	return frame_range_owned(pa, size, FRAME_VM0 + vm->id);
+}
+
+static int create_nested(struct vm *vm)
+{
+	const struct backend_caps *caps = vm->backend->caps();
+	struct pt_caps pt = { .maxphyaddr = (uint8_t)cpu_features()->maxphyaddr,
+			      .nx = true,
+			      .page_1g = caps->nested_1g };
+	int err = nested_init(&vm->nested, caps->nested_kind, &pt, host_pt_mem(), may_map, vm);
+
+	vm->has_nested = !err;
+	return err;
+}
+
+int vm_tables_create(struct vm *vm)
+{
+	return vm_paging_mode(vm->cfg, vm->backend) == PAGING_SHADOW ? vm_shadow_create(vm)
+								     : create_nested(vm);
+}
+
+void vm_tables_destroy(struct vm *vm)
+{
+	vm_shadow_destroy(vm);
+	if (vm->has_nested)
+		nested_destroy(&vm->nested);
+	vm->has_nested = false;
+}
+
+void vm_tables_attach(struct vcpu *vcpu)
+{
+	if (vcpu->vm->shadow)
+		vcpu->stale |= VCPU_STALE_ROOT;
+	else
+		vcpu->vm->backend->set_root(vcpu, vcpu->vm->nested.root);
+}
+
+int vm_tables_map(struct vm *vm, gpa_t gpa, hpa_t pa, uint64_t size, unsigned rights)
+{
+	return vm->shadow ? 0 : nested_map(&vm->nested, gpa, pa, size, rights);
+}
+
+int vm_tables_unmap(struct vm *vm, gpa_t gpa, uint64_t size)
+{
+	return vm->shadow ? 0 : nested_unmap(&vm->nested, gpa, size);
+}
+
+int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights)
+{
+	return vm->shadow ? 0 : nested_protect(&vm->nested, gpa, size, rights);
+}
+
+void vm_tables_changed(struct vm *vm, gpa_t gpa, uint64_t size)
+{
+	if (vm->shadow)
+		shadow_forget(vm->shadow, gpa, size);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		vm->backend->flush(vm->vcpu[i], FLUSH_GUEST);
+		if (vm->shadow)
+			vm->vcpu[i]->stale |= VCPU_STALE_ROOT;
+	}
+}
