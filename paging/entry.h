@@ -112,7 +112,7 @@ static inline bool tree_ok(const struct pt_tree *t)
 static inline bool tree_changeable(const struct pt_tree *t)
 {
 	return tree_ok(t) && t->mem->cmpxchg && t->mem->alloc && t->mem->free &&
-	       IS_ALIGNED(t->root, PAGE_SIZE);
+	       IS_ALIGNED(t->root, PAGE_SIZE) && !(t->root & ~t->fmt->root_addr);
 }
 
 /* Through the tree's memory, see struct pt_mem. */

@@ -83,6 +83,7 @@ static void format_32(struct pt_format *f, const struct pt_caps *caps)
 
 	x86_init(f, "32", 2, 2);
 	f->addr_bits = 32;
+	f->root_addr = BITS(31, PAGE_SHIFT);
 	x86_level_init(f, 0, 10, BITS(31, 0), true);
 	x86_level_init(f, 1, 10, BITS(31, 0), caps->pse);
 	if (hi > 32) {
@@ -102,6 +103,7 @@ static void format_long(struct pt_format *f, const char *name, unsigned levels,
 	x86_init(f, name, levels, 3);
 	f->addr_bits = (uint8_t)(PAGE_SHIFT + 9 * levels);
 	f->sign_extend = true;
+	f->root_addr = phys & BITS(63, PAGE_SHIFT);
 	f->x = f->invert = caps->nx ? X86_NX : 0;
 	f->pkey = X86_PKEY;
 	for (unsigned i = 0; i < levels; i++) {
@@ -128,6 +130,7 @@ static void format_pae(struct pt_format *f, const struct pt_caps *caps)
 	no_g.nonleaf_g_rsvd = no_g.page_1g = false;
 	format_long(f, "pae", 3, &no_g);
 	f->addr_bits = 32;
+	f->root_addr = BITS(31, 5);
 	f->sign_extend = false;
 	f->pkey = 0;
 	for (unsigned i = 0; i < 2; i++) {
@@ -165,6 +168,7 @@ static void format_ept(struct pt_format *f, const struct pt_caps *caps)
 	f->entry_size = 8;
 	f->entry_shift = 3;
 	f->addr_bits = 48;
+	f->root_addr = phys & BITS(63, PAGE_SHIFT);
 	f->present = EPT_R | EPT_W | EPT_X;
 	f->r = EPT_R;
 	f->w = EPT_W;

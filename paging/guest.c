@@ -286,20 +286,6 @@ bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva
 	return true;
 }
 
-bool guest_memo_holds(const struct guest_memo *memo, const struct pt_mem *mem, uint64_t cr3,
-		      gva_t gva)
-{
-	if (!memo->n || memo->cr3 != cr3 || memo->page != ALIGN_DOWN(gva.v, PAGE_SIZE))
-		return false;
-	for (unsigned i = memo->first; i < memo->first + memo->n; i++) {
-		uint64_t e;
-
-		if (!mem->read(mem->ctx, memo->entry_pa[i], 8, &e) || e != memo->entry[i])
-			return false;
-	}
-	return true;
-}
-
 bool guest_load_pdptes(const struct guest_paging *gp, const struct pt_mem *mem, uint64_t cr3,
 		       uint64_t pdpte[4])
 {

@@ -87,10 +87,6 @@ struct guest_memo {
 /* As guest_peek, for the page that holds gva; long mode only. False: not mapped. */
 bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva_t gva,
 		    struct guest_memo *memo);
-/* Long mode: does the page that holds gva, under this CR3, still lead where the memo says? */
-bool guest_memo_holds(const struct guest_memo *memo, const struct pt_mem *mem, uint64_t cr3,
-		      gva_t gva);
-
 /*
  * PAE paging: read the four PDPTEs that cr3 points at into pdpte[], as MOV to CR3 does.
  * False: a present one has a reserved bit set (#GP; pdpte[] is not changed).

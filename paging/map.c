@@ -11,9 +11,6 @@
 /* Hardware sets accessed and dirty in an entry at most once each; more means a bug. */
 #define SWAP_TRIES 8
 
-/* In a freed table's second entry, with the table's own address: a bit that no format reads. */
-#define FREED_MARK BIT(10)
-
 /* Entries that are looked over: a tree in which tables lead to each other has no end. */
 #define CHECK_ENTRIES BIT(20)
 
@@ -27,110 +24,97 @@ struct change {
 	struct pt_flush *flush;
 };
 
-/* What is to be looked over. */
-struct check {
-	const struct pt_tree *t;
-	bool links_only;              /* what the entries say otherwise does not matter */
-	unsigned budget;              /* entries that are still read */
-	uint64_t path[PT_MAX_LEVELS]; /* the tables above, by level */
-};
-
-/* Does the table lie on the way to itself? level: of the entry that leads to it. */
-static bool leads_back(const struct check *c, unsigned level, uint64_t table)
-{
-	for (unsigned i = level; i < c->t->fmt->levels; i++)
-		if (c->path[i] == table)
-			return true;
-	return false;
-}
-
-/*
- * Is every table of [start, last] in memory, and every entry as it should be? Each table is
- * looked at once on each way to it, none of them below itself.
- */
-static enum pt_status check_range(struct check *c, unsigned level, uint64_t table, uint64_t start,
-				  uint64_t last)
-{
-	const struct pt_format *f = c->t->fmt;
-	uint64_t span = level_span(f, level), upto, e;
-	enum pt_status status = PT_OK;
-
-	c->path[level] = table;
-	for (; status == PT_OK && c->budget; start = upto + 1) {
-		c->budget--;
-		upto = MIN(last, start | (span - 1));
-		if (!entry_read(c->t, entry_address(f, level, table, start), &e))
-			return PT_BAD_TABLE;
-		if (entry_present(f, e) && !c->links_only && entry_is_bad(f, level, e))
-			return PT_RESERVED;
-		if (entry_present(f, e) && !entry_is_leaf(f, level, e)) {
-			uint64_t child = e & f->level[level].table_addr;
-
-			if (!leads_back(c, level, child))
-				status = check_range(c, level - 1, child, start, upto);
-		}
-		if (upto == last)
-			break;
-	}
-	return status;
-}
-
 static void flush_add(struct pt_flush *flush, uint64_t start, uint64_t last)
 {
 	flush->start = MIN(flush->start, start);
 	flush->last = MAX(flush->last, last);
 }
 
-/* Write e to an entry of an unlinked table, whatever is there. False: memory refused. */
-static bool entry_put(const struct pt_tree *t, uint64_t at, uint64_t e)
+/*
+ * A table that falls out of the tree keeps its translations until the caller has flushed: a walk
+ * that came in by the old link, or comes by a cached one, finds what was there. So the list of
+ * such tables has but one bit of each entry to be written in, one that hardware ignores in all
+ * formats, in tables' and in pages' entries: 11. (Bit 10 is a right in EPT, under mode-based
+ * execute control.) A page number takes 40 entries.
+ */
+#define NOTE_BIT BIT(11)
+#define NOTE_ENTRIES 40u
+#define NOTE_NEXT 0u           /* first entry of: the next table on the list */
+#define NOTE_SELF NOTE_ENTRIES /* the table itself: it is on the list */
+
+static bool note_read(const struct pt_tree *t, uint64_t table, unsigned first, uint64_t *page)
 {
-	uint64_t old;
+	uint64_t e;
+
+	*page = 0;
+	for (unsigned i = 0; i < NOTE_ENTRIES; i++) {
+		if (!entry_read(t, table + ((uint64_t)(first + i) << t->fmt->entry_shift), &e))
+			return false;
+		*page |= e & NOTE_BIT ? BIT(PAGE_SHIFT + i) : 0;
+	}
+	return true;
+}
+
+/* Hardware may be marking the entry. */
+static bool note_bit_write(const struct pt_tree *t, uint64_t at, uint64_t bit)
+{
+	uint64_t e;
 
 	for (unsigned i = 0; i < SWAP_TRIES; i++) {
-		if (!entry_read(t, at, &old))
+		if (!entry_read(t, at, &e))
 			return false;
-		if (entry_swap(t, at, old, e))
+		if ((e & NOTE_BIT) == bit || entry_swap(t, at, e, e ^ NOTE_BIT))
 			return true;
 	}
 	return false;
 }
 
-/*
- * Put an unlinked table on the list of freed ones. Its first entry is the link, its second
- * says that it is on the list: a table that a tree held twice is freed once. Neither is
- * present, so a walk that still comes by through a cache finds nothing. What memory refuses
- * is lost.
- */
-static void chain_freed(const struct pt_tree *t, struct pt_flush *flush, uint64_t table)
+static bool note_write(const struct pt_tree *t, uint64_t table, unsigned first, uint64_t page)
 {
-	uint64_t second = table + t->fmt->entry_size, mark = table | FREED_MARK, e;
+	for (unsigned i = 0; i < NOTE_ENTRIES; i++) {
+		uint64_t at = table + ((uint64_t)(first + i) << t->fmt->entry_shift);
 
-	if (!entry_read(t, second, &e) || e == mark)
-		return;
-	if (entry_put(t, second, mark) && entry_put(t, table, flush->freed))
-		flush->freed = table;
+		if (!note_bit_write(t, at, page & BIT(PAGE_SHIFT + i) ? NOTE_BIT : 0))
+			return false;
+	}
+	return true;
 }
 
 /*
- * Chain the table at level and all tables below it. Each link is cut before it is followed,
- * so that a tree that leads back to itself ends too. Depth is bounded by the levels.
+ * Put an unlinked table on the list. False: it is there already, as a tree may hold a table
+ * twice; or memory refuses, and the table is lost.
+ */
+static bool chain_freed(const struct pt_tree *t, struct pt_flush *flush, uint64_t table)
+{
+	uint64_t self;
+
+	if (!note_read(t, table, NOTE_SELF, &self) || self == table ||
+	    !note_write(t, table, NOTE_NEXT, flush->freed) ||
+	    !note_write(t, table, NOTE_SELF, table))
+		return false;
+	flush->freed = table;
+	return true;
+}
+
+/*
+ * Chain the table at level and all tables below it. Each goes on the list before its entries are
+ * followed, so that a tree that leads back to itself ends too. Depth is bounded by the levels.
  */
 static void chain_subtree(const struct pt_tree *t, struct pt_flush *flush, unsigned level,
 			  uint64_t table)
 {
 	const struct pt_format *f = t->fmt;
 
+	if (!chain_freed(t, flush, table))
+		return;
 	for (unsigned i = 0; level && i < table_entries(f, level); i++) {
 		uint64_t at = table + ((uint64_t)i << f->entry_shift), e;
 
 		if (!entry_read(t, at, &e))
 			return;
-		if (!entry_present(f, e) || entry_is_leaf(f, level, e))
-			continue;
-		if (entry_put(t, at, 0))
+		if (entry_present(f, e) && !entry_is_leaf(f, level, e))
 			chain_subtree(t, flush, level - 1, e & f->level[level].table_addr);
 	}
-	chain_freed(t, flush, table);
 }
 
 /* Entry i of the table that says the same as leaf e of the level above. */
@@ -141,6 +125,17 @@ static uint64_t split_entry(const struct pt_format *f, unsigned level, uint64_t 
 	return make_leaf(f, level - 1, pa, entry_attrs(f, level, e));
 }
 
+/* A page for a table, where a field of these bits can name it; 0: none. */
+static uint64_t table_alloc(const struct pt_mem *m, uint64_t field)
+{
+	uint64_t table = m->alloc(m->ctx);
+
+	if (!(table & ~field))
+		return table;
+	m->free(m->ctx, table);
+	return 0;
+}
+
 /*
  * A new table to stand in the place of entry e: empty when e is absent, with e's own
  * mapping one level finer when it is a leaf. It is not linked yet.
@@ -149,7 +144,7 @@ static enum pt_status make_child(const struct pt_tree *t, unsigned level, uint64
 				 uint64_t *child)
 {
 	const struct pt_format *f = t->fmt;
-	uint64_t table = t->mem->alloc(t->mem->ctx);
+	uint64_t table = table_alloc(t->mem, f->level[level].table_addr);
 
 	if (!table)
 		return PT_NO_MEMORY;
@@ -325,10 +320,89 @@ static enum pt_status change_range(const struct change *c, unsigned level, uint6
 	}
 }
 
+/* What is to be looked over. */
+struct check {
+	const struct pt_tree *t;
+	const struct change *change;  /* NULL: links count, not what the entries say otherwise */
+	unsigned budget;              /* entries that are still read */
+	uint64_t path[PT_MAX_LEVELS]; /* the tables above, by level */
+};
+
+/* Does the table lie on the way to itself? level: of the entry that leads to it. */
+static bool leads_back(const struct check *c, unsigned level, uint64_t table)
+{
+	for (unsigned i = level; i < c->t->fmt->levels; i++)
+		if (c->path[i] == table)
+			return true;
+	return false;
+}
+
+/* Can pages of the level hold addresses up to last? */
+static bool target_fits(const struct pt_format *f, unsigned level, uint64_t last)
+{
+	const struct pt_level *l = &f->level[level];
+	uint64_t reach = l->leaf_addr | l->leaf_hi << l->leaf_hi_shift | (BIT(l->shift) - 1);
+
+	return l->leaf && !(last & ~reach);
+}
+
+/* Would the change split a page that smaller ones can't stand for: above 4 GiB, by PSE-36? */
+static bool splits_too_far(const struct change *c, unsigned level, uint64_t e, uint64_t start,
+			   uint64_t last)
+{
+	const struct pt_format *f = c->t->fmt;
+	uint64_t rest = level_span(f, level) - 1;
+
+	if (last - start == rest && (c->kind != CHANGE_MAP || !(c->delta & rest)))
+		return false;
+	return level && entry_is_leaf(f, level, e) &&
+	       !target_fits(f, level - 1, leaf_target(f, level, e) + rest);
+}
+
+/* Is a present entry of [start, last] as it should be for the change? */
+static enum pt_status check_entry(const struct change *c, unsigned level, uint64_t e,
+				  uint64_t start, uint64_t last)
+{
+	if (entry_is_bad(c->t->fmt, level, e))
+		return PT_RESERVED;
+	return splits_too_far(c, level, e, start, last) ? PT_BAD_ARG : PT_OK;
+}
+
+/*
+ * Is every table of [start, last] in memory, and every entry as it should be? Each table is
+ * looked at once on each way to it, none of them below itself.
+ */
+static enum pt_status check_range(struct check *c, unsigned level, uint64_t table, uint64_t start,
+				  uint64_t last)
+{
+	const struct pt_format *f = c->t->fmt;
+	uint64_t span = level_span(f, level), upto, e;
+	enum pt_status status = PT_OK;
+
+	c->path[level] = table;
+	for (; status == PT_OK && c->budget; start = upto + 1) {
+		c->budget--;
+		upto = MIN(last, start | (span - 1));
+		if (!entry_read(c->t, entry_address(f, level, table, start), &e))
+			return PT_BAD_TABLE;
+		if (entry_present(f, e) && c->change)
+			status = check_entry(c->change, level, e, start, upto);
+		if (status == PT_OK && entry_present(f, e) && !entry_is_leaf(f, level, e)) {
+			uint64_t child = e & f->level[level].table_addr;
+
+			if (!leads_back(c, level, child))
+				status = check_range(c, level - 1, child, start, upto);
+		}
+		if (upto == last)
+			break;
+	}
+	return status;
+}
+
 /* Look the range over, then change it. */
 static enum pt_status change_checked(const struct change *c, uint64_t addr, uint64_t size)
 {
-	struct check check = { .t = c->t, .budget = CHECK_ENTRIES };
+	struct check check = { .t = c->t, .change = c, .budget = CHECK_ENTRIES };
 	unsigned top = c->t->fmt->levels - 1u;
 	enum pt_status status = check_range(&check, top, c->t->root, addr, addr + size - 1);
 
@@ -343,15 +417,6 @@ static bool range_ok(const struct pt_tree *t, uint64_t addr, uint64_t size)
 		return false;
 	/* Both ends on the same side of the hole between the canonical halves. */
 	return pt_addr_ok(t->fmt, addr) && pt_addr_ok(t->fmt, last) && (addr ^ last) >> 63 == 0;
-}
-
-/* Can pages of the level hold addresses up to last? */
-static bool target_fits(const struct pt_format *f, unsigned level, uint64_t last)
-{
-	const struct pt_level *l = &f->level[level];
-	uint64_t reach = l->leaf_addr | l->leaf_hi << l->leaf_hi_shift | (BIT(l->shift) - 1);
-
-	return l->leaf && !(last & ~reach);
 }
 
 /* Is there a page size that reaches the whole target and fits its alignment? */
@@ -436,11 +501,10 @@ enum pt_status pt_protect(const struct pt_tree *t, uint64_t addr, uint64_t size,
  */
 static bool freed_link(const struct pt_tree *t, uint64_t table, uint64_t *next)
 {
-	uint64_t second = table + t->fmt->entry_size, e;
+	uint64_t self;
 
-	return entry_read(t, table, next) && entry_read(t, second, &e) &&
-	       e == (table | FREED_MARK) && IS_ALIGNED(*next, PAGE_SIZE) &&
-	       entry_swap(t, second, e, 0);
+	return note_read(t, table, NOTE_SELF, &self) && self == table &&
+	       note_read(t, table, NOTE_NEXT, next) && note_write(t, table, NOTE_SELF, 0);
 }
 
 enum pt_status pt_release(const struct pt_tree *t, struct pt_flush *flush)
@@ -462,13 +526,13 @@ enum pt_status pt_create(struct pt_tree *t, const struct pt_format *f, const str
 {
 	if (!t || !f || !m || !m->read || !m->cmpxchg || !m->alloc || !m->free)
 		return PT_BAD_ARG;
-	*t = (struct pt_tree){ .fmt = f, .mem = m, .root = m->alloc(m->ctx) };
+	*t = (struct pt_tree){ .fmt = f, .mem = m, .root = table_alloc(m, f->root_addr) };
 	return t->root ? PT_OK : PT_NO_MEMORY;
 }
 
 enum pt_status pt_destroy(struct pt_tree *t)
 {
-	struct check check = { .t = t, .links_only = true, .budget = CHECK_ENTRIES };
+	struct check check = { .t = t, .budget = CHECK_ENTRIES };
 	struct pt_flush flush = PT_FLUSH_NONE;
 	enum pt_status status;
 	unsigned top;

@@ -141,7 +141,7 @@ enum pt_status pt_print_path(const struct pt_tree *t, uint64_t addr, pt_line_fn 
 	struct pt_walk w;
 	struct text text = { 0 };
 
-	if (!line || !tree_ok(t))
+	if (!line || !tree_ok(t) || !pt_addr_ok(t->fmt, addr))
 		return PT_BAD_ARG;
 	pt_walk(t, addr, &w);
 	add(&text, "%lx by %s, root %lx", addr, t->fmt->name, t->root);

@@ -23,7 +23,8 @@ enum pt_status pt_print_entry(const struct pt_format *f, unsigned level, uint64_
 
 /*
  * The path of addr: a line for the root, one for each entry read, and one for what came of
- * it. The result is that of pt_walk(), or PT_BAD_ARG.
+ * it. The result is that of pt_walk(), or PT_BAD_ARG, as for an address that the format does
+ * not take.
  */
 enum pt_status pt_print_path(const struct pt_tree *t, uint64_t addr, pt_line_fn *line, void *ctx);
 

@@ -31,7 +31,7 @@
 #define PT_A 0x10u  /* accessed */
 #define PT_D 0x20u  /* dirty */
 #define PT_G 0x40u  /* global */
-#define PT_UC 0x80u /* device memory: never cached */
+#define PT_UC 0x80u /* device memory: never cached; without it WB, types between are not made */
 #define PT_ATTRS 0xffu
 
 enum pt_kind { PT_32, PT_PAE, PT_4LEVEL, PT_5LEVEL, PT_NPT, PT_EPT, PT_KINDS };
@@ -97,6 +97,7 @@ struct pt_format {
 	uint64_t accessed, dirty, global;
 	uint64_t pkey;                        /* protection key of a page */
 	uint64_t type_mask, type_uc, type_wb; /* memory type of a page */
+	uint64_t root_addr;                   /* address bits of what holds the root: CR3, EPTP */
 	uint64_t bad_low6; /* bitmap over entry bits 5:0: EPT's misconfigurations */
 	/* For pt_walk(): derived from the rest. */
 	uint64_t root_mask; /* table_mask of the root */
@@ -147,21 +148,26 @@ bool pt_addr_ok(const struct pt_format *f, uint64_t addr);
 
 /*
  * Walk addr through the tree. The result is w->status. At most one read a level. PT_BAD_ARG
- * for memory without a read or an unaligned root.
+ * for memory without a read or an unaligned root. Bits of addr that the format does not translate
+ * are ignored by the walks alone: their caller asks pt_addr_ok() where it matters.
  */
 enum pt_status pt_walk(const struct pt_tree *t, uint64_t addr, struct pt_walk *w);
-/* As pt_walk, with t->root a table of level top (for PAE's cached PDPTEs). */
+/*
+ * As pt_walk, with t->root a table of level top (for PAE's cached PDPTEs). PT_BAD_ARG for a
+ * level that the format does not have, too.
+ */
 enum pt_status pt_walk_from(const struct pt_tree *t, unsigned top, uint64_t addr,
 			    struct pt_walk *w);
 
 /*
  * Where the table of the level on the path of addr lies, or with PT_DATA the page that the
  * path ends in. PT_LARGER: there is no such table because a page of a higher level maps addr.
- * *pa is set with PT_OK only; a pointer to it is the memory's business.
+ * *pa is set with PT_OK only; a pointer to it is the memory's business. PT_BAD_ARG also for an
+ * address that the format does not take.
  */
 #define PT_DATA UINT32_MAX
 enum pt_status pt_find(const struct pt_tree *t, uint64_t addr, unsigned level, uint64_t *pa);
-/* Size of the page that maps addr; 0: none does. */
+/* Size of the page that maps addr; 0: none does, or none could. */
 uint64_t pt_page_size(const struct pt_tree *t, uint64_t addr);
 
 /* What kind of access pt_judge is asked about. A read of data when none is set. */
@@ -199,11 +205,14 @@ bool pt_mark(const struct pt_tree *t, struct pt_walk *w, bool write);
  */
 struct pt_flush {
 	uint64_t start, last;
-	uint64_t freed; /* unlinked table pages, each holding the next one's address */
+	uint64_t freed; /* unlinked table pages: a list in bits of theirs that hardware ignores */
 };
 #define PT_FLUSH_NONE ((struct pt_flush){ .start = UINT64_MAX })
 
-/* A tree with an empty root. PT_OK or PT_NO_MEMORY, PT_BAD_ARG. */
+/*
+ * A tree with an empty root. PT_OK or PT_NO_MEMORY, PT_BAD_ARG. Here as in changes, a page
+ * that the format can't lead to (32-bit, PAE's root: above 4 GiB) is given back: PT_NO_MEMORY.
+ */
 enum pt_status pt_create(struct pt_tree *t, const struct pt_format *f, const struct pt_mem *m);
 /*
  * Free every table page of the tree, never a data page; nothing walks it any more. PT_OK, also
@@ -221,6 +230,9 @@ enum pt_status pt_destroy(struct pt_tree *t);
  *
  * The range is looked over before a change to it begins, as far as 2^20 entries (4 GiB in 4 KiB
  * pages): a table that lies nowhere, or a wrong entry, is found while nothing is changed yet.
+ * PT_BAD_ARG also for part of a page, or smaller pages in the place of one, that smaller ones
+ * can't stand for: of 4 MiB above 4 GiB (PSE-36). It may be unmapped whole. Unlinked tables keep
+ * their entries until pt_release(), so that a walk which is still in one ends well.
  */
 enum pt_status pt_map(const struct pt_tree *t, uint64_t addr, uint64_t pa, uint64_t size,
 		      unsigned attrs, struct pt_flush *flush);
@@ -230,7 +242,9 @@ enum pt_status pt_unmap(const struct pt_tree *t, uint64_t addr, uint64_t size,
 /*
  * Replace the attributes in mask by those in attrs (a subset) on every page of the range
  * that is present; addresses stay. Where a format can withhold PT_R, the rights in mask are
- * none, all, or PT_W alone to be taken away.
+ * none, all, or PT_W alone to be taken away. An entry is made anew from its address and PT_*:
+ * a memory type other than UC becomes WB, a protection key 0, bits for software's use are
+ * lost. So it is when a page is split; pages that differ in these are not merged.
  */
 enum pt_status pt_protect(const struct pt_tree *t, uint64_t addr, uint64_t size, unsigned mask,
 			  unsigned attrs, struct pt_flush *flush);
@@ -255,7 +269,7 @@ struct pt_visit {
 /*
  * Visit the root, then each present entry on the path of addr down to the data page.
  * fn returns false to stop. PT_OK: reached a data page; PT_STOPPED: fn said so; else as
- * pt_walk, or PT_BAD_ARG.
+ * pt_walk, or PT_BAD_ARG, also for an address that the format does not take.
  */
 enum pt_status pt_drill(const struct pt_tree *t, uint64_t addr,
 			bool (*fn)(void *ctx, const struct pt_visit *v), void *ctx);

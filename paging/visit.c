@@ -37,7 +37,7 @@ enum pt_status pt_drill(const struct pt_tree *t, uint64_t addr, visit_fn *fn, vo
 	struct pt_visit v;
 	struct pt_walk w;
 
-	if (!fn || !tree_ok(t))
+	if (!fn || !tree_ok(t) || !pt_addr_ok(t->fmt, addr))
 		return PT_BAD_ARG;
 	f = t->fmt;
 	v = root_visit(t);

@@ -39,6 +39,14 @@ static bool walk_ends(struct pt_walk *w, unsigned level, enum pt_status status)
 	return true;
 }
 
+/* The walk does not begin. */
+static enum pt_status walk_refused(struct pt_walk *w)
+{
+	w->top = 0;
+	walk_ends(w, 0, PT_BAD_ARG);
+	return PT_BAD_ARG;
+}
+
 /* The walk ends here, at a page unless the entry is reserved. */
 INLINE bool walk_leaf(const struct path *p, struct shape s, unsigned level, uint64_t e)
 {
@@ -89,10 +97,8 @@ INLINE enum pt_status walk(const struct pt_tree *t, uint64_t addr, struct pt_wal
 {
 	struct path p = { t->fmt, t->mem, addr, t->root, ~UINT64_C(0), w };
 
-	if (__builtin_expect(!p.m->read || (p.table & root_mask), 0)) {
-		w->top = w->level = 0;
-		return w->status = PT_BAD_ARG;
-	}
+	if (__builtin_expect(!p.m->read || (p.table & root_mask), 0))
+		return walk_refused(w);
 	w->top = (uint8_t)top;
 	/* From level to level; those that the shape does not have fold away. */
 	switch (top) {
@@ -150,6 +156,8 @@ static enum pt_status walk_any(const struct pt_tree *t, uint64_t addr, struct pt
 
 enum pt_status pt_walk_from(const struct pt_tree *t, unsigned top, uint64_t addr, struct pt_walk *w)
 {
+	if (top >= t->fmt->levels)
+		return walk_refused(w);
 	return walk_any(t, addr, w, top, t->fmt->level[top].table_mask);
 }
 
@@ -162,7 +170,8 @@ enum pt_status pt_find(const struct pt_tree *t, uint64_t addr, unsigned level, u
 {
 	struct pt_walk w = { 0 };
 
-	if (!pa || !tree_ok(t) || (level >= t->fmt->levels && level != PT_DATA))
+	if (!pa || !tree_ok(t) || !pt_addr_ok(t->fmt, addr) ||
+	    (level >= t->fmt->levels && level != PT_DATA))
 		return PT_BAD_ARG;
 	pt_walk(t, addr, &w);
 	if (level == PT_DATA) {
@@ -182,7 +191,9 @@ uint64_t pt_page_size(const struct pt_tree *t, uint64_t addr)
 {
 	struct pt_walk w;
 
-	return tree_ok(t) && pt_walk(t, addr, &w) == PT_OK ? BIT(w.page_shift) : 0;
+	if (!tree_ok(t) || !pt_addr_ok(t->fmt, addr) || pt_walk(t, addr, &w) != PT_OK)
+		return 0;
+	return BIT(w.page_shift);
 }
 
 bool pt_mark(const struct pt_tree *t, struct pt_walk *w, bool write)

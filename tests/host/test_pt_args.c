@@ -2,6 +2,7 @@
  * Bad input, function by function: a null callback, an unaligned root, a range that wraps, a
  * table outside memory. Each is told apart from the others' results, and changes nothing.
  */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -492,26 +493,98 @@ static void test_release_outside_memory(void **state)
 	assert_memory_equal(&arena, &before, sizeof(arena));
 }
 
-/* Nor is a page freed that is in use again, or for a second time. */
+static unsigned nr_freed;
+
+static void keeping_free(void *ctx, uint64_t pa)
+{
+	(void)ctx;
+	(void)pa;
+	nr_freed++;
+}
+
+/* Nor is a page freed that was written to since, or for a second time. */
 static void test_release_of_what_is_in_use(void **state)
 {
 	struct pt_flush bad = PT_FLUSH_NONE;
-	uint64_t table;
+	struct pt_mem m = arena_mem;
+	struct pt_tree t = tree;
+	uint64_t pdpt, *entry;
 
 	(void)state;
 	assert_int_equal(pt_unmap(&tree, 0, MIB(2), &bad), PT_OK);
-	table = bad.freed;
-	assert_true(table != 0);
-	*(uint64_t *)((char *)arena.page + (table - ARENA_BASE)) |= 1;
-	assert_int_equal(pt_release(&tree, &bad), PT_BAD_TABLE);
-	assert_int_equal(bad.freed, table);
-	*(uint64_t *)((char *)arena.page + (table - ARENA_BASE)) &= ~UINT64_C(1);
-	*(uint64_t *)((char *)arena.page + (table - ARENA_BASE) + 8) = 0;
-	assert_int_equal(pt_release(&tree, &bad), PT_BAD_TABLE);
-	assert_int_equal(bad.freed, table);
-	*(uint64_t *)((char *)arena.page + (table - ARENA_BASE) + 8) = table | BIT(10);
-	assert_int_equal(pt_release(&tree, &bad), PT_OK);
-	assert_int_equal(arena.nr_used, 1);
+	pdpt = bad.freed;
+	entry = arena.page[(pdpt - ARENA_BASE) / PAGE_SIZE];
+	for (unsigned i = 40; i < 80; i++) {
+		entry[i] ^= BIT(11);
+		assert_int_equal(pt_release(&tree, &bad), PT_BAD_TABLE);
+		assert_int_equal(bad.freed, pdpt);
+		entry[i] ^= BIT(11);
+	}
+	assert_int_equal(arena.nr_used, 3);
+
+	m.free = keeping_free;
+	t.mem = &m;
+	/* The next one on the list is looked for at an address with bit 40 set. */
+	entry[40 - 12] ^= BIT(11);
+	assert_int_equal(pt_release(&t, &bad), PT_BAD_TABLE);
+	assert_int_equal(nr_freed, 1);
+	bad.freed ^= BIT(40);
+	assert_int_equal(pt_release(&t, &bad), PT_OK);
+	assert_int_equal(nr_freed, 2);
+	bad.freed = pdpt;
+	assert_int_equal(pt_release(&t, &bad), PT_BAD_TABLE);
+	assert_int_equal(nr_freed, 2);
+	arena_mem.free(&arena, ARENA_BASE + PAGE_SIZE);
+	arena_mem.free(&arena, ARENA_BASE + 2 * PAGE_SIZE);
+}
+
+/* A level that the format does not have is not walked from. */
+static void test_walk_from_nowhere(void **state)
+{
+	struct pt_mem m = { 0 };
+	struct pt_tree t = tree;
+
+	(void)state;
+	for (enum pt_kind kind = 0; kind < PT_KINDS; kind++) {
+		pt_format_init(&fmt, kind, &full_caps);
+		for (unsigned top = fmt.levels; top < 300; top++) {
+			walk.rights = PT_RIGHTS;
+			assert_int_equal(pt_walk_from(&tree, top, 0, &walk), PT_BAD_ARG);
+			assert_int_equal(walk.status, PT_BAD_ARG);
+			assert_int_equal(walk.rights, 0);
+		}
+		assert_int_equal(pt_walk_from(&tree, UINT_MAX, 0, &walk), PT_BAD_ARG);
+		t.mem = &m;
+		assert_int_equal(pt_walk_from(&t, fmt.levels, 0, &walk), PT_BAD_ARG);
+	}
+	pt_format_init(&fmt, PT_4LEVEL, &full_caps);
+}
+
+/* What is asked about an address is not answered for another, whose low bits are the same. */
+static void test_addresses_out_of_range(void **state)
+{
+	(void)state;
+	drop_tree();
+	for (enum pt_kind kind = 0; kind < PT_KINDS; kind++) {
+		uint64_t addr, pa = 7;
+
+		make_tree(kind, &full_caps);
+		addr = BIT(fmt.addr_bits);
+		flush = PT_FLUSH_NONE;
+		assert_int_equal(pt_map(&tree, 0, MIB(4), KIB(4), PT_RIGHTS | AD, &flush), PT_OK);
+		assert_int_equal(pt_walk(&tree, addr, &walk), PT_OK);
+		nr_calls = 0;
+		assert_int_equal(pt_find(&tree, addr, PT_DATA, &pa), PT_BAD_ARG);
+		assert_int_equal(pt_find(&tree, addr, 0, &pa), PT_BAD_ARG);
+		assert_int_equal(pa, 7);
+		assert_int_equal(pt_page_size(&tree, addr), 0);
+		assert_int_equal(pt_drill(&tree, addr, visit, NULL), PT_BAD_ARG);
+		assert_int_equal(pt_print_path(&tree, addr, line, NULL), PT_BAD_ARG);
+		assert_int_equal(nr_calls, 0);
+		assert_int_equal(pt_page_size(&tree, 0), KIB(4));
+		drop_tree();
+	}
+	setup(state);
 }
 
 /* --- the page of a level, and the data page --- */
@@ -734,6 +807,8 @@ int main(void)
 		TEST(test_mark),
 		TEST(test_release_outside_memory),
 		TEST(test_release_of_what_is_in_use),
+		TEST(test_walk_from_nowhere),
+		TEST(test_addresses_out_of_range),
 		TEST(test_find),
 		TEST(test_page_sizes),
 		TEST(test_shared_table_is_freed_once),

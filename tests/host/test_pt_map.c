@@ -121,6 +121,40 @@ static void test_pse36_targets(void **state)
 	drop_tree();
 }
 
+/* No 4 KiB pages reach what such a page maps: it changes as a whole, or not at all. */
+static void test_pse36_page_is_not_split(void **state)
+{
+	struct pt_flush flush = PT_FLUSH_NONE;
+	struct pt_walk w;
+	unsigned writes;
+
+	(void)state;
+	make_tree(PT_32, &full_caps);
+	assert_int_equal(map(0, GIB(8), MIB(4), PT_RIGHTS | AD), PT_OK);
+	assert_int_equal(map(MIB(4), MIB(4), MIB(4), PT_RIGHTS | AD), PT_OK);
+	writes = arena.nr_writes;
+	assert_int_equal(unmap(KIB(20), KIB(4)), PT_BAD_ARG);
+	assert_int_equal(unmap(MIB(2), MIB(4)), PT_BAD_ARG);
+	assert_int_equal(pt_protect(&tree, KIB(20), KIB(4), PT_W, 0, &flush), PT_BAD_ARG);
+	assert_int_equal(map(KIB(20), KIB(28), KIB(4), PT_RIGHTS | AD), PT_BAD_ARG);
+	/* All of it, but in pages of 4 KiB: they would stand there one after the other. */
+	assert_int_equal(map(0, KIB(4), MIB(4), PT_RIGHTS | AD), PT_BAD_ARG);
+	assert_int_equal(arena.nr_writes, writes);
+	assert_true(flush.start > flush.last);
+	assert_int_equal(pt_walk(&tree, KIB(4), &w), PT_OK);
+	assert_int_equal(w.out, GIB(8) + KIB(4));
+
+	assert_int_equal(pt_protect(&tree, 0, MIB(4), PT_W, 0, &flush), PT_OK);
+	assert_int_equal(map(0, GIB(12), MIB(4), PT_RIGHTS | AD), PT_OK);
+	assert_int_equal(unmap(0, MIB(4)), PT_OK);
+	/* The last one that can be split. */
+	assert_int_equal(map(0, GIB(4) - MIB(4), MIB(4), PT_RIGHTS | AD), PT_OK);
+	assert_int_equal(unmap(0, KIB(4)), PT_OK);
+	assert_int_equal(pt_walk(&tree, MIB(4) - 1, &w), PT_OK);
+	assert_int_equal(w.out, GIB(4) - 1);
+	drop_tree();
+}
+
 /* A hole in a 1 GiB page splits that one page, and each piece only where it must. */
 static void test_hook_splits_and_merges(void **state)
 {
@@ -187,6 +221,57 @@ static void test_split_flushes_the_whole_page(void **state)
 	assert_int_equal(pt_map(&tree, GIB(1) + MIB(3), 0, KIB(4), RW | AD, &flush), PT_OK);
 	assert_true(flush.start > flush.last);
 	drop_tree();
+}
+
+/* Three changes that take tables out of the tree; all that is mapped is identity-mapped. */
+static void drop_tables(unsigned how, struct pt_flush *flush)
+{
+	unsigned top = fmt.levels - 1u, large = top;
+	enum pt_status status;
+
+	while (!fmt.level[large].leaf)
+		large--;
+	if (how == 0)
+		status = pt_map(&tree, KIB(20), KIB(20), KIB(4), PT_RIGHTS | AD, flush);
+	else if (how == 1)
+		status = pt_map(&tree, 0, 0, BIT(fmt.level[large].shift), PT_RIGHTS | AD, flush);
+	else
+		status = pt_unmap(&tree, 0, BIT(fmt.level[top].shift), flush);
+	assert_int_equal(status, PT_OK);
+	assert_true(flush->freed);
+}
+
+/*
+ * Until the caller has flushed, hardware may be in a table that is no longer linked, or come to
+ * it through a cache: each address then has the translation that it had.
+ */
+static void test_unlinked_tables_keep_translations(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 3 * PT_KINDS; i++) {
+		struct pt_flush flush = PT_FLUSH_NONE;
+		uint64_t table[PT_MAX_LEVELS], size;
+
+		make_tree(i / 3, &full_caps);
+		size = BIT(fmt.level[1].shift);
+		assert_int_equal(map(0, 0, size, PT_RIGHTS | AD), PT_OK);
+		assert_int_equal(pt_protect(&tree, KIB(20), KIB(4), PT_W, 0, &flush), PT_OK);
+		for (unsigned level = 0; level + 1 < fmt.levels; level++)
+			assert_int_equal(pt_find(&tree, 0, level, &table[level]), PT_OK);
+		drop_tables(i % 3, &flush);
+		for (unsigned level = 0; level + 1 < fmt.levels; level++) {
+			struct pt_tree below = { &fmt, &arena_mem, table[level] };
+			struct pt_walk w;
+
+			for (uint64_t addr = 0; addr < size; addr += PAGE_SIZE)
+				if (pt_walk_from(&below, level, addr, &w) != PT_OK || w.out != addr)
+					fail_msg("%s, change %u: from level %u, %#llx: status %d",
+						 fmt.name, i % 3, level, (unsigned long long)addr,
+						 w.status);
+		}
+		assert_int_equal(pt_release(&tree, &flush), PT_OK);
+		drop_tree();
+	}
 }
 
 /* A page that hardware has yet to mark stays as it is: merging could lose the mark. */
@@ -281,6 +366,92 @@ static void test_out_of_memory(void **state)
 	arena.limit = 0;
 	pt_format_init(&fmt, PT_EPT, &full_caps);
 	assert_int_equal(pt_create(&tree, &fmt, &arena_mem), PT_NO_MEMORY);
+}
+
+/* Memory whose pages lie above 4 GiB, but for the first one given if low_first. */
+static bool low_first;
+
+static uint64_t low(uint64_t pa)
+{
+	return pa >= GIB(5) ? pa - GIB(4) : pa;
+}
+
+static bool high_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
+{
+	return arena_mem.read(ctx, low(pa), size, val);
+}
+
+static bool high_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, uint64_t val)
+{
+	return arena_mem.cmpxchg(ctx, low(pa), size, old, val);
+}
+
+static uint64_t high_alloc(void *ctx)
+{
+	uint64_t pa = arena_mem.alloc(ctx);
+
+	return low_first && arena.nr_used == 1 ? pa : pa + GIB(4);
+}
+
+static void high_free(void *ctx, uint64_t pa)
+{
+	arena_mem.free(ctx, low(pa));
+}
+
+static void high_tree(enum pt_kind kind, const struct pt_caps *caps, enum pt_status want)
+{
+	static const struct pt_mem mem = {
+		.read = high_read,
+		.cmpxchg = high_cmpxchg,
+		.alloc = high_alloc,
+		.free = high_free,
+		.ctx = &arena,
+	};
+
+	make_tree(kind, caps);
+	drop_tree();
+	assert_int_equal(pt_create(&tree, &fmt, &mem), want);
+	assert_int_equal(arena.nr_used, want == PT_OK);
+	assert_int_equal(!tree.root, want != PT_OK);
+}
+
+/* A page where no entry, or CR3, can lead is no page for a table. */
+static void test_tables_out_of_reach(void **state)
+{
+	struct pt_caps caps = full_caps;
+	struct pt_walk w;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		low_first = i;
+		for (enum pt_kind kind = 0; kind < PT_KINDS; kind++) {
+			bool root_ok = i || (kind != PT_32 && kind != PT_PAE);
+
+			high_tree(kind, &full_caps, root_ok ? PT_OK : PT_NO_MEMORY);
+			if (!root_ok)
+				continue;
+			assert_int_equal(map(0, 0, KIB(4), PT_RIGHTS | AD),
+					 kind == PT_32 ? PT_NO_MEMORY : PT_OK);
+			if (kind == PT_32)
+				assert_int_equal(arena.nr_used, 1);
+			drop_tree();
+		}
+	}
+	/* Nor is a large page split then. */
+	high_tree(PT_32, &full_caps, PT_OK);
+	assert_int_equal(map(0, MIB(4), MIB(4), PT_RIGHTS | AD), PT_OK);
+	assert_int_equal(unmap(0, KIB(4)), PT_NO_MEMORY);
+	assert_int_equal(pt_walk(&tree, 0, &w), PT_OK);
+	assert_int_equal(w.out, MIB(4));
+	/* Somebody else's root, where the format can't have one. */
+	tree.root += GIB(4);
+	assert_int_equal(unmap(0, KIB(4)), PT_BAD_ARG);
+	tree.root -= GIB(4);
+	drop_tree();
+	low_first = false;
+	caps.maxphyaddr = 32;
+	for (enum pt_kind kind = 0; kind < PT_KINDS; kind++)
+		high_tree(kind, &caps, PT_NO_MEMORY);
 }
 
 /* --- bad arguments: a distinct error, and nothing is written --- */
@@ -551,13 +722,16 @@ int main(void)
 		cmocka_unit_test(test_largest_pages),
 		cmocka_unit_test(test_32_sizes),
 		cmocka_unit_test(test_pse36_targets),
+		cmocka_unit_test(test_pse36_page_is_not_split),
 		cmocka_unit_test(test_hook_splits_and_merges),
 		cmocka_unit_test(test_write_hook_merges),
 		cmocka_unit_test(test_split_flushes_the_whole_page),
+		cmocka_unit_test(test_unlinked_tables_keep_translations),
 		cmocka_unit_test(test_no_merge_before_marked),
 		cmocka_unit_test(test_split_keeps_dirty),
 		cmocka_unit_test(test_endless_race),
 		cmocka_unit_test(test_out_of_memory),
+		cmocka_unit_test(test_tables_out_of_reach),
 		cmocka_unit_test(test_bad_ranges),
 		cmocka_unit_test(test_bad_rights),
 		cmocka_unit_test(test_bad_trees),

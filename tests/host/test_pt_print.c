@@ -188,6 +188,35 @@ static void test_tree_folds(void **state)
 	drop_tree();
 }
 
+/* Pages that differ in nothing but their memory type are two lines, on either side of it. */
+static void test_tree_types(void **state)
+{
+	static const struct {
+		enum pt_kind kind;
+		const char *first, *second, *third;
+	} want[] = {
+		{ PT_4LEVEL, "  0000000000000000-0000000000000fff -> 1000000 rwx-- wb 4K",
+		  "  0000000000001000-0000000000001fff -> 1001000 rwx-- uc 4K",
+		  "  0000000000002000-0000000000002fff -> 1002000 rwx-- wb 4K" },
+		{ PT_EPT, "  0000000000000000-0000000000000fff -> 1000000 rwx wb 4K",
+		  "  0000000000001000-0000000000001fff -> 1001000 rwx uc 4K",
+		  "  0000000000002000-0000000000002fff -> 1002000 rwx wb 4K" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(want); i++) {
+		make_tree(want[i].kind, &full_caps);
+		map(0, MIB(16), KIB(12), RW | PT_X | AD);
+		map(KIB(4), MIB(16) + KIB(4), KIB(4), RW | PT_X | AD | PT_UC);
+		assert_int_equal(print_tree(UINT64_MAX, 100), PT_OK);
+		assert_int_equal(nr_lines, 4);
+		expect_line(1, want[i].first);
+		expect_line(2, want[i].second);
+		expect_line(3, want[i].third);
+		drop_tree();
+	}
+}
+
 /* What a page allows is what its whole path allows; ranges break where targets jump. */
 static void test_tree_rights_of_path(void **state)
 {
@@ -338,6 +367,7 @@ int main(void)
 		cmocka_unit_test(test_entries_ept),
 		cmocka_unit_test(test_path),
 		cmocka_unit_test(test_tree_folds),
+		cmocka_unit_test(test_tree_types),
 		cmocka_unit_test(test_tree_rights_of_path),
 		cmocka_unit_test(test_tree_wrong_entries),
 		cmocka_unit_test(test_tree_is_bounded),

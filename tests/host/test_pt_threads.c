@@ -17,7 +17,7 @@
 #include "paging/guest.h"
 
 #define ROUNDS 20000
-#define CHANGES 1000
+#define CHANGES 400
 #define PAGES 16
 #define A BIT(5)
 #define D BIT(6)
@@ -155,23 +155,39 @@ static void test_two_vcpus_fault_on_one_address(void **state)
 
 /* --- one walks what the other frees --- */
 
+static bool changing;
+
+/* A change that is going on between one entry and the next is over before the next is read. */
+static bool slow_read(void *ctx, uint64_t pa, unsigned size, uint64_t *val)
+{
+	for (unsigned i = 0; i < 2000 && __atomic_load_n(&changing, __ATOMIC_ACQUIRE); i++)
+		__builtin_ia32_pause();
+	return shared_read(ctx, pa, size, val);
+}
+
+static const struct pt_mem slow_mem = { .read = slow_read };
+
 static struct pt_format fmt;
 static struct pt_tree tree;
 static unsigned walks_done; /* with its lowest bit set while a walk goes on */
 static bool stop;
 
-/* 0x1000 to 0x1fffff are identity-mapped at all times; 0 comes and goes. */
+/*
+ * 0x1000 to 0x1fffff are identity-mapped at all times; 0 comes and goes. The first few pages are
+ * looked at: if the list of freed tables lay in their entries, it would lie there.
+ */
 static void *walker(void *unused)
 {
+	const struct pt_tree slow = { &fmt, &slow_mem, tree.root };
 	uintptr_t wrong = 0;
 
 	(void)unused;
 	for (uint64_t i = 0; !__atomic_load_n(&stop, __ATOMIC_ACQUIRE); i++) {
-		uint64_t addr = i % 512 * PAGE_SIZE;
+		uint64_t addr = i % 4 * PAGE_SIZE;
 		struct pt_walk w;
 
 		__atomic_fetch_add(&walks_done, 1, __ATOMIC_SEQ_CST);
-		pt_walk(&tree, addr, &w);
+		pt_walk(&slow, addr, &w);
 		__atomic_fetch_add(&walks_done, 1, __ATOMIC_SEQ_CST);
 		if (w.status == PT_NOT_PRESENT)
 			wrong += addr != 0;
@@ -187,6 +203,13 @@ static void flush_walker(void)
 	unsigned now = __atomic_load_n(&walks_done, __ATOMIC_SEQ_CST);
 
 	while ((now & 1) && __atomic_load_n(&walks_done, __ATOMIC_SEQ_CST) == now)
+		sched_yield();
+}
+
+/* Until a walk is under way. */
+static void await_walker(void)
+{
+	while (!(__atomic_load_n(&walks_done, __ATOMIC_SEQ_CST) & 1))
 		sched_yield();
 }
 
@@ -207,8 +230,11 @@ static void test_one_walks_what_another_frees(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, walker, NULL), 0);
 	for (unsigned i = 0; i < CHANGES; i++) {
 		assert_int_equal(pt_unmap(&tree, 0, PAGE_SIZE, &flush), PT_OK);
+		await_walker();
+		__atomic_store_n(&changing, true, __ATOMIC_RELEASE);
 		/* One large page again: the table of small ones falls out of the tree. */
 		assert_int_equal(pt_map(&tree, 0, 0, PAGE_SIZE, attrs, &flush), PT_OK);
+		__atomic_store_n(&changing, false, __ATOMIC_RELEASE);
 		freed += flush.freed != 0;
 		flush_walker();
 		assert_int_equal(pt_release(&tree, &flush), PT_OK);
