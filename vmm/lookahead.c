@@ -10,34 +10,73 @@
 
 #define DR7_ENABLED BITS(7, 0)
 
-/* Long mode: a remembered walk is used when all its entries read the same again. */
-static bool long_mode_page(struct vcpu *vcpu, gva_t gva, gpa_t *page)
+#define CR3_TABLE BITS(51, 12)
+
+/* Where an entry, or the code page, lies in Umbra's memory. NULL: in none. */
+static const void *find(struct vcpu *vcpu, uint64_t pa)
 {
-	const struct pt_mem *mem = gmem_pt_mem(vcpu->vm);
-	struct guest_memo *memo = &vcpu->lookahead.page[(gva.v >> PAGE_SHIFT) % LOOKAHEAD_PAGES];
-	uint64_t cr3 = vcpu->vm->backend->get_reg(vcpu, REG_CR3);
+	uint64_t avail;
 
-	if (!guest_memo_holds(memo, mem, cr3, gva)) {
-		struct guest_paging gp;
+	return memmap_ptr(&vcpu->vm->mem, GPA(pa), false, &avail);
+}
 
-		vcpu_guest_paging(vcpu, &gp);
-		if (!guest_remember(&gp, mem, gva, memo))
-			return false;
+/*
+ * Do all entries of the walk read the same again? Under another CR3 the first is another: when
+ * that reads the same, the others are those remembered, as it is with kernels, whose half of
+ * all address spaces is one.
+ */
+static bool holds(struct vcpu *vcpu, struct lookahead_page *p, uint64_t cr3, gva_t gva)
+{
+	struct guest_memo *m = &p->memo;
+	unsigned top = m->first + m->n - 1u;
+
+	if (!m->n || m->page != ALIGN_DOWN(gva.v, PAGE_SIZE) || p->changes != vcpu->vm->mem.changes)
+		return false;
+	if (m->cr3 != cr3) {
+		m->cr3 = cr3;
+		m->entry_pa[top] = (cr3 & CR3_TABLE) | (m->entry_pa[top] & (PAGE_SIZE - 1));
+		p->entry[top] = find(vcpu, m->entry_pa[top]);
 	}
-	*page = memo->gpa;
+	for (unsigned i = m->first; i <= top; i++)
+		if (!p->entry[i] || __atomic_load_n(p->entry[i], __ATOMIC_RELAXED) != m->entry[i])
+			return false;
 	return true;
 }
 
-static bool legacy_page(struct vcpu *vcpu, gva_t gva, gpa_t *page)
+static bool remember(struct vcpu *vcpu, struct lookahead_page *p, gva_t gva)
+{
+	struct guest_memo *m = &p->memo;
+	struct guest_paging gp;
+
+	vcpu_guest_paging(vcpu, &gp);
+	if (!guest_remember(&gp, gmem_pt_mem(vcpu->vm), gva, m))
+		return false;
+	for (unsigned i = m->first; i < m->first + m->n; i++)
+		p->entry[i] = find(vcpu, m->entry_pa[i]);
+	p->code = find(vcpu, m->gpa.v);
+	p->changes = vcpu->vm->mem.changes;
+	return true;
+}
+
+static const uint8_t *long_mode_page(struct vcpu *vcpu, gva_t gva)
+{
+	struct lookahead_page *p = &vcpu->lookahead.page[(gva.v >> PAGE_SHIFT) % LOOKAHEAD_PAGES];
+
+	if (!holds(vcpu, p, vcpu->vm->backend->get_reg(vcpu, REG_CR3), gva) &&
+	    !remember(vcpu, p, gva))
+		return NULL;
+	return p->code;
+}
+
+static const uint8_t *legacy_page(struct vcpu *vcpu, gva_t gva)
 {
 	struct guest_paging gp;
 	struct guest_xlat xlat;
 
 	vcpu_guest_paging(vcpu, &gp);
 	if (!guest_peek(&gp, gmem_pt_mem(vcpu->vm), gva, &xlat))
-		return false;
-	*page = GPA(ALIGN_DOWN(xlat.gpa.v, PAGE_SIZE));
-	return true;
+		return NULL;
+	return find(vcpu, ALIGN_DOWN(xlat.gpa.v, PAGE_SIZE));
 }
 
 /* The linear address of RIP; *left: what the segment has from there. */
@@ -58,19 +97,16 @@ static gva_t code_address(const struct vcpu *vcpu, uint64_t *left)
 const uint8_t *lookahead_code(struct vcpu *vcpu, uint64_t *avail)
 {
 	bool long_mode = vcpu->vm->backend->get_reg(vcpu, REG_EFER) & EFER_LMA;
-	const uint8_t *code;
 	uint64_t left, offset;
 	gva_t gva = code_address(vcpu, &left);
-	gpa_t page;
+	const uint8_t *page;
 
-	if (!left ||
-	    !(long_mode ? long_mode_page(vcpu, gva, &page) : legacy_page(vcpu, gva, &page)))
+	if (!left)
 		return NULL;
+	page = long_mode ? long_mode_page(vcpu, gva) : legacy_page(vcpu, gva);
 	offset = gva.v & (PAGE_SIZE - 1);
-	code = memmap_ptr(&vcpu->vm->mem, GPA(page.v + offset), false, avail);
-	if (code)
-		*avail = MIN(*avail, MIN(PAGE_SIZE - offset, left));
-	return code;
+	*avail = MIN(PAGE_SIZE - offset, left);
+	return page ? page + offset : NULL;
 }
 
 bool lookahead_allowed(const struct vcpu *vcpu)

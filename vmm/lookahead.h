@@ -15,7 +15,12 @@ struct vcpu;
 /* Code pages that a vCPU remembers, each with the walk that found it. All zero: none. */
 #define LOOKAHEAD_PAGES 4
 struct lookahead {
-	struct guest_memo page[LOOKAHEAD_PAGES];
+	struct lookahead_page {
+		struct guest_memo memo;
+		uint64_t changes;                     /* of the memory map, when this was found: */
+		const uint64_t *entry[PT_MAX_LEVELS]; /* where memo.entry[] are */
+		const uint8_t *code;
+	} page[LOOKAHEAD_PAGES];
 };
 
 /*

@@ -62,6 +62,7 @@ int memmap_add(struct memmap *map, const struct region *region)
 	memmove(&map->region[at + 1], &map->region[at], (map->nr - at) * sizeof(map->region[0]));
 	map->region[at] = *region;
 	map->nr++;
+	map->changes++;
 	return 0;
 }
 
@@ -82,6 +83,7 @@ int memmap_remove(struct memmap *map, gpa_t start)
 	    (at + 1 < map->nr && map->region[at + 1].cut))
 		return -EBUSY;
 	take_out(map, at);
+	map->changes++;
 	return 0;
 }
 
@@ -135,6 +137,7 @@ int memmap_hook(struct memmap *map, gpa_t start, uint64_t size, enum region_kind
 		map->region[i].kind = kind;
 		map->region[i].hooked = true;
 	}
+	map->changes++;
 	return 0;
 }
 
@@ -173,6 +176,7 @@ int memmap_unhook(struct memmap *map, gpa_t start, uint64_t size)
 		map->region[i].hooked = false;
 	}
 	join(map, first, last);
+	map->changes++;
 	return 0;
 }
 

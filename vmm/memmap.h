@@ -44,6 +44,7 @@ struct region {
 struct memmap {
 	unsigned nr;
 	unsigned last_hit; /* index of the region found last */
+	uint64_t changes;  /* so often it has been: what memmap_ptr() gave holds until the next */
 	/*
 	 * Bring the page of this DISK region into memory and enter it in page[]. False: it
 	 * can't be had, and the VM is to stop. NULL: no page ever comes in. It does not add

@@ -385,6 +385,8 @@ static bool fx_resolve(void *ctx, gpa_t gpa, bool touch, struct shadow_target *o
 	enum fx_kind kind = fx_kind_at(gpa.v);
 
 	assert_ptr_equal(ctx, &fx);
+	/* What it says means nothing when it fails. */
+	*out = (struct shadow_target){ .size = UINT64_MAX, .pa = HPA(LOW_HPA), .writable = true };
 	if (kind == FX_NOTHING || (!touch && is_out(gpa.v)))
 		return false;
 	bring_in(gpa.v);

@@ -326,6 +326,61 @@ static void test_remapped(void **state)
 	assert_int_equal(fake_vcpu.regs.rip, CODE + 2);
 }
 
+/*
+ * Another address space: found through its own top table, whether the rest is shared or not, and
+ * again through the first one's. PCIDs in CR3 are no part of the address.
+ */
+static void test_other_address_space(void **state)
+{
+	const uint64_t other = 0xa000, other_pdpt = 0xb000, other_pd = 0xc000, other_pt = 0xd000;
+
+	(void)state;
+	put_code(OTHER_CODE, "\xe4\x42\x90\x90\x90", 5);
+	put_entry(other, PDPT | ENTRY);
+	leave_at(CODE);
+	expect(2, CODE + 4);
+	fake_hw.reg[REG_CR3] = other | 7;
+	leave_at(CODE);
+	expect(4, CODE + 4);
+	put_entry(PT + 8 * (CODE / 0x1000), OTHER_CODE | ENTRY);
+	leave_at(CODE);
+	expect(5, CODE + 2);
+	put_entry(PT + 8 * (CODE / 0x1000), CODE | ENTRY);
+	forget();
+	leave_at(CODE);
+	expect(7, CODE + 4);
+	/* All of its tables its own, and the code elsewhere. */
+	put_entry(other, other_pdpt | ENTRY);
+	put_entry(other_pdpt, other_pd | ENTRY);
+	put_entry(other_pd, other_pt | ENTRY);
+	put_entry(other_pt + 8 * (CODE / 0x1000), OTHER_CODE | ENTRY);
+	leave_at(CODE);
+	expect(8, CODE + 2);
+	forget();
+	fake_hw.reg[REG_CR3] = PML4;
+	leave_at(CODE);
+	expect(10, CODE + 4);
+}
+
+/* What was found in memory is not looked for where that has gone. */
+static void test_memory_gone(void **state)
+{
+	(void)state;
+	leave_at(CODE);
+	expect(2, CODE + 4);
+	assert_int_equal(memmap_hook(&fake_vm.mem, GPA(CODE), 0x1000, REGION_HOOK), 0);
+	leave_at(CODE);
+	expect(3, CODE + 2);
+	assert_int_equal(memmap_unhook(&fake_vm.mem, GPA(CODE), 0x1000), 0);
+	forget();
+	leave_at(CODE);
+	expect(5, CODE + 4);
+	assert_int_equal(memmap_remove(&fake_vm.mem, GPA(0)), 0);
+	forget();
+	leave_at(CODE);
+	expect(6, CODE + 2);
+}
+
 /* Code in no memory, and a table in none. */
 static void test_nowhere(void **state)
 {
@@ -343,13 +398,27 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_polling), TEST(test_barren),        TEST(test_forms),
-		TEST(test_polling), TEST(test_next_page),     TEST(test_forms),
-		TEST(test_bounds),  TEST(test_interrupt),     TEST(test_prefix_is_not_taken),
-		TEST(test_stop),    TEST(test_single_step),   TEST(test_breakpoints),
-		TEST(test_user),    TEST(test_remapped),      TEST(test_compatibility_mode),
-		TEST(test_segment), TEST(test_legacy_paging), TEST(test_16_bit_code),
+		TEST(test_polling),
+		TEST(test_barren),
+		TEST(test_forms),
+		TEST(test_polling),
+		TEST(test_next_page),
+		TEST(test_forms),
+		TEST(test_bounds),
+		TEST(test_interrupt),
+		TEST(test_prefix_is_not_taken),
+		TEST(test_stop),
+		TEST(test_single_step),
+		TEST(test_breakpoints),
+		TEST(test_user),
+		TEST(test_remapped),
+		TEST(test_compatibility_mode),
+		TEST(test_segment),
+		TEST(test_legacy_paging),
+		TEST(test_16_bit_code),
 		TEST(test_nowhere),
+		TEST(test_other_address_space),
+		TEST(test_memory_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

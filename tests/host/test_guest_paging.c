@@ -683,40 +683,56 @@ static void test_many_cpu_kinds(void **state)
 	}
 }
 
-/* A translation that was remembered holds as long as every entry on its path does. */
+/* A translation comes with the entries that it was read from, and where they lie. */
 static void test_memo(void **state)
 {
 	struct guest_memo memo;
-	const uint64_t table[] = { 0x1000, 0x2000, 0x3000, 0x4000 };
+	const uint64_t table[] = { 0x4000, 0x3000, 0x2000, 0x1000 };
 
 	(void)state;
 	long_mode();
 	assert_true(guest_remember(&gp, &mem, GVA(0x123), &memo));
 	assert_int_equal(nr_swaps, 0);
 	assert_int_equal(memo.gpa.v, 0x7000);
-	assert_true(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0xfff)));
-	assert_false(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0x1000)));
-	assert_false(guest_memo_holds(&memo, &mem, gp.cr3 + 0x1000, GVA(0xfff)));
+	assert_int_equal(memo.page, 0);
+	assert_int_equal(memo.cr3, gp.cr3);
+	assert_int_equal(memo.first, 0);
+	assert_int_equal(memo.n, 4);
 	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
-		*e64(table[i], 0) ^= A;
-		assert_false(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0)));
-		*e64(table[i], 0) ^= A;
+		assert_int_equal(memo.entry_pa[i], table[i]);
+		assert_int_equal(memo.entry[i], *e64(table[i], 0));
 	}
-	assert_true(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0)));
-	memo.entry_pa[0] = GIB(1);
-	assert_false(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0)));
 
 	/* In a large page, the page of 4 KiB that was asked for. */
 	*e64(0x3000, 1) = 0x200000 | PWU | PS;
 	assert_true(guest_remember(&gp, &mem, GVA(0x2f5123), &memo));
 	assert_int_equal(memo.gpa.v, 0x2f5000);
-	assert_true(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0x2f5fff)));
-	assert_false(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0x2f6000)));
+	assert_int_equal(memo.page, 0x2f5000);
+	assert_int_equal(memo.first, 1);
+	assert_int_equal(memo.n, 3);
 
 	assert_false(guest_remember(&gp, &mem, GVA(0x1000), &memo));
-	assert_false(guest_memo_holds(&memo, &mem, gp.cr3, GVA(0x1000)));
+	assert_int_equal(memo.n, 0);
 	gp.efer = 0;
 	assert_false(guest_remember(&gp, &mem, GVA(0), &memo));
+}
+
+/* Other modes' translations hang on more than entries: PAE's on the PDPTEs that were loaded. */
+static void test_memo_is_for_long_mode(void **state)
+{
+	struct guest_memo memo = { .n = 1 };
+
+	(void)state;
+	pae();
+	expect_ok(0x123, "r", 0x7123);
+	assert_false(guest_remember(&gp, &mem, GVA(0x123), &memo));
+	assert_int_equal(memo.n, 0);
+	gp.cr4 = 0;
+	legacy();
+	expect_ok(0x123, "r", 0x7123);
+	assert_false(guest_remember(&gp, &mem, GVA(0x123), &memo));
+	gp.cr0 = CR0_PE;
+	assert_false(guest_remember(&gp, &mem, GVA(0x123), &memo));
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, setup)
@@ -758,6 +774,7 @@ int main(void)
 		TEST(test_table_in_rom),
 		TEST(test_many_cpu_kinds),
 		TEST(test_memo),
+		TEST(test_memo_is_for_long_mode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
