@@ -269,19 +269,30 @@ bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva
 	struct pt_walk w;
 
 	memo->n = 0;
-	if (!(gp->efer & EFER_LMA) || !tree_init(&g, gp, mem, gva.v))
+	memo->entry_size = 8;
+	memo->root_mask = 0;
+	memo->gpa = GPA(ALIGN_DOWN(identity(gva).gpa.v, PAGE_SIZE));
+	if (!(gp->cr0 & CR0_PG))
+		return true;
+	if (!tree_init(&g, gp, mem, gva.v))
 		return false;
 	tree_walk(&g, gva.v, &w);
 	if (w.status != PT_OK)
 		return false;
-	memo->cr3 = gp->cr3;
-	memo->page = ALIGN_DOWN(gva.v, PAGE_SIZE);
 	memo->gpa = GPA(ALIGN_DOWN(w.out, PAGE_SIZE));
-	memo->first = w.level;
-	memo->n = (uint8_t)(w.top - w.level + 1);
-	for (unsigned i = w.level; i <= w.top; i++) {
-		memo->entry[i] = w.entry[i];
-		memo->entry_pa[i] = w.entry_pa[i];
+	memo->entry_size = g.tree.fmt->entry_size;
+	memo->root_mask = gp->efer & EFER_LMA ? CR3_LONG : CR3_32;
+	if (g.top + 1u < g.tree.fmt->levels) {
+		unsigned i = gva.v >> 30 & 3;
+
+		memo->root_mask = CR3_PAE;
+		memo->entry[0] = gp->pdpte[i];
+		memo->entry_pa[0] = (gp->cr3 & CR3_PAE) + 8 * i;
+		memo->n = 1;
+	}
+	for (unsigned i = w.top + 1u; i-- > w.level; memo->n++) {
+		memo->entry[memo->n] = w.entry[i];
+		memo->entry_pa[memo->n] = w.entry_pa[i];
 	}
 	return true;
 }

@@ -74,19 +74,21 @@ struct guest_view {
 bool guest_view_init(struct guest_view *v, const struct guest_paging *gp, const struct pt_mem *mem);
 
 /*
- * A translation remembered together with the table entries that it was read from, so that
- * reading them again tells whether it still holds. All zero: none.
+ * A translation together with the table entries that it was read from, from the top: in the same
+ * mode it holds for as long as they read the same, but for accessed and dirty bits.
  */
 struct guest_memo {
-	uint64_t cr3;
-	uint64_t page;    /* guest-virtual address of a 4 KiB page */
-	gpa_t gpa;        /* of that page */
-	uint8_t first, n; /* entry[first] to entry[first + n - 1] are in use; 0: no memo */
+	gpa_t gpa;          /* of the 4 KiB page */
+	uint64_t root_mask; /* entry[0] lies where CR3, under this mask, points; 0: n is 0 */
+	uint8_t entry_size;
+	uint8_t n; /* 0: paging is off */
 	uint64_t entry[PT_MAX_LEVELS], entry_pa[PT_MAX_LEVELS];
 };
-/* As guest_peek, for the page that holds gva; long mode only. False: not mapped. */
+/* As guest_peek, for the page that holds gva. PAE: entry[0] is the cached PDPTE, entry_pa[0]
+ * where it was loaded from. False: not mapped. */
 bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva_t gva,
 		    struct guest_memo *memo);
+
 /*
  * PAE paging: read the four PDPTEs that cr3 points at into pdpte[], as MOV to CR3 does.
  * False: a present one has a reserved bit set (#GP; pdpte[] is not changed).

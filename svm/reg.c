@@ -63,6 +63,8 @@ uint64_t svm_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
 		return sv->guest.efer;
 	case REG_CPL:
 		return v->cpl;
+	case REG_CS_ATTR:
+		return v->cs.attrib & 0xfff;
 	case REG_INTR_SHADOW:
 		return v->interrupt_shadow & VMCB_INTERRUPT_SHADOW;
 	default:
@@ -140,9 +142,9 @@ void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
 	struct svm_guest_cr *g = &sv->guest;
 	struct vmcb *v = sv->vmcb;
 
-	g->cr0 = guest_cr0(sv);
 	switch (reg) {
 	case REG_CR0:
+		g->cr0 = guest_cr0(sv);
 		if ((val ^ g->cr0) & CR0_PG)
 			sv->flush = true;
 		g->cr0 = val | CR0_ET;
@@ -158,6 +160,7 @@ void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
 	case REG_CR4:
 		if ((val ^ g->cr4) & CR4_FLUSHES)
 			sv->flush = true;
+		g->cr0 = guest_cr0(sv);
 		g->cr4 = val;
 		update_control(sv);
 		break;
@@ -167,10 +170,12 @@ void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
 	case REG_EFER:
 		if ((val ^ g->efer) & (EFER_NXE | EFER_LME))
 			sv->flush = true;
+		g->cr0 = guest_cr0(sv);
 		g->efer = val;
 		update_control(sv);
 		break;
 	case REG_CPL:
+	case REG_CS_ATTR:
 		break;
 	case REG_INTR_SHADOW:
 		v->interrupt_shadow = val ? VMCB_INTERRUPT_SHADOW : 0;

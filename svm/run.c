@@ -29,6 +29,10 @@ static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmc
 	regs->gpr[RSP] = v->rsp;
 	regs->rip = v->rip;
 	regs->rflags = v->rflags;
+	/* What the guest, or a task switch that does not exit, may have changed. */
+	sv->guest.cr0 = (sv->guest.cr0 & ~CR0_TS) | (v->cr0 & CR0_TS);
+	if (!sv->shadow)
+		sv->guest.cr3 = v->cr3;
 	v->clean = svm_machine.clean_mask;
 	v->tlb_control = TLB_CONTROL_NONE;
 }

@@ -47,8 +47,15 @@ enum svm_step { STEP_NONE, STEP_IRET, STEP_SHADOW };
  * touches it. cr3 counts under shadow paging only: else the guest writes the VMCB's.
  */
 struct svm_guest_cr {
-	uint64_t cr0, cr3, cr4, efer;
+	uint64_t cr0, cr3, cr4, efer; /* as the core reads them: enum vcpu_reg */
 };
+#define SVM_HOT_AT(field, reg)                                                                     \
+	static_assert(offsetof(struct svm_guest_cr, field) == 8 * (reg), "vcpu->hot: " #field)
+SVM_HOT_AT(cr0, REG_CR0);
+SVM_HOT_AT(cr3, REG_CR3);
+SVM_HOT_AT(cr4, REG_CR4);
+SVM_HOT_AT(efer, REG_EFER);
+static_assert(sizeof(struct svm_guest_cr) == 8 * VCPU_HOT_REGS, "vcpu->hot");
 
 struct svm_vcpu {
 	struct vmcb *vmcb;

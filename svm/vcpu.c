@@ -104,6 +104,7 @@ int svm_vcpu_init(struct vcpu *vcpu)
 	v = sv->vmcb = hpa_to_ptr(sv->vmcb_pa);
 	sv->shadow = vcpu->vm->shadow;
 	vcpu->hw = sv;
+	vcpu->hot = &sv->guest.cr0;
 	vmcb_set_iopm_base_pa(v, vm->iopm.v);
 	vmcb_set_msrpm_base_pa(v, vm->msrpm.v);
 	vmcb_set_v_intr(v, V_INTR_MASKING);

@@ -18,12 +18,15 @@ struct vcpu;
 
 /* Registers that the backend keeps; the general ones, RIP and RFLAGS are in vcpu->regs. */
 enum vcpu_reg {
+	/* Looked at in every other exit: the backend keeps them where vcpu->hot points, current
+	 * at all times but while the guest runs; to be read there by vcpu_hot_reg(). */
 	REG_CR0,
-	REG_CR2,
 	REG_CR3,
 	REG_CR4,
-	REG_CR8,
 	REG_EFER,
+	VCPU_HOT_REGS,
+	REG_CR2 = VCPU_HOT_REGS,
+	REG_CR8,
 	REG_DR6,
 	REG_DR7,
 	REG_PAT,
@@ -37,6 +40,7 @@ enum vcpu_reg {
 	REG_SYSENTER_EIP,
 	REG_TSC_OFFSET,
 	REG_CPL,         /* read only */
+	REG_CS_ATTR,     /* read only: SEG_ATTR_* of CS */
 	REG_INTR_SHADOW, /* 1: in the shadow of STI or MOV SS */
 	VCPU_REGS,
 };

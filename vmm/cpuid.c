@@ -379,12 +379,12 @@ struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, uint32_t leaf, uint32_t s
 	struct cpuid_regs r = stored(leaf, has_subleaves(leaf) ? subleaf : 0);
 
 	if (leaf == 0x1) {
-		if (vcpu->vm->backend->get_reg(vcpu, REG_CR4) & CR4_OSXSAVE)
+		if (vcpu_hot_reg(vcpu, REG_CR4) & CR4_OSXSAVE)
 			r.ecx |= (uint32_t)F1C_OSXSAVE;
 		if (!has_pcid(vcpu->vm))
 			r.ecx &= (uint32_t)~F1C_PCID;
 	} else if (leaf == 0x7 && subleaf == 0) {
-		if (vcpu->vm->backend->get_reg(vcpu, REG_CR4) & CR4_PKE)
+		if (vcpu_hot_reg(vcpu, REG_CR4) & CR4_PKE)
 			r.ecx |= (uint32_t)F7C_OSPKE;
 		if (!has_pcid(vcpu->vm))
 			r.ebx &= (uint32_t)~F7B_INVPCID;

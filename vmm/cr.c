@@ -19,6 +19,10 @@
 #define CR4_ROOT_BITS                                                                              \
 	(CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_PCIDE | CR4_LA57)
 #define EFER_ROOT_BITS EFER_NXE
+/* And those that change how tables are walked. */
+#define CR0_WALK_BITS CR0_PG
+#define CR4_WALK_BITS (CR4_PAE | CR4_PSE | CR4_LA57)
+#define EFER_WALK_BITS EFER_NXE /* LME cannot while paging is on */
 
 static uint64_t get(const struct vcpu *vcpu, enum vcpu_reg reg)
 {
@@ -71,22 +75,24 @@ static bool paging_may_start(struct vcpu *vcpu)
 {
 	struct segment cs;
 
-	if (!(get(vcpu, REG_EFER) & EFER_LME))
+	if (!(vcpu_hot_reg(vcpu, REG_EFER) & EFER_LME))
 		return true;
 	vcpu->vm->backend->get_seg(vcpu, SEG_CS, &cs);
-	return (get(vcpu, REG_CR4) & CR4_PAE) && !(cs.attr & SEG_ATTR_L);
+	return (vcpu_hot_reg(vcpu, REG_CR4) & CR4_PAE) && !(cs.attr & SEG_ATTR_L);
 }
 
 /* Does MOV CR0 load the PDPTEs, and is one of them refused? */
 static bool pdptes_refused(struct vcpu *vcpu, uint64_t val, uint64_t changed)
 {
-	return (val & CR0_PG) && (changed & CR0_PDPTE_BITS) && (get(vcpu, REG_CR4) & CR4_PAE) &&
-	       !(get(vcpu, REG_EFER) & EFER_LME) && !load_pdptes(vcpu, get(vcpu, REG_CR3));
+	return (val & CR0_PG) && (changed & CR0_PDPTE_BITS) &&
+	       (vcpu_hot_reg(vcpu, REG_CR4) & CR4_PAE) &&
+	       !(vcpu_hot_reg(vcpu, REG_EFER) & EFER_LME) &&
+	       !load_pdptes(vcpu, vcpu_hot_reg(vcpu, REG_CR3));
 }
 
 static bool write_cr0_checked(struct vcpu *vcpu, uint64_t val)
 {
-	uint64_t old = get(vcpu, REG_CR0);
+	uint64_t old = vcpu_hot_reg(vcpu, REG_CR0);
 
 	if (val >> 32)
 		return refuse(vcpu);
@@ -98,10 +104,12 @@ static bool write_cr0_checked(struct vcpu *vcpu, uint64_t val)
 	if ((val & CR0_PG) && !(old & CR0_PG) && !paging_may_start(vcpu))
 		return refuse(vcpu);
 	if (!(val & CR0_PG) && (old & CR0_PG) &&
-	    (vcpu_code_size(vcpu) == 8 || (get(vcpu, REG_CR4) & CR4_PCIDE)))
+	    (vcpu_code_size(vcpu) == 8 || (vcpu_hot_reg(vcpu, REG_CR4) & CR4_PCIDE)))
 		return refuse(vcpu);
 	if (pdptes_refused(vcpu, val, val ^ old))
 		return refuse(vcpu);
+	if ((val ^ old) & CR0_WALK_BITS)
+		lookahead_forget(vcpu);
 	if (val != old)
 		set(vcpu, REG_CR0, val);
 	if ((val ^ old) & CR0_ROOT_BITS)
@@ -111,14 +119,14 @@ static bool write_cr0_checked(struct vcpu *vcpu, uint64_t val)
 
 static bool write_cr3_checked(struct vcpu *vcpu, uint64_t val)
 {
-	uint64_t cr4 = get(vcpu, REG_CR4);
+	uint64_t cr4 = vcpu_hot_reg(vcpu, REG_CR4);
 
-	if (get(vcpu, REG_EFER) & EFER_LMA) {
+	if (vcpu_hot_reg(vcpu, REG_EFER) & EFER_LMA) {
 		if (cr4 & CR4_PCIDE)
 			val &= ~CR3_NOFLUSH;
 		if (val & BITS(63, cpuid_policy()->maxphyaddr))
 			return refuse(vcpu);
-	} else if ((get(vcpu, REG_CR0) & CR0_PG) && (cr4 & CR4_PAE)) {
+	} else if ((vcpu_hot_reg(vcpu, REG_CR0) & CR0_PG) && (cr4 & CR4_PAE)) {
 		if (!load_pdptes(vcpu, val))
 			return refuse(vcpu);
 	}
@@ -129,21 +137,21 @@ static bool write_cr3_checked(struct vcpu *vcpu, uint64_t val)
 
 static bool write_cr4_checked(struct vcpu *vcpu, uint64_t val)
 {
-	uint64_t old = get(vcpu, REG_CR4), changed = val ^ old;
-	bool long_mode = get(vcpu, REG_EFER) & EFER_LMA;
+	uint64_t old = vcpu_hot_reg(vcpu, REG_CR4), changed = val ^ old;
+	bool long_mode = vcpu_hot_reg(vcpu, REG_EFER) & EFER_LMA;
 
 	if (val & ~cpuid_cr4(vcpu))
 		return refuse(vcpu);
 	if (long_mode && (!(val & CR4_PAE) || (changed & CR4_LA57)))
 		return refuse(vcpu);
-	if ((changed & val & CR4_PCIDE) && (!long_mode || (get(vcpu, REG_CR3) & CR3_PCID_MASK)))
+	if ((changed & val & CR4_PCIDE) &&
+	    (!long_mode || (vcpu_hot_reg(vcpu, REG_CR3) & CR3_PCID_MASK)))
 		return refuse(vcpu);
-	if (!long_mode && (val & CR4_PAE) && (get(vcpu, REG_CR0) & CR0_PG) &&
-	    (changed & CR4_PDPTE_BITS) && !load_pdptes(vcpu, get(vcpu, REG_CR3)))
+	if (!long_mode && (val & CR4_PAE) && (vcpu_hot_reg(vcpu, REG_CR0) & CR0_PG) &&
+	    (changed & CR4_PDPTE_BITS) && !load_pdptes(vcpu, vcpu_hot_reg(vcpu, REG_CR3)))
 		return refuse(vcpu);
-	/* Translations that were remembered came from tables of another depth. */
-	if (changed & CR4_LA57)
-		vcpu->lookahead = (struct lookahead){ 0 };
+	if (changed & CR4_WALK_BITS)
+		lookahead_forget(vcpu);
 	if (changed)
 		set(vcpu, REG_CR4, val);
 	if (changed & CR4_ROOT_BITS)
@@ -182,14 +190,14 @@ bool cr_write(struct vcpu *vcpu, unsigned nr, uint64_t val)
 bool cr_write_lmsw(struct vcpu *vcpu, uint16_t val)
 {
 	const uint64_t msw = CR0_PE | CR0_MP | CR0_EM | CR0_TS;
-	uint64_t old = get(vcpu, REG_CR0);
+	uint64_t old = vcpu_hot_reg(vcpu, REG_CR0);
 
 	return write_cr0_checked(vcpu, (old & ~(msw & ~CR0_PE)) | (val & msw));
 }
 
 bool cr_clts(struct vcpu *vcpu)
 {
-	set(vcpu, REG_CR0, get(vcpu, REG_CR0) & ~CR0_TS);
+	set(vcpu, REG_CR0, vcpu_hot_reg(vcpu, REG_CR0) & ~CR0_TS);
 	return true;
 }
 
@@ -197,13 +205,13 @@ uint64_t cr_read(const struct vcpu *vcpu, unsigned nr)
 {
 	switch (nr) {
 	case 0:
-		return get(vcpu, REG_CR0);
+		return vcpu_hot_reg(vcpu, REG_CR0);
 	case 2:
 		return get(vcpu, REG_CR2);
 	case 3:
-		return get(vcpu, REG_CR3);
+		return vcpu_hot_reg(vcpu, REG_CR3);
 	case 4:
-		return get(vcpu, REG_CR4);
+		return vcpu_hot_reg(vcpu, REG_CR4);
 	default:
 		return get(vcpu, REG_CR8);
 	}
@@ -211,14 +219,16 @@ uint64_t cr_read(const struct vcpu *vcpu, unsigned nr)
 
 bool cr_write_efer(struct vcpu *vcpu, uint64_t val)
 {
-	uint64_t old = get(vcpu, REG_EFER);
+	uint64_t old = vcpu_hot_reg(vcpu, REG_EFER);
 
 	/* LMA is the CPU's own: what software writes there counts for nothing. */
 	val = (val & ~EFER_LMA) | (old & EFER_LMA);
 	if (val & ~(cpuid_policy()->efer | EFER_LMA))
 		return false;
-	if (((val ^ old) & EFER_LME) && (get(vcpu, REG_CR0) & CR0_PG))
+	if (((val ^ old) & EFER_LME) && (vcpu_hot_reg(vcpu, REG_CR0) & CR0_PG))
 		return false;
+	if ((val ^ old) & EFER_WALK_BITS)
+		lookahead_forget(vcpu);
 	if (val != old)
 		set(vcpu, REG_EFER, val);
 	if ((val ^ old) & EFER_ROOT_BITS)
@@ -243,7 +253,7 @@ static bool xcr0_valid(uint64_t val)
 
 bool cr_write_xcr(struct vcpu *vcpu, uint32_t nr, uint64_t val)
 {
-	if (!(get(vcpu, REG_CR4) & CR4_OSXSAVE)) {
+	if (!(vcpu_hot_reg(vcpu, REG_CR4) & CR4_OSXSAVE)) {
 		vcpu_raise_vector(vcpu, VEC_UD);
 		return false;
 	}

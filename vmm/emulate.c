@@ -112,51 +112,21 @@ static const struct opcode exact[EXIT_KINDS][MAX_OPCODES] = {
 	[EXIT_HYPERCALL] = { { 3, { 0x0f, 0x01, 0xd9 } }, { 3, { 0x0f, 0x01, 0xc1 } } },
 };
 
-/*
- * The code page's guest-physical address, as the last walk under this CR3 found it. It may
- * be out of date: whoever asks must know what he expects to find there.
- */
-static bool code_page(struct vcpu *vcpu, gva_t gva, gpa_t *out)
-{
-	uint64_t cr3 = vcpu->vm->backend->get_reg(vcpu, REG_CR3);
-	uint64_t page = ALIGN_DOWN(gva.v, PAGE_SIZE);
-	struct emulate_code_page *c =
-		&vcpu->emulate.code[(page >> PAGE_SHIFT) % EMULATE_CODE_PAGES];
-
-	if (!c->valid || c->page != page || c->cr3 != cr3) {
-		struct guest_paging gp;
-		struct guest_xlat xlat;
-
-		vcpu_guest_paging(vcpu, &gp);
-		if (!guest_peek(&gp, gmem_pt_mem(vcpu->vm), gva, &xlat))
-			return false;
-		*c = (struct emulate_code_page){ .valid = true,
-						 .page = page,
-						 .cr3 = cr3,
-						 .gpa = ALIGN_DOWN(xlat.gpa.v, PAGE_SIZE) };
-	}
-	*out = GPA(c->gpa | (gva.v & (PAGE_SIZE - 1)));
-	return true;
-}
-
 /* 0: not one of the exact opcodes, or not this way. */
 static unsigned exact_length(struct vcpu *vcpu)
 {
 	const struct opcode *op = exact[vcpu->exit.kind];
 	const uint8_t *bytes;
 	uint64_t avail;
-	gva_t gva;
-	gpa_t gpa;
 
 	if (!op[0].len)
 		return 0;
-	gva = gmem_code_address(vcpu);
-	if ((gva.v & (PAGE_SIZE - 1)) > PAGE_SIZE - sizeof(op->bytes) ||
-	    !code_page(vcpu, gva, &gpa))
+	bytes = lookahead_code(vcpu, &avail);
+	if (!bytes || avail < sizeof(op->bytes))
 		return 0;
-	bytes = memmap_ptr(&vcpu->vm->mem, gpa, false, &avail);
-	for (unsigned i = 0; bytes && i < MAX_OPCODES; i++)
-		if (op[i].len && !memcmp(bytes, op[i].bytes, op[i].len))
+	for (unsigned i = 0; i < MAX_OPCODES; i++)
+		if (op[i].len && bytes[0] == op[i].bytes[0] &&
+		    !memcmp(bytes, op[i].bytes, op[i].len))
 			return op[i].len;
 	return 0;
 }

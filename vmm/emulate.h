@@ -11,13 +11,8 @@
 struct vcpu;
 
 /* What a vCPU remembers of the code it exits from. All zero: nothing yet. */
-#define EMULATE_CODE_PAGES 4
 struct emulate_cache {
 	struct decode_cache decode;
-	struct emulate_code_page {
-		bool valid;
-		uint64_t cr3, page, gpa;
-	} code[EMULATE_CODE_PAGES];
 };
 
 enum emulate_result {

@@ -132,12 +132,12 @@ static void want_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
 	vcpu->vm->backend->request_window(vcpu, kind, on);
 }
 
-void vcpu_inject_pending(struct vcpu *vcpu)
+/* Something waits, or the backend is to learn that nothing does any more. */
+static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 {
 	const struct vmm_backend *backend = vcpu->vm->backend;
 	struct vcpu_events *events = &vcpu->events;
 	struct vm *vm = vcpu->vm;
-	bool intr = intr_pending(vm);
 
 	if (events->pending.kind != EVENT_NONE) {
 		backend->inject(vcpu, &events->pending);
@@ -154,6 +154,16 @@ void vcpu_inject_pending(struct vcpu *vcpu)
 	}
 	want_window(vcpu, EVENT_NMI, events->nmi);
 	want_window(vcpu, EVENT_INTR, intr);
+}
+
+void vcpu_inject_pending(struct vcpu *vcpu)
+{
+	const struct vcpu_events *events = &vcpu->events;
+	bool intr = intr_pending(vcpu->vm);
+
+	if (intr || events->nmi || events->pending.kind != EVENT_NONE ||
+	    events->window_requested[0] || events->window_requested[1])
+		inject_one(vcpu, intr);
 }
 
 bool vcpu_has_wakeup(const struct vcpu *vcpu)

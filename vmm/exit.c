@@ -371,7 +371,7 @@ static void handle_rdtsc(struct vcpu *vcpu)
 
 	if (!len)
 		return;
-	if ((backend->get_reg(vcpu, REG_CR4) & CR4_TSD) && vcpu_cpl(vcpu) != 0) {
+	if ((vcpu_hot_reg(vcpu, REG_CR4) & CR4_TSD) && vcpu_cpl(vcpu) != 0) {
 		vcpu_raise_error(vcpu, VEC_GP, 0);
 		return;
 	}

@@ -268,13 +268,6 @@ static gva_t code_window(struct vcpu *vcpu, unsigned *room)
 	return GVA((cs.base + rip) & BITS(31, 0));
 }
 
-gva_t gmem_code_address(struct vcpu *vcpu)
-{
-	unsigned room;
-
-	return code_window(vcpu, &room);
-}
-
 /* Code that lies in no memory reads as all ones: devices are not asked. */
 static void fetch_phys(struct vm *vm, gpa_t gpa, uint8_t *bytes, size_t n)
 {

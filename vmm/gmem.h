@@ -32,9 +32,6 @@ bool gmem_write(struct vcpu *vcpu, gva_t gva, const void *src, size_t size,
  */
 unsigned gmem_fetch(struct vcpu *vcpu, uint8_t *bytes, unsigned max, struct guest_fault *fault);
 
-/* The linear address of CS:RIP. */
-gva_t gmem_code_address(struct vcpu *vcpu);
-
 /* As the functions above, for the first address of a span that stays in its page. */
 bool gmem_translate(struct vcpu *vcpu, gva_t gva, struct guest_access access, gpa_t *out,
 		    struct guest_fault *fault);

@@ -9,74 +9,105 @@
 #include "vmm/vm.h"
 
 #define DR7_ENABLED BITS(7, 0)
+#define NO_PAGE UINT64_C(1)
 
-#define CR3_TABLE BITS(51, 12)
+/* Bits of an entry that do not matter to where it leads. */
+#define ENTRY_A BIT(5)
+#define ENTRY_D BIT(6)
 
-/* Where an entry, or the code page, lies in Umbra's memory. NULL: in none. */
-static const void *find(struct vcpu *vcpu, uint64_t pa)
+void lookahead_forget(struct vcpu *vcpu)
 {
-	uint64_t avail;
-
-	return memmap_ptr(&vcpu->vm->mem, GPA(pa), false, &avail);
+	for (unsigned i = 0; i < LOOKAHEAD_PAGES; i++)
+		vcpu->lookahead.page[i].code = NULL;
 }
 
-/*
- * Do all entries of the walk read the same again? Under another CR3 the first is another: when
- * that reads the same, the others are those remembered, as it is with kernels, whose half of
- * all address spaces is one.
- */
-static bool holds(struct vcpu *vcpu, struct lookahead_page *p, uint64_t cr3, gva_t gva)
+static inline bool is_same(const struct lookahead_entry *e, bool wide)
 {
-	struct guest_memo *m = &p->memo;
-	unsigned top = m->first + m->n - 1u;
+	uint64_t now = wide ? __atomic_load_n((const uint64_t *)e->at, __ATOMIC_RELAXED)
+			    : __atomic_load_n((const uint32_t *)e->at, __ATOMIC_RELAXED);
 
-	if (!m->n || m->page != ALIGN_DOWN(gva.v, PAGE_SIZE) || p->changes != vcpu->vm->mem.changes)
-		return false;
-	if (m->cr3 != cr3) {
-		m->cr3 = cr3;
-		m->entry_pa[top] = (cr3 & CR3_TABLE) | (m->entry_pa[top] & (PAGE_SIZE - 1));
-		p->entry[top] = find(vcpu, m->entry_pa[top]);
-	}
-	for (unsigned i = m->first; i <= top; i++)
-		if (!p->entry[i] || __atomic_load_n(p->entry[i], __ATOMIC_RELAXED) != m->entry[i])
+	return !((now ^ e->val) & ~(ENTRY_A | ENTRY_D));
+}
+
+static inline bool all_same(const struct lookahead_page *p, bool wide)
+{
+	const struct lookahead_entry *e = p->entry, *end = e + p->n;
+
+	while (e < end)
+		if (!is_same(e++, wide))
 			return false;
 	return true;
 }
 
-static bool remember(struct vcpu *vcpu, struct lookahead_page *p, gva_t gva)
+/* Another table stands on top: where its entry is. False: not in memory. */
+static __attribute__((noinline)) bool move_top(struct vcpu *vcpu, struct lookahead_page *p,
+					       uint64_t cr3)
 {
-	struct guest_memo *m = &p->memo;
-	struct guest_paging gp;
+	uint64_t avail;
+	const void *at = memmap_ptr(&vcpu->vm->mem, GPA((cr3 & p->root_mask) + p->root_offset),
+				    false, &avail);
 
-	vcpu_guest_paging(vcpu, &gp);
-	if (!guest_remember(&gp, gmem_pt_mem(vcpu->vm), gva, m))
+	if (!at)
 		return false;
-	for (unsigned i = m->first; i < m->first + m->n; i++)
-		p->entry[i] = find(vcpu, m->entry_pa[i]);
-	p->code = find(vcpu, m->gpa.v);
-	p->changes = vcpu->vm->mem.changes;
+	p->entry[0].at = at;
+	p->cr3 = cr3;
 	return true;
 }
 
-static const uint8_t *long_mode_page(struct vcpu *vcpu, gva_t gva)
+/* Does the page still lie where it was found? */
+static bool page_holds(struct vcpu *vcpu, struct lookahead_page *p, uint64_t page)
 {
-	struct lookahead_page *p = &vcpu->lookahead.page[(gva.v >> PAGE_SHIFT) % LOOKAHEAD_PAGES];
+	uint64_t cr3 = vcpu_hot_reg(vcpu, REG_CR3);
 
-	if (!holds(vcpu, p, vcpu->vm->backend->get_reg(vcpu, REG_CR3), gva) &&
-	    !remember(vcpu, p, gva))
-		return NULL;
-	return p->code;
+	if (p->page != page || !p->code || p->changes != vcpu->vm->mem.changes)
+		return false;
+	if (p->cr3 != cr3 && p->root_mask && !move_top(vcpu, p, cr3))
+		return false;
+	return p->wide ? all_same(p, true) : all_same(p, false);
 }
 
-static const uint8_t *legacy_page(struct vcpu *vcpu, gva_t gva)
+/* Keep the entries of the walk. False: they do not all lie in memory. */
+static bool keep_entries(struct vcpu *vcpu, struct lookahead_page *p, const struct guest_memo *m,
+			 uint64_t cr3)
 {
-	struct guest_paging gp;
-	struct guest_xlat xlat;
+	uint64_t avail;
 
+	p->cr3 = cr3;
+	p->root_mask = m->root_mask;
+	p->root_offset = m->n ? (uint16_t)(m->entry_pa[0] - (cr3 & m->root_mask)) : 0;
+	p->wide = m->entry_size == 8;
+	p->n = m->n;
+	for (unsigned i = 0; i < m->n; i++) {
+		p->entry[i].at = memmap_ptr(&vcpu->vm->mem, GPA(m->entry_pa[i]), false, &avail);
+		p->entry[i].val = m->entry[i];
+		if (!p->entry[i].at)
+			return false;
+	}
+	return true;
+}
+
+/* Walk to the page, and remember it if that can be. False: there is none. */
+static __attribute__((noinline)) bool find_page(struct vcpu *vcpu, struct lookahead_page *p,
+						gva_t page)
+{
+	const struct pt_mem *mem = gmem_pt_mem(vcpu->vm);
+	struct guest_paging gp;
+	struct guest_memo m;
+	uint64_t avail;
+
+	p->code = NULL;
 	vcpu_guest_paging(vcpu, &gp);
-	if (!guest_peek(&gp, gmem_pt_mem(vcpu->vm), gva, &xlat))
-		return NULL;
-	return find(vcpu, ALIGN_DOWN(xlat.gpa.v, PAGE_SIZE));
+	if (!guest_remember(&gp, mem, page, &m))
+		return false;
+	p->changes = vcpu->vm->mem.changes;
+	p->page = keep_entries(vcpu, p, &m, gp.cr3) ? page.v : NO_PAGE;
+	/* The processor holds the PDPTEs, and without nested paging so does the vCPU. */
+	if (vcpu->vm->shadow && m.n && !(gp.efer & EFER_LMA) && (gp.cr4 & CR4_PAE)) {
+		p->entry[0].at = &vcpu->pdpte[page.v >> 30 & 3];
+		p->root_mask = 0;
+	}
+	p->code = memmap_ptr(&vcpu->vm->mem, m.gpa, false, &avail);
+	return p->code;
 }
 
 /* The linear address of RIP; *left: what the segment has from there. */
@@ -96,17 +127,19 @@ static gva_t code_address(const struct vcpu *vcpu, uint64_t *left)
 
 const uint8_t *lookahead_code(struct vcpu *vcpu, uint64_t *avail)
 {
-	bool long_mode = vcpu->vm->backend->get_reg(vcpu, REG_EFER) & EFER_LMA;
-	uint64_t left, offset;
+	uint64_t left, offset, page;
 	gva_t gva = code_address(vcpu, &left);
-	const uint8_t *page;
+	struct lookahead_page *p;
 
 	if (!left)
 		return NULL;
-	page = long_mode ? long_mode_page(vcpu, gva) : legacy_page(vcpu, gva);
 	offset = gva.v & (PAGE_SIZE - 1);
+	page = gva.v - offset;
+	p = &vcpu->lookahead.page[(page >> PAGE_SHIFT) % LOOKAHEAD_PAGES];
+	if (!page_holds(vcpu, p, page) && !find_page(vcpu, p, GVA(page)))
+		return NULL;
 	*avail = MIN(PAGE_SIZE - offset, left);
-	return page ? page + offset : NULL;
+	return p->code + offset;
 }
 
 bool lookahead_allowed(const struct vcpu *vcpu)

@@ -12,17 +12,34 @@
 
 struct vcpu;
 
-/* Code pages that a vCPU remembers, each with the walk that found it. All zero: none. */
+/* An entry of the guest's tables, and what it was when it was followed. */
+struct lookahead_entry {
+	const void *at;
+	uint64_t val;
+};
+
+/*
+ * Code pages that a vCPU remembers, each with the walk that found it. A page is taken from here
+ * when the memory map is the same and all the entries read the same again: a walk would read
+ * nothing else. The top one is read where CR3 points now. All zero: none.
+ */
 #define LOOKAHEAD_PAGES 4
 struct lookahead {
 	struct lookahead_page {
-		struct guest_memo memo;
-		uint64_t changes;                     /* of the memory map, when this was found: */
-		const uint64_t *entry[PT_MAX_LEVELS]; /* where memo.entry[] are */
+		uint64_t page; /* its linear address */
 		const uint8_t *code;
+		uint64_t cr3;       /* that entry[0].at was found under */
+		uint64_t root_mask; /* CR3's bits that lead to entry[0]; 0: none do */
+		uint16_t root_offset;
+		uint8_t n;        /* entries */
+		bool wide;        /* of 8 bytes */
+		uint64_t changes; /* of the memory map, when this was found */
+		struct lookahead_entry entry[PT_MAX_LEVELS];
 	} page[LOOKAHEAD_PAGES];
 };
 
+/* Nothing that is remembered counts: CR0, CR4 or EFER make walks go another way now. */
+void lookahead_forget(struct vcpu *vcpu);
 /*
  * The code at RIP to the end of its page, and of its segment, through the guest's tables as
  * they are now; *avail: how many bytes. NULL: none that can be read.

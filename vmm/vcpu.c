@@ -128,41 +128,35 @@ struct pt_caps vcpu_pt_caps(void)
 
 uint32_t vcpu_pkru(const struct vcpu *vcpu)
 {
-	const struct vmm_backend *backend = vcpu->vm->backend;
-
-	if (!(backend->get_reg(vcpu, REG_CR4) & CR4_PKE) ||
-	    !(backend->get_reg(vcpu, REG_EFER) & EFER_LMA))
+	if (!(vcpu_hot_reg(vcpu, REG_CR4) & CR4_PKE) || !(vcpu_hot_reg(vcpu, REG_EFER) & EFER_LMA))
 		return 0;
 	return vcpu->loaded ? fpu_pkru() : fpu_area_pkru(vcpu->fpu);
 }
 
 void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp)
 {
-	const struct vmm_backend *backend = vcpu->vm->backend;
-
-	*gp = (struct guest_paging){
-		.cr0 = backend->get_reg(vcpu, REG_CR0),
-		.cr3 = backend->get_reg(vcpu, REG_CR3),
-		.cr4 = backend->get_reg(vcpu, REG_CR4),
-		.efer = backend->get_reg(vcpu, REG_EFER),
-		.rflags = vcpu->regs.rflags,
-		.caps = vcpu_pt_caps(),
-	};
+	gp->cr0 = vcpu_hot_reg(vcpu, REG_CR0);
+	gp->cr3 = vcpu_hot_reg(vcpu, REG_CR3);
+	gp->cr4 = vcpu_hot_reg(vcpu, REG_CR4);
+	gp->efer = vcpu_hot_reg(vcpu, REG_EFER);
+	gp->rflags = vcpu->regs.rflags;
+	gp->caps = vcpu_pt_caps();
+	gp->pkru = vcpu_pkru(vcpu);
 	if ((gp->cr0 & CR0_PG) && (gp->cr4 & CR4_PAE) && !(gp->efer & EFER_LMA))
 		read_pdptes(vcpu, gp);
-	gp->pkru = vcpu_pkru(vcpu);
+	else
+		for (unsigned i = 0; i < ARRAY_SIZE(gp->pdpte); i++)
+			gp->pdpte[i] = 0;
 }
 
 unsigned vcpu_code_size(const struct vcpu *vcpu)
 {
-	const struct vmm_backend *backend = vcpu->vm->backend;
-	struct segment cs;
+	uint64_t attr = vcpu->vm->backend->get_reg(vcpu, REG_CS_ATTR);
 
-	backend->get_seg(vcpu, SEG_CS, &cs);
-	if ((cs.attr & SEG_ATTR_L) && (backend->get_reg(vcpu, REG_EFER) & EFER_LMA))
+	if ((attr & SEG_ATTR_L) && (vcpu_hot_reg(vcpu, REG_EFER) & EFER_LMA))
 		return 8;
 	/* Real mode keeps the segment's D bit too: a 32-bit "unreal" CS is possible. */
-	return cs.attr & SEG_ATTR_DB ? 4 : 2;
+	return attr & SEG_ATTR_DB ? 4 : 2;
 }
 
 unsigned vcpu_cpl(const struct vcpu *vcpu)

@@ -80,7 +80,14 @@ struct vcpu {
 	struct emulate_cache emulate; /* emulate.c alone touches it */
 	struct vm_exit exit;          /* the last one */
 	void *hw;                     /* the backend's own state */
+	const uint64_t *hot;          /* VCPU_HOT_REGS registers, in the backend's keeping */
 };
+
+/* The same as the backend's get_reg; reg is below VCPU_HOT_REGS. */
+static inline uint64_t vcpu_hot_reg(const struct vcpu *vcpu, unsigned reg)
+{
+	return vcpu->hot[reg];
+}
 
 /* --- vcpu.c --- */
 

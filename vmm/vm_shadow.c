@@ -226,7 +226,7 @@ static bool canonical(uint64_t gva, unsigned bits)
 static bool invpcid_refused(const struct vcpu *vcpu, uint64_t type,
 			    const struct invpcid_descriptor *d)
 {
-	uint64_t cr4 = vcpu->vm->backend->get_reg(vcpu, REG_CR4);
+	uint64_t cr4 = vcpu_hot_reg(vcpu, REG_CR4);
 
 	if (type >= INVPCID_TYPES || (d->pcid & ~CR3_PCID_MASK))
 		return true;

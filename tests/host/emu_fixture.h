@@ -75,7 +75,7 @@ static struct fixture {
 static uint64_t fx_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
 {
 	(void)vcpu;
-	return fx.reg[reg];
+	return reg == REG_CS_ATTR ? fx.seg[SEG_CS].attr : fx.reg[reg];
 }
 
 static void fx_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
@@ -269,6 +269,7 @@ static int fx_setup(void **state)
 	fx.vm.backend = &fx_backend;
 	fx.vm.cfg = &fx.cfg;
 	fx.vcpu.vm = &fx.vm;
+	fx.vcpu.hot = fx.reg;
 	fx.vm.vcpu[0] = &fx.vcpu;
 	fx.vcpu.regs.rflags = RFLAGS_FIXED;
 	fx.reg[REG_DR6] = DR6_INIT;

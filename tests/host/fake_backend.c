@@ -14,7 +14,7 @@ _Alignas(4096) uint8_t fake_ram[FAKE_RAM_SIZE];
 static uint64_t get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
 {
 	(void)vcpu;
-	return fake_hw.reg[reg];
+	return reg == REG_CS_ATTR ? fake_hw.seg[SEG_CS].attr : fake_hw.reg[reg];
 }
 
 static void set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
@@ -96,7 +96,7 @@ static void vm_destroy(struct vm *vm)
 
 static int vcpu_init(struct vcpu *vcpu)
 {
-	(void)vcpu;
+	vcpu->hot = fake_hw.reg;
 	if (!fake_hw.vcpu_init_error)
 		fake_hw.vcpus++;
 	return fake_hw.vcpu_init_error;
@@ -184,6 +184,7 @@ void fake_vm_reset(void)
 						 .kind = REGION_MEM,
 						 .frames = ptr_to_hpa(fake_ram) };
 	fake_vcpu.vm = &fake_vm;
+	fake_vcpu.hot = fake_hw.reg;
 	fake_vcpu.xcr0 = XCR0_X87;
 	fake_vcpu.regs.rip = 0x1000;
 	fake_vcpu.regs.rflags = RFLAGS_FIXED | RFLAGS_IF;

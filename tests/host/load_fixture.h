@@ -94,6 +94,7 @@ static inline void fixture_init(struct load_fixture *f, uint64_t ram_size)
 		fixture_map(f, 0x100000, ram_size - 0x100000, REGION_MEM);
 	f->vm.backend = &f->backend;
 	f->vcpu.vm = &f->vm;
+	f->vcpu.hot = fixture_reg;
 	memset(&f->vcpu.regs, 0x77, sizeof(f->vcpu.regs));
 }
 

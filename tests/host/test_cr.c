@@ -182,12 +182,12 @@ static void test_cr4_la57(void **state)
 	takes(4, REG_CR4, CR4_PAE | CR4_LA57 | CR4_PGE, CR4_PAE | CR4_LA57 | CR4_PGE);
 	assert_int_equal(fake_vcpu.io_barren[3], 0x1000);
 	flat32();
-	fake_vcpu.lookahead.page[0].memo.n = 4;
+	fake_vcpu.lookahead.page[0].code = fake_ram;
 	takes(4, REG_CR4, CR4_PAE | CR4_LA57, CR4_PAE | CR4_LA57);
-	assert_int_equal(fake_vcpu.lookahead.page[0].memo.n, 0);
-	fake_vcpu.lookahead.page[0].memo.n = 5;
+	assert_null(fake_vcpu.lookahead.page[0].code);
+	fake_vcpu.lookahead.page[0].code = fake_ram;
 	takes(4, REG_CR4, CR4_PAE, CR4_PAE);
-	assert_int_equal(fake_vcpu.lookahead.page[0].memo.n, 0);
+	assert_null(fake_vcpu.lookahead.page[0].code);
 }
 
 static void test_cr4_pcide(void **state)

@@ -362,6 +362,97 @@ static void test_other_address_space(void **state)
 	expect(10, CODE + 4);
 }
 
+/* Accessed and dirty bits come and go, and lead nowhere else. */
+static void test_accessed_bits(void **state)
+{
+	(void)state;
+	leave_at(CODE);
+	expect(2, CODE + 4);
+	put_entry(PT + 8 * (CODE / 0x1000), (CODE | ENTRY | BIT(6)) & ~BIT(5));
+	leave_at(CODE);
+	expect(4, CODE + 4);
+	assert_int_equal(fake_vcpu.lookahead.page[CODE / 0x1000].entry[3].val, CODE | ENTRY);
+}
+
+static void code_of_32_bits(void)
+{
+	fake_hw.seg[SEG_CS].attr &= (uint16_t)~SEG_ATTR_L;
+	fake_hw.seg[SEG_CS].attr |= SEG_ATTR_DB;
+	fake_hw.seg[SEG_CS].limit = ~0u;
+	fake_hw.reg[REG_EFER] = 0;
+}
+
+/* 32-bit tables: each entry counts, and the directory is CR3's. */
+static void test_legacy_remapped(void **state)
+{
+	const uint32_t page = CODE | 3, elsewhere = OTHER_CODE | 3;
+	uint32_t dir = PT | 3;
+
+	(void)state;
+	code_of_32_bits();
+	fake_hw.reg[REG_CR4] = 0;
+	fake_hw.reg[REG_CR3] = PD;
+	put_code(OTHER_CODE, "\xe4\x42\x90\x90\x90", 5);
+	put_code(PD, (const char *)&dir, 4);
+	put_code(PT + 4 * (CODE / 0x1000), (const char *)&page, 4);
+	leave_at(CODE);
+	expect(2, CODE + 4);
+	put_code(PT + 4 * (CODE / 0x1000), (const char *)&elsewhere, 4);
+	leave_at(CODE);
+	expect(3, CODE + 2);
+	put_code(PT + 4 * (CODE / 0x1000), (const char *)&page, 4);
+	forget();
+	leave_at(CODE);
+	expect(5, CODE + 4);
+	fake_hw.reg[REG_CR3] = PML4;
+	dir = 0xa000 | 3;
+	put_code(PML4, (const char *)&dir, 4);
+	put_code(0xa000 + 4 * (CODE / 0x1000), (const char *)&elsewhere, 4);
+	leave_at(CODE);
+	expect(6, CODE + 2);
+}
+
+static void pae_tables(void)
+{
+	code_of_32_bits();
+	fake_hw.reg[REG_CR4] = CR4_PAE;
+	fake_hw.reg[REG_CR3] = PDPT;
+	put_entry(PDPT, PD | 1);
+	put_code(OTHER_CODE, "\xe4\x42\x90\x90\x90", 5);
+	put_entry(0xa000, 0xb000 | ENTRY);
+	put_entry(0xb000 + 8 * (CODE / 0x1000), OTHER_CODE | ENTRY);
+}
+
+/* Under nested paging the PDPTEs are those in memory. */
+static void test_pae_nested(void **state)
+{
+	(void)state;
+	pae_tables();
+	leave_at(CODE);
+	expect(2, CODE + 4);
+	put_entry(PDPT, 0xa000 | 1);
+	leave_at(CODE);
+	expect(3, CODE + 2);
+}
+
+/* Without it they are those that were loaded, until others are. */
+static void test_pae_shadow(void **state)
+{
+	(void)state;
+	pae_tables();
+	fake_vm.shadow = (struct shadow *)&fake_vm;
+	fake_vcpu.pdpte[0] = PD | 1;
+	leave_at(CODE);
+	expect(2, CODE + 4);
+	put_entry(PDPT, 0xa000 | 1);
+	leave_at(CODE);
+	expect(4, CODE + 4);
+	fake_vcpu.pdpte[0] = 0xa000 | 1;
+	leave_at(CODE);
+	expect(5, CODE + 2);
+	fake_vm.shadow = NULL;
+}
+
 /* What was found in memory is not looked for where that has gone. */
 static void test_memory_gone(void **state)
 {
@@ -419,6 +510,10 @@ int main(void)
 		TEST(test_nowhere),
 		TEST(test_other_address_space),
 		TEST(test_memory_gone),
+		TEST(test_accessed_bits),
+		TEST(test_legacy_remapped),
+		TEST(test_pae_nested),
+		TEST(test_pae_shadow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -683,21 +683,20 @@ static void test_many_cpu_kinds(void **state)
 	}
 }
 
-/* A translation comes with the entries that it was read from, and where they lie. */
+/* A translation comes with every entry that it was read from, from the top, and their places. */
 static void test_memo(void **state)
 {
 	struct guest_memo memo;
-	const uint64_t table[] = { 0x4000, 0x3000, 0x2000, 0x1000 };
+	const uint64_t table[] = { 0x1000, 0x2000, 0x3000, 0x4000 };
 
 	(void)state;
 	long_mode();
 	assert_true(guest_remember(&gp, &mem, GVA(0x123), &memo));
 	assert_int_equal(nr_swaps, 0);
 	assert_int_equal(memo.gpa.v, 0x7000);
-	assert_int_equal(memo.page, 0);
-	assert_int_equal(memo.cr3, gp.cr3);
-	assert_int_equal(memo.first, 0);
 	assert_int_equal(memo.n, 4);
+	assert_int_equal(memo.entry_size, 8);
+	assert_int_equal(memo.root_mask, BITS(51, 12));
 	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
 		assert_int_equal(memo.entry_pa[i], table[i]);
 		assert_int_equal(memo.entry[i], *e64(table[i], 0));
@@ -707,32 +706,51 @@ static void test_memo(void **state)
 	*e64(0x3000, 1) = 0x200000 | PWU | PS;
 	assert_true(guest_remember(&gp, &mem, GVA(0x2f5123), &memo));
 	assert_int_equal(memo.gpa.v, 0x2f5000);
-	assert_int_equal(memo.page, 0x2f5000);
-	assert_int_equal(memo.first, 1);
 	assert_int_equal(memo.n, 3);
+	assert_int_equal(memo.entry_pa[2], 0x3008);
 
 	assert_false(guest_remember(&gp, &mem, GVA(0x1000), &memo));
-	assert_int_equal(memo.n, 0);
-	gp.efer = 0;
-	assert_false(guest_remember(&gp, &mem, GVA(0), &memo));
 }
 
-/* Other modes' translations hang on more than entries: PAE's on the PDPTEs that were loaded. */
-static void test_memo_is_for_long_mode(void **state)
+/* PAE's begins with the PDPTE that was loaded, whatever memory has now. */
+static void test_memo_pae(void **state)
 {
-	struct guest_memo memo = { .n = 1 };
+	struct guest_memo memo;
 
 	(void)state;
 	pae();
-	expect_ok(0x123, "r", 0x7123);
+	assert_true(guest_remember(&gp, &mem, GVA(0x123), &memo));
+	assert_int_equal(memo.gpa.v, 0x7000);
+	assert_int_equal(memo.n, 3);
+	assert_int_equal(memo.entry_size, 8);
+	assert_int_equal(memo.root_mask, BITS(31, 5));
+	assert_int_equal(memo.entry[0], 0x2000 | P);
+	assert_int_equal(memo.entry_pa[0], gp.cr3 & BITS(31, 5));
+	assert_int_equal(memo.entry_pa[1], 0x2000);
+	assert_int_equal(memo.entry_pa[2], 0x3000);
+	gp.pdpte[0] = 0;
 	assert_false(guest_remember(&gp, &mem, GVA(0x123), &memo));
-	assert_int_equal(memo.n, 0);
-	gp.cr4 = 0;
+}
+
+static void test_memo_legacy(void **state)
+{
+	struct guest_memo memo;
+
+	(void)state;
 	legacy();
-	expect_ok(0x123, "r", 0x7123);
-	assert_false(guest_remember(&gp, &mem, GVA(0x123), &memo));
+	assert_true(guest_remember(&gp, &mem, GVA(0x123), &memo));
+	assert_int_equal(memo.gpa.v, 0x7000);
+	assert_int_equal(memo.n, 2);
+	assert_int_equal(memo.entry_size, 4);
+	assert_int_equal(memo.root_mask, BITS(31, 12));
+	assert_int_equal(memo.entry_pa[0], 0x1000);
+	assert_int_equal(memo.entry_pa[1], 0x2000);
+	/* Without paging there are no entries. */
 	gp.cr0 = CR0_PE;
-	assert_false(guest_remember(&gp, &mem, GVA(0x123), &memo));
+	assert_true(guest_remember(&gp, &mem, GVA(0x12345678), &memo));
+	assert_int_equal(memo.gpa.v, 0x12345000);
+	assert_int_equal(memo.n, 0);
+	assert_int_equal(memo.root_mask, 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, setup)
@@ -774,7 +792,8 @@ int main(void)
 		TEST(test_table_in_rom),
 		TEST(test_many_cpu_kinds),
 		TEST(test_memo),
-		TEST(test_memo_is_for_long_mode),
+		TEST(test_memo_pae),
+		TEST(test_memo_legacy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,6 +122,7 @@ static void run(const play_fn *plays, unsigned expected_entries)
 	assert_false(vmcb_intercepts(v, INTERCEPT_PUSHF));
 	assert_false(vmcb_intercepts(v, INTERCEPT_INTN));
 	assert_int_equal(vmcb_intercepts(v, INTERCEPT_VINTR), sv->intr_window);
+	assert_int_equal(vcpu_hot_reg(&vcpu, REG_CR3), svm_get_reg(&vcpu, REG_CR3));
 }
 
 /* --- plays --- */
@@ -132,7 +133,7 @@ static void play_cpuid(struct vmcb *p)
 	assert_int_equal(p->rsp, 0x22);
 	assert_int_equal(p->rip, 0x1000);
 	p->exit_code = 0x72;
-	p->rax = 0x33;
+	p->rax = p->cr3 = 0x33; /* no intercept tells of CR3 */
 	p->rsp = 0x44;
 	p->rip = 0x1002;
 	p->rflags = RFLAGS_FIXED;
@@ -361,7 +362,7 @@ static void test_registers(void **state)
 	assert_int_equal(v->efer, EFER_LME | EFER_SCE | EFER_SVME);
 	svm_set_reg(&vcpu, REG_CR4, CR4_PAE);
 	svm_set_reg(&vcpu, REG_CR0, CR0_PE | CR0_PG);
-	assert_int_equal(svm_get_reg(&vcpu, REG_EFER), EFER_LME | EFER_LMA | EFER_SCE);
+	assert_int_equal(vcpu_hot_reg(&vcpu, REG_EFER), EFER_LME | EFER_LMA | EFER_SCE);
 	svm_set_reg(&vcpu, REG_CR0, CR0_PE);
 	assert_int_equal(svm_get_reg(&vcpu, REG_EFER), EFER_LME | EFER_SCE);
 	svm_set_reg(&vcpu, REG_CR8, 9);
@@ -523,7 +524,7 @@ static void test_task_switched_is_seen(void **state)
 
 	(void)state;
 	run(plays, 1);
-	assert_int_equal(svm_get_reg(&vcpu, REG_CR0), CR0_PE | CR0_ET | CR0_TS);
+	assert_int_equal(vcpu_hot_reg(&vcpu, REG_CR0), CR0_PE | CR0_ET | CR0_TS);
 	svm_set_reg(&vcpu, REG_CR4, CR4_PAE);
 	assert_true(v->cr0 & CR0_TS);
 	svm_set_reg(&vcpu, REG_CR0, CR0_PE);
