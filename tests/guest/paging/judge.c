@@ -20,7 +20,7 @@ static const struct {
 	[LOAD_CR3] = { "MOV CR3", 0, false }, [LOAD_CR4] = { "MOV CR4", 0, false },
 };
 
-static void ask_oracle(uintptr_t va, struct oracle_access a, struct oracle_result *res)
+void ask_oracle(uintptr_t va, struct oracle_access a, struct oracle_result *res)
 {
 	struct oracle_cpu now = cpu;
 
@@ -174,18 +174,42 @@ void try_next(struct tree *t, enum access_kind kind, bool user, bool ac)
 	judge(t, kind, user, ac);
 }
 
+bool count_case(const char *wrong)
+{
+	nr_cases++;
+	if (!wrong || nr_wrong++ >= MAX_SHOWN)
+		return false;
+	put_text("WRONG: ");
+	put_text(wrong);
+	return true;
+}
+
+void expect_word(const char *what, uintptr_t va, uint32_t word)
+{
+	bool good;
+
+	machine_access(READ, false, false, va);
+	good = io.vector == DONE && (uint32_t)io.value == word;
+	if (!count_case(good ? NULL : what))
+		return;
+	put_field(" at ", va);
+	put_field(": expected ", word);
+	put_field("; seen ", io.value);
+	put_field(", vector ", io.vector);
+	put_field(" code ", io.error);
+	put_text("\n");
+}
+
 void expect_at(const char *what, enum access_kind kind, uintptr_t va, unsigned vector,
 	       unsigned error, uintptr_t cr2)
 {
+	bool good;
+
 	machine_access(kind, false, false, va);
-	nr_cases++;
-	if (io.vector == vector && (vector == DONE || io.error == error) &&
-	    (vector != PF || io.cr2 == cr2))
+	good = io.vector == vector && (vector == DONE || io.error == error) &&
+	       (vector != PF || io.cr2 == cr2);
+	if (!count_case(good ? NULL : what))
 		return;
-	if (nr_wrong++ >= MAX_SHOWN)
-		return;
-	put_text("WRONG: ");
-	put_text(what);
 	put_field(": expected vector ", vector);
 	put_field(" code ", error);
 	put_field(" CR2 ", cr2);

@@ -24,7 +24,7 @@
 #define MULTIBOOT_2 0x36d76289u
 #define PVH_MAGIC 0x336ec578u /* the first word of hvm_start_info */
 
-#define NR_TABLES 40
+#define NR_TABLES 64
 
 struct features features;
 struct oracle_cpu cpu;
@@ -129,6 +129,12 @@ void stray(uintptr_t ip)
 	stop(false);
 }
 
+unsigned machine_second(void)
+{
+	outb(0x70, 0);
+	return inb(0x71);
+}
+
 struct cpuid_regs {
 	uint32_t a, b, c, d;
 };
@@ -146,6 +152,52 @@ static bool bit(uint32_t word, unsigned nr)
 	return word >> nr & 1;
 }
 
+/* The command line: of multiboot's information, in either version, or of PVH's. */
+static const char *command_line(void)
+{
+	const uint32_t *info = (const uint32_t *)(uintptr_t)entry_ebx;
+
+	if (entry_eax == MULTIBOOT_1)
+		return info[0] & 4 ? (const char *)(uintptr_t)info[4] : "";
+	if (entry_eax != MULTIBOOT_2)
+		return info[0] == PVH_MAGIC && info[6] ? (const char *)(uintptr_t)info[6] : "";
+	for (const uint32_t *tag = info + 2; tag[0]; tag += (tag[1] + 7) / 8 * 2)
+		if (tag[0] == 1)
+			return (const char *)(tag + 2);
+	return "";
+}
+
+/* Copied before memory is put to other uses. */
+static char line[256];
+
+static void save_command_line(void)
+{
+	const char *from = command_line();
+
+	for (unsigned i = 0; i + 1 < sizeof(line) && from[i]; i++)
+		line[i] = from[i];
+}
+
+unsigned machine_option(const char *name, unsigned absent)
+{
+	unsigned len = 0, val = 0;
+
+	while (name[len])
+		len++;
+	for (const char *at = line; *at; at++) {
+		unsigned same = 0;
+
+		while (same < len && at[same] == name[same])
+			same++;
+		if (same < len || (at > line && at[-1] != ' '))
+			continue;
+		for (at += len; *at >= '0' && *at <= '9'; at++)
+			val = val * 10 + (unsigned)(*at - '0');
+		return val;
+	}
+	return absent;
+}
+
 static void find_features(void)
 {
 	struct cpuid_regs max = cpuid(0), max_ext = cpuid(0x80000000), r = cpuid(1);
@@ -154,9 +206,11 @@ static void find_features(void)
 	features.pge = bit(r.d, 13);
 	features.pse36 = bit(r.d, 17);
 	features.maxphyaddr = 36;
+	features.pcid = LONG && bit(r.c, 17);
 	if (max.a >= 7) {
 		r = cpuid(7);
 		features.smep = bit(r.b, 7);
+		features.invpcid = LONG && bit(r.b, 10);
 		features.smap = bit(r.b, 20);
 		features.pku = LONG && bit(r.c, 3);
 		features.la57 = LONG && bit(r.c, 16);
@@ -191,6 +245,12 @@ static void set_gate(uint32_t *idt, unsigned vector, uintptr_t handler, unsigned
 		gate[2] = (uint32_t)((uint64_t)handler >> 32);
 }
 
+void machine_set_ldt(uintptr_t va)
+{
+	set_system_descriptor(LDT, 2, (void *)va, FRAME - 1);
+	__asm__ volatile("lldt %w0" : : "r"(LDT));
+}
+
 static void load_descriptors(void)
 {
 	static uint32_t idt[(DONE + 1) * (LONG ? 4 : 2)] __attribute__((aligned(16)));
@@ -204,19 +264,22 @@ static void load_descriptors(void)
 	tss[1] = (uint32_t)stack; /* RSP0; in 32-bit mode ESP0, and SS0 follows */
 	tss[2] = LONG ? 0 : 0x10;
 	set_system_descriptor(TSS, 9, tss, sizeof(tss) - 1);
-	set_system_descriptor(LDT, 2, (void *)TEST_VA, FRAME - 1);
 	__asm__ volatile("ltr %w0" : : "r"(TSS));
-	__asm__ volatile("lldt %w0" : : "r"(LDT));
+	machine_set_ldt(TEST_VA);
 }
 
-/* A new table, empty. */
-static entry_t *new_table(void)
+entry_t *machine_new_table(void)
 {
 	if (nr_tables == NR_TABLES) {
 		put_text("WRONG: out of tables\n");
 		stop(false);
 	}
 	return tables[nr_tables++];
+}
+
+bool machine_is_table(uint64_t pa)
+{
+	return pa >= (uintptr_t)tables && pa < (uintptr_t)(tables + nr_tables);
 }
 
 entry_t machine_address_bits(unsigned level, bool large)
@@ -228,7 +291,7 @@ entry_t machine_address_bits(unsigned level, bool large)
 	return PAGING == 33 && large && features.pse36 ? mask | 0x1fe000 : mask;
 }
 
-static unsigned index_of(uintptr_t va, unsigned level)
+unsigned machine_index(uintptr_t va, unsigned level)
 {
 	return (unsigned)(va >> (12 + INDEX_BITS * (level - 1))) & ((1u << INDEX_BITS) - 1);
 }
@@ -238,19 +301,18 @@ entry_t *machine_slot(uintptr_t va, unsigned level)
 	entry_t *table = (entry_t *)(uintptr_t)cpu.cr3;
 
 	for (unsigned at = TOP; at > level; at--)
-		table = (entry_t *)(uintptr_t)(table[index_of(va, at)] &
+		table = (entry_t *)(uintptr_t)(table[machine_index(va, at)] &
 					       machine_address_bits(at, false));
-	return table + index_of(va, level);
+	return table + machine_index(va, level);
 }
 
-/* Map one frame, making tables on the way. */
-static void map(uintptr_t va, uint32_t pa, unsigned flags)
+void machine_map(uintptr_t va, uint32_t pa, unsigned flags)
 {
 	for (unsigned level = TOP; level > 1; level--) {
 		entry_t *slot = machine_slot(va, level);
 
 		if (!*slot)
-			*slot = (uintptr_t)new_table() |
+			*slot = (uintptr_t)machine_new_table() |
 				(PAGING == 36 && level == 3 ? P : P | W | U | A);
 	}
 	*machine_slot(va, 1) = pa | flags;
@@ -259,9 +321,9 @@ static void map(uintptr_t va, uint32_t pa, unsigned flags)
 /* All memory at its own address for CPL 0, one page of it for CPL 3; the page under test. */
 static void make_tables(void)
 {
-	cpu.cr3 = (uintptr_t)new_table();
-	for (uint32_t pa = 0; pa < DATA_END; pa += FRAME)
-		map(pa, pa, P | W | A | D | (pa == (uintptr_t)user_page ? U : 0));
+	cpu.cr3 = (uintptr_t)machine_new_table();
+	for (uint32_t pa = 0; pa < MEMORY_END; pa += FRAME)
+		machine_map(pa, pa, P | W | A | D | (pa == (uintptr_t)user_page ? U : 0));
 	for (uint32_t pa = DATA_FRAMES; pa < DATA_END; pa += FRAME) {
 		uint8_t *frame = (uint8_t *)(uintptr_t)pa;
 
@@ -270,7 +332,7 @@ static void make_tables(void)
 		*(uint32_t *)(frame + READ_AT) = pa / FRAME;
 		*(uint64_t *)(frame + LDT_AT) = 0x00cff3000000ffff; /* accessed */
 	}
-	map(TEST_VA, DATA_FRAMES, P | W | U);
+	machine_map(TEST_VA, DATA_FRAMES, P | W | U);
 }
 
 static uint64_t read_entry(void *ctx, uint64_t pa, unsigned size)
@@ -349,6 +411,7 @@ void machine_set_controls(bool load_cr3)
 
 void machine_init(void)
 {
+	save_command_line();
 	find_features();
 	if (PAGING == 57 && !(machine_cr4() & CR4_LA57)) {
 		put_text("WRONG: this processor has no five levels\n");

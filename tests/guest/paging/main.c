@@ -16,6 +16,15 @@ static const struct {
 };
 #define NR_ACCESSES (sizeof(accesses) / sizeof(accesses[0]))
 
+bool left_out(void)
+{
+	static unsigned every = ~0u, turn;
+
+	if (every == ~0u)
+		every = machine_option("every=", 1);
+	return every == 0 || ++turn % every;
+}
+
 /* Every access; those with AC where it matters. */
 static void try_accesses(const struct tree *t)
 {
@@ -47,14 +56,13 @@ static void under_all_controls(void (*run)(void))
 	}
 }
 
-static bool leaf_possible(unsigned level)
+bool leaf_possible(unsigned level)
 {
 	return level == 1 || (level == 2 && PAGING != 32) ||
 	       (level == 3 && LONG && features.page_1g);
 }
 
-/* All rights everywhere; the page is mapped by this level. */
-static struct tree open_tree(unsigned leaf)
+struct tree open_tree(unsigned leaf)
 {
 	struct tree t = { .leaf = leaf };
 
@@ -98,6 +106,8 @@ static void try_rights(void)
 				struct tree t = open_tree(leaf);
 				unsigned at = 0, pattern = (m + (step > 1 ? turn : 0)) % patterns;
 
+				if (left_out())
+					continue;
 				for (unsigned level = leaf; level <= TESTED_TOP; level++) {
 					t.entry[level] &= ~(entry_t)(W | U);
 					t.entry[level] |= pick(n, &at, rights, nr);
@@ -120,7 +130,7 @@ static void try_string_io(void)
 		unsigned leaf = 1 + n / 64, at = 0;
 		struct tree t;
 
-		if (!leaf_possible(leaf))
+		if (!leaf_possible(leaf) || left_out())
 			continue;
 		t = open_tree(leaf);
 		t.entry[leaf] &= ~(entry_t)(W | U);
@@ -148,6 +158,8 @@ static void try_marks(void)
 			struct tree t = open_tree(leaf);
 			unsigned at = 0;
 
+			if (left_out())
+				continue;
 			t.entry[leaf] &= ~(entry_t)(W | U);
 			t.entry[leaf] |= pick(n, &at, rights, nr);
 			for (unsigned level = leaf; level <= TESTED_TOP; level++)
@@ -171,7 +183,7 @@ static void try_pairs(void)
 		unsigned leaf = 1 + (n >> nr), at = 0;
 		struct tree open = open_tree(leaf);
 
-		if (!leaf_possible(leaf))
+		if (!leaf_possible(leaf) || left_out())
 			continue;
 		open.entry[leaf] &= ~(entry_t)(W | U);
 		open.entry[leaf] |= pick(n, &at, rights, nr);
@@ -205,7 +217,7 @@ static void try_toggles(void)
 		unsigned first = n / 64 % NR_ACCESSES, more = n / 64 / NR_ACCESSES, at = 0;
 		struct tree t;
 
-		if (!leaf_possible(1 + more / 4) || !set_controls_of(n & 7))
+		if (!leaf_possible(1 + more / 4) || left_out() || !set_controls_of(n & 7))
 			continue;
 		t = open_tree(1 + more / 4);
 		t.entry[t.leaf] &= ~(entry_t)(W | U);
@@ -224,7 +236,7 @@ static void try_defect(const struct tree *t, unsigned level)
 	for (unsigned absent = 0; absent < level; absent++) {
 		struct tree bad = *t;
 
-		if (absent && absent < t->leaf)
+		if ((absent && absent < t->leaf) || left_out())
 			continue;
 		if (absent)
 			bad.entry[absent] &= ~(entry_t)P;
@@ -281,6 +293,8 @@ static void try_keys(void)
 			unsigned at = 0;
 			uint32_t own = (pkru & 3) << 2 * key;
 
+			if (left_out())
+				continue;
 			machine_set_pkru(pkru & 4 ? own | ~(3u << 2 * key) : own);
 			t.entry[t.leaf] &= ~(entry_t)(W | U);
 			t.entry[t.leaf] |= pick(n, &at, rights, 3) | (entry_t)((uint64_t)key << 59);
@@ -624,7 +638,10 @@ void guest_main(void)
 #if PAGING == 36
 	try_pdptes();
 #endif
+	try_tables();
 	part("addresses, flushes, tables as data", &before);
+	try_random();
+	part("edits at random", &before);
 	put_text("paging ");
 	put_text(MODE);
 	put_text(": ");

@@ -52,13 +52,16 @@ typedef uint32_t entry_t;
 #define CR4_PAE 0x20u
 #define CR4_PGE 0x80u
 #define CR4_LA57 0x1000u
+#define CR4_PCIDE 0x20000u
 #define CR4_SMEP 0x100000u
 #define CR4_SMAP 0x200000u
 #define CR4_PKE 0x400000u
 
+#define MEMORY_END 0x1000000u /* of the guest */
+
 /* What the test's page maps: frames from here, with their number at READ_AT. */
 #define DATA_FRAMES 0x800000u
-#define DATA_END 0x1000000u
+#define DATA_END MEMORY_END
 #define READ_AT 0x808u
 #define WRITE_AT 0x810u
 #define LDT_AT 0x900u
@@ -83,7 +86,7 @@ enum access_kind { READ, WRITE, FETCH, IMPLICIT, OUTS, INS, LOAD_CR3, LOAD_CR4, 
 
 /* The processor as CPUID describes it, and its control registers now. */
 struct features {
-	bool amd, nx, smep, smap, pku, page_1g, pse36, pge, la57;
+	bool amd, nx, smep, smap, pku, page_1g, pse36, pge, la57, pcid, invpcid;
 	unsigned maxphyaddr;
 };
 extern struct features features;
@@ -104,8 +107,12 @@ void guest_main(void) __attribute__((noreturn));
 
 /* machine.c */
 void machine_init(void);
+/* The number behind name, which ends with =, on the command line; absent: it is not there. */
+unsigned machine_option(const char *name, unsigned absent);
 /* Says who has started this kernel. */
 void machine_say_entry(void);
+/* The seconds that the clock shows. */
+unsigned machine_second(void);
 /* Set the control registers to what cpu says; load_cr3: flush too. */
 void machine_set_controls(bool load_cr3);
 void machine_set_pkru(uint32_t pkru);
@@ -116,6 +123,16 @@ void machine_write_cr4(uintptr_t val);
 /* CR0.PG off and on again; not if LONG. */
 void machine_toggle_paging(void);
 void machine_invlpg(uintptr_t va);
+/* Where IMPLICIT reads its descriptor: in the page at va. */
+void machine_set_ldt(uintptr_t va);
+/* A new table, empty. */
+entry_t *machine_new_table(void);
+/* Is this frame a table of machine_new_table()'s? */
+bool machine_is_table(uint64_t pa);
+/* Map one frame, making tables on the way. */
+void machine_map(uintptr_t va, uint32_t pa, unsigned flags);
+/* Where va is in a table of that level. */
+unsigned machine_index(uintptr_t va, unsigned level);
 /* Do the access to the page at va; the outcome is in io. */
 void machine_access(enum access_kind kind, bool user, bool ac, uintptr_t va);
 /* The entry of this level on va's path in the tables as they are. */
@@ -168,6 +185,15 @@ struct tree {
 };
 extern entry_t *slots[TESTED_TOP + 1]; /* where they are */
 
+/* What the oracle says of an access to va, by the tables as they are. */
+void ask_oracle(uintptr_t va, struct oracle_access a, struct oracle_result *res);
+/* Is this one of the trees that every= on the command line leaves out? Asked once for each. */
+bool left_out(void);
+/* All rights everywhere; the page is mapped by this level. */
+struct tree open_tree(unsigned leaf);
+bool leaf_possible(unsigned level);
+/* Count a case; if it went wrong say so and true: the caller may describe it. */
+bool count_case(const char *wrong);
 /* Put the tree's entries into the tables. */
 void place(const struct tree *t);
 /* Place the tree, do the access to TEST_VA's page, judge it by the oracle and count it. */
@@ -179,5 +205,12 @@ void expect_at(const char *what, enum access_kind kind, uintptr_t va, unsigned v
 	       unsigned error, uintptr_t cr2);
 /* The same with the address of the access itself in CR2. */
 void expect(const char *what, enum access_kind kind, uintptr_t va, unsigned vector, unsigned error);
+/* A supervisor's read of the page at va must find this word at READ_AT. */
+void expect_word(const char *what, uintptr_t va, uint32_t word);
+
+/* tables.c: tables in uncommon uses. */
+void try_tables(void);
+/* random.c: at random, in tables that the kernel itself stands on. */
+void try_random(void);
 
 #endif
