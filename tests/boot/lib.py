@@ -31,7 +31,7 @@ TIMEOUTS = {
 
 # Debian's kernels, and how guests are paged: each with each is an entry of iso/grub.cfg.
 KERNELS = ("amd64", "686-pae", "686")
-PAGINGS = ("nested",)
+PAGINGS = ("nested", "shadow")
 
 UMBRA_LINE = "com1=115200 loglevel=info on-idle=poweroff"
 LINUX_LINE = "console=ttyS0 quiet"
