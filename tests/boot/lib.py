@@ -105,6 +105,27 @@ def tiny(vm, name, options="memory=16M debug-exit"):
     return [(guest_file(name + ".elf"), f"vm={vm} kernel {options}")]
 
 
+# How the tiny guests end, each by itself.
+TINY_ENDS = {
+    "hello": "debug-exit status 33",
+    "bad_opcode": r".*(?i:triple).*, stopped",
+    "bad_opcode_handled": "debug-exit status 33",
+    "triple_fault": r".*(?i:triple).*, stopped",
+    "jump_unmapped": "debug-exit status 33|.*d0000000",
+    "rom_write": "debug-exit status 33",
+    "absent_device": "debug-exit status 33",
+    "real_mode": "debug-exit status 33",
+    "refused": "debug-exit status 33",
+    "sti_shadow": "debug-exit status 33",
+    "task_switch": "debug-exit status 33",
+}
+
+
+def tiny_guests(names, options):
+    """The module lines of several, each a VM of its own name."""
+    return [line for name in names for line in tiny(name, name, options)]
+
+
 def scratch(name, content):
     """A file with this content, to use as a kernel or an initrd."""
     os.makedirs(WORK, exist_ok=True)
@@ -243,6 +264,11 @@ class Machine:
     def expect_vm(self, vm, text, kind="line", never=None):
         """Wait for a line of Umbra's about a VM."""
         return self.expect(rf"vm {vm}: .*{text}", kind, never)
+
+    def expect_ends(self, ends):
+        """Each of these VMs has ended so by now."""
+        for vm, end in ends.items():
+            check(self.seen(rf"vm {vm}: ({end})"), f"/vm {vm}: {end}/", self.text[-3000:])
 
     def expect_shell(self, vm, kind="shell"):
         """Wait for a guest's prompt."""

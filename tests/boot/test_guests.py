@@ -155,6 +155,23 @@ def test_task_switch(name):
                  r"all task switches done", r"vm odd: debug-exit status 33")
 
 
+def test_real_mode(name):
+    expect_guest(name, "real_mode", r"real mode: segments, INT, a fault, 4 GiB limits",
+                 r"paging on and off", r"vm odd: debug-exit status 33")
+
+
+def test_shadow(name):
+    """All of them at once without nested paging, and each shadow audited at each 50th exit. TCG
+    does task switches without an exit, with which no shadow can live."""
+    ends = {guest: end for guest, end in lib.TINY_ENDS.items() if guest != "task_switch"}
+    modules = lib.tiny_guests(ends, "memory=16M debug-exit paging=shadow audit=50")
+    with lib.boot(name, modules) as m:
+        m.expect_umbra()
+        m.expect_exit()
+        m.expect_ends(ends)
+        lib.check(not m.seen("the shadow is wrong"), "audits that find nothing", m.text[-3000:])
+
+
 def test_no_debug_exit(name):
     """Without `debug-exit` on its line, port 0xf4 is a port that nobody answers."""
     with lib.boot(name, lib.tiny("odd", "hello", "memory=16M")) as m:

@@ -36,6 +36,9 @@ def stress(name, kernel, paging, options, seconds, build):
         for what in ("ops", "faults", "forks", "moves", "hugetlb", "thp"):
             lib.check(counts[what] > 0, f"more than 0 {what}", last)
         m.expect_vm("stress", "powered off")
+        if paging == "shadow":
+            reclaimed = m.expect(r"vm stress: shadow reclaimed +(\d+)").group(1)
+            lib.check(int(reclaimed) > 0, "shadow pages reclaimed", reclaimed)
         m.expect_exit()
 
 
