@@ -7,6 +7,11 @@
 
 #include "paging/pt.h"
 
+/* Where an entry has its protection key, and the two bits for each key in PKRU. */
+#define PKEY_SHIFT 59
+#define PKRU_AD 1u
+#define PKRU_WD 2u
+
 /* Entries of a table of the level. */
 static inline unsigned table_entries(const struct pt_format *f, unsigned level)
 {

@@ -9,11 +9,6 @@
 /* Lost races with other vCPUs before the access is given up as a fault. */
 #define MARK_TRIES 64
 
-#define CR3_32 BITS(31, 12)
-#define CR3_PAE BITS(31, 5)
-#define CR3_LONG BITS(51, 12)
-#define PDPTE_P BIT(0)
-
 /*
  * Formats by what they depend on, each made once and never changed: a key of 0 is a free
  * slot, KEY_BUSY one that is being filled. When all are taken (as many kinds of virtual
@@ -97,18 +92,23 @@ struct guest_tree {
 	struct pt_format own; /* when the formats' cache is full */
 };
 
+enum pt_kind guest_paging_kind(const struct guest_paging *gp)
+{
+	if (gp->efer & EFER_LMA)
+		return gp->cr4 & CR4_LA57 ? PT_5LEVEL : PT_4LEVEL;
+	return gp->cr4 & CR4_PAE ? PT_PAE : PT_32;
+}
+
 /* The mode, what its format depends on, and the root (PAE: of no meaning). */
 static enum pt_kind paging_mode(const struct guest_paging *gp, struct pt_caps *caps, uint64_t *root)
 {
 	*caps = gp->caps;
 	caps->nx = gp->efer & EFER_NXE;
 	caps->pse = gp->cr4 & CR4_PSE;
-	*root = gp->cr3 & CR3_32;
-	if (gp->efer & EFER_LMA) {
-		*root = gp->cr3 & CR3_LONG;
-		return gp->cr4 & CR4_LA57 ? PT_5LEVEL : PT_4LEVEL;
-	}
-	return gp->cr4 & CR4_PAE ? PT_PAE : PT_32;
+	*root = gp->cr3 & CR3_ADDR_32;
+	if (gp->efer & EFER_LMA)
+		*root = gp->cr3 & CR3_ADDR_LONG;
+	return guest_paging_kind(gp);
 }
 
 /* Choose the format and the root. Paging is on. False: PAE, and the PDPTE is not present. */
@@ -281,13 +281,13 @@ bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva
 		return false;
 	memo->gpa = GPA(ALIGN_DOWN(w.out, PAGE_SIZE));
 	memo->entry_size = g.tree.fmt->entry_size;
-	memo->root_mask = gp->efer & EFER_LMA ? CR3_LONG : CR3_32;
+	memo->root_mask = gp->efer & EFER_LMA ? CR3_ADDR_LONG : CR3_ADDR_32;
 	if (g.top + 1u < g.tree.fmt->levels) {
 		unsigned i = gva.v >> 30 & 3;
 
-		memo->root_mask = CR3_PAE;
+		memo->root_mask = CR3_ADDR_PAE;
 		memo->entry[0] = gp->pdpte[i];
-		memo->entry_pa[0] = (gp->cr3 & CR3_PAE) + 8 * i;
+		memo->entry_pa[0] = (gp->cr3 & CR3_ADDR_PAE) + 8 * i;
 		memo->n = 1;
 	}
 	for (unsigned i = w.top + 1u; i-- > w.level; memo->n++) {
@@ -297,20 +297,28 @@ bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva
 	return true;
 }
 
+bool guest_pdptes_valid(const struct pt_caps *caps, const uint64_t pdpte[4])
+{
+	struct pt_format own;
+	const struct pt_format *f = format_get(PT_PAE, caps, &own);
+	const struct pt_level *l = &f->level[f->levels - 1];
+
+	for (unsigned i = 0; i < 4; i++)
+		if ((pdpte[i] & PDPTE_P) && (pdpte[i] & l->rsvd[0]))
+			return false;
+	return true;
+}
+
 bool guest_load_pdptes(const struct guest_paging *gp, const struct pt_mem *mem, uint64_t cr3,
 		       uint64_t pdpte[4])
 {
-	struct pt_format own;
-	const struct pt_format *f = format_get(PT_PAE, &gp->caps, &own);
-	const struct pt_level *l = &f->level[f->levels - 1];
 	uint64_t e[4];
 
-	for (unsigned i = 0; i < 4; i++) {
-		if (!mem->read(mem->ctx, (cr3 & CR3_PAE) + 8 * i, 8, &e[i]))
+	for (unsigned i = 0; i < 4; i++)
+		if (!mem->read(mem->ctx, (cr3 & CR3_ADDR_PAE) + 8 * i, 8, &e[i]))
 			e[i] = UINT64_MAX;
-		if ((e[i] & PDPTE_P) && (e[i] & l->rsvd[0]))
-			return false;
-	}
+	if (!guest_pdptes_valid(&gp->caps, e))
+		return false;
 	for (unsigned i = 0; i < 4; i++)
 		pdpte[i] = e[i];
 	return true;

@@ -1,6 +1,7 @@
 /* Rights against access: one table look-up, and the error code of what fails. */
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/fault.h"
+#include "paging/entry.h"
 #include "paging/pt.h"
 
 /* Sets of rights, as a bitmap over the 16 values of PT_R | PT_W | PT_X | PT_U. */
@@ -38,9 +39,6 @@ static const uint16_t passes[8][PT_ACC_KINDS] = {
 };
 
 /* Protection keys: data accesses to user pages, whoever makes them. SDM vol. 3, 4.6.2. */
-#define PKEY_SHIFT 59
-#define PKRU_AD 1u
-#define PKRU_WD 2u
 
 void pt_policy_init(struct pt_policy *p, uint64_t cr0, uint64_t cr4, uint64_t efer, uint32_t pkru)
 {

@@ -5,10 +5,6 @@
 #include "arch/x86_64/include/errno.h"
 #include "paging/shadow_core.h"
 
-#define CR3_32 BITS(31, 12)
-#define CR3_LONG BITS(51, 12)
-#define PDPTE_P BIT(0)
-
 /* --- life --- */
 
 int shadow_create(struct shadow **out, const struct shadow_ops *ops, const struct pt_caps *caps,
@@ -83,9 +79,7 @@ static uint32_t mode_of(const struct guest_paging *gp)
 	uint32_t kind = ROLE_UNPAGED, role = 0;
 
 	if (gp->cr0 & CR0_PG) {
-		kind = gp->efer & EFER_LMA ? (gp->cr4 & CR4_LA57 ? PT_5LEVEL : PT_4LEVEL)
-		       : gp->cr4 & CR4_PAE ? PT_PAE
-					   : PT_32;
+		kind = guest_paging_kind(gp);
 		role |= gp->cr0 & CR0_WP ? ROLE_WP : gp->cr4 & CR4_SMEP ? ROLE_SMEP : 0;
 		role |= !(gp->cr0 & CR0_WP) && (gp->cr4 & keeps_user) ? ROLE_USER_KEPT : 0;
 		role |= gp->efer & EFER_NXE && kind != PT_32 ? ROLE_NXE : 0;
@@ -98,10 +92,10 @@ bool sp_low_table(const struct shadow_vcpu *sv, unsigned slot, uint64_t *gfn)
 {
 	switch (role_kind(sv->role)) {
 	case PT_PAE:
-		*gfn = (sv->gp.pdpte[slot] & CR3_LONG) >> PAGE_SHIFT;
+		*gfn = (sv->gp.pdpte[slot] & CR3_ADDR_LONG) >> PAGE_SHIFT;
 		return sv->gp.pdpte[slot] & PDPTE_P;
 	case PT_32:
-		*gfn = (sv->gp.cr3 & CR3_32) >> PAGE_SHIFT;
+		*gfn = (sv->gp.cr3 & CR3_ADDR_32) >> PAGE_SHIFT;
 		return true;
 	default:
 		*gfn = (uint64_t)slot << (30 - PAGE_SHIFT);
@@ -111,7 +105,7 @@ bool sp_low_table(const struct shadow_vcpu *sv, unsigned slot, uint64_t *gfn)
 
 uint64_t sp_long_root(const struct shadow_vcpu *sv)
 {
-	return (sv->gp.cr3 & CR3_LONG) >> PAGE_SHIFT;
+	return (sv->gp.cr3 & CR3_ADDR_LONG) >> PAGE_SHIFT;
 }
 
 /* Point the four entries at what is there already. */

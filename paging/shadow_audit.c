@@ -119,7 +119,7 @@ static bool check_leaf(struct audit *a, uint64_t e)
 	uint64_t gpa = leaf_target(f, level, e);
 
 	if (role_kind(p->role) == PT_32 && level)
-		gpa += (a->slot & 1) * BIT(21);
+		gpa += (a->slot & 1) * BIT(LARGE_SHIFT);
 	if (a->spte & SPTE_LINK) {
 		const struct sp *child = sp_child(a->s, a->spte);
 

@@ -114,6 +114,8 @@ struct sp_chunk {
 #define LOW_ENTRIES 4
 /* The guest's entries are looked at, and compared, by so many at a time. */
 #define BLOCK 64
+/* Of the larger pages that entries map: 2 MiB. */
+#define LARGE_SHIFT 21
 #define CHUNK_BUCKETS 4096
 #define CHUNKS_PER_BLOCK 128
 #define CHUNK_BLOCKS 4096
@@ -252,6 +254,12 @@ struct sp *sp_at(struct shadow *s, uint64_t pa);
 struct sp *sp_child(struct shadow *s, uint64_t spte);
 /* Give it up, with all entries in it and to it. The TLBs are to be flushed. */
 void sp_free(struct shadow *s, struct sp *p);
+/* Is there so little room left that it matters which shadow page was used when? */
+static inline bool sp_order_counts(const struct shadow *s)
+{
+	return s->pages >= s->max_pages / 2;
+}
+
 /* Most recently used now. */
 void sp_touch(struct shadow *s, struct sp *p);
 

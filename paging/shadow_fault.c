@@ -4,9 +4,6 @@
 #include "paging/shadow_core.h"
 
 #define MARK_TRIES 64
-#define PKRU_WD 2u
-#define LARGE_SHIFT 21
-#define PKEY_SHIFT 59
 
 /* One fault, as far as it has been followed. */
 struct fault {
@@ -349,15 +346,20 @@ static enum shadow_result fill(struct fault *f, const struct sp_leaf *leaf,
 	uint64_t gfn = leaf->gpa >> PAGE_SHIFT;
 	enum shadow_result result = make_way(f, leaf, t, &way);
 
-	way_above(f, &above);
 	if (result == SHADOW_RESUME) {
-		if ((f->access & PT_ACC_WRITE) && sp_frame_closed(s, gfn))
+		if ((f->access & PT_ACC_WRITE) && sp_frame_closed(s, gfn)) {
+			way_above(f, &above);
 			table_written(f, gfn, is_on_way(&way, gfn) || is_on_way(&above, gfn));
+		}
 		if (!enter_last(f, way.page[way.n - 1], leaf, t))
 			result = SHADOW_NO_MEMORY;
 	}
-	touch_way(s, &way);
-	touch_way(s, &above);
+	if (sp_order_counts(s)) {
+		/* Only now: what lay above may have been given up since. */
+		way_above(f, &above);
+		touch_way(s, &way);
+		touch_way(s, &above);
+	}
 	for (unsigned i = 0; i < way.n; i++)
 		unpin(s, way.page[i]);
 	return result;

@@ -2,9 +2,7 @@
 #include "paging/entry.h"
 #include "paging/shadow_core.h"
 
-#define LARGE_SHIFT 21
 #define LARGE_SIZE (UINT64_C(1) << LARGE_SHIFT)
-#define PKEY_SHIFT 59
 
 /* --- roles --- */
 

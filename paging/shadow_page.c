@@ -291,8 +291,7 @@ static void lru_add(struct shadow *s, struct sp *p)
 
 void sp_touch(struct shadow *s, struct sp *p)
 {
-	/* As long as there is much room, the order does not matter. */
-	if (s->pages < s->max_pages / 2 || s->lru_first == sp_number(s, p))
+	if (!sp_order_counts(s) || s->lru_first == sp_number(s, p))
 		return;
 	lru_remove(s, p);
 	lru_add(s, p);

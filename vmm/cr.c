@@ -48,22 +48,20 @@ static void root_changed(struct vcpu *vcpu)
 }
 
 /*
- * Load the four PDPTEs that PAE paging keeps in the CPU, or find that one is refused.
- * Reserved when present: bits 2:1, 8:5 and those above MAXPHYADDR (APM vol. 2, 5.3.2, and SDM
- * vol. 3, table 4-8). But there are CPUs that set bit 5 as an accessed bit where they walk the
- * guest's own tables: after that its next load must not fail.
+ * Load the four PDPTEs that PAE paging keeps in the CPU, or find that one is refused. Under
+ * nested paging bit 5 is let pass, though reserved: there are CPUs that set it as an accessed
+ * bit where they walk the guest's own tables, after which its next load must not fail.
  */
 static bool load_pdptes(struct vcpu *vcpu, uint64_t cr3)
 {
-	uint64_t reserved = BITS(2, 1) | (vcpu->vm->shadow ? BITS(8, 5) : BITS(8, 6)) |
-			    BITS(63, cpuid_policy()->maxphyaddr);
+	struct pt_caps caps = vcpu_pt_caps();
 	uint64_t pdpte[4];
 
-	if (!memmap_read(&vcpu->vm->mem, GPA(cr3 & BITS(31, 5)), pdpte, sizeof(pdpte)))
+	caps.strict_pdpte = vcpu->vm->shadow;
+	if (!memmap_read(&vcpu->vm->mem, GPA(cr3 & CR3_ADDR_PAE), pdpte, sizeof(pdpte)))
 		return false; /* nothing there: it reads all ones, reserved bits included */
-	for (unsigned i = 0; i < ARRAY_SIZE(pdpte); i++)
-		if ((pdpte[i] & BIT(0)) && (pdpte[i] & reserved))
-			return false;
+	if (!guest_pdptes_valid(&caps, pdpte))
+		return false;
 	for (unsigned i = 0; i < ARRAY_SIZE(pdpte); i++)
 		vcpu->pdpte[i] = pdpte[i];
 	root_changed(vcpu);

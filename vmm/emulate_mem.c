@@ -51,11 +51,6 @@ static const struct guest_paging *paging_state(struct emu *e)
 	return &e->paging;
 }
 
-static bool canonical(uint64_t addr, unsigned bits)
-{
-	return (uint64_t)((int64_t)(addr << (64 - bits)) >> (64 - bits)) == addr;
-}
-
 /* 64-bit code: FS and GS have bases, nothing has a limit (APM vol. 2, 4.5.3). */
 static bool linear_64(struct emu *e, unsigned seg, uint64_t offset, unsigned size, gva_t *out)
 {
@@ -67,9 +62,10 @@ static bool linear_64(struct emu *e, unsigned seg, uint64_t offset, unsigned siz
 	first = s.base + offset;
 	last = first + size - 1;
 	*out = GVA(first);
-	if (canonical(first, 48) && canonical(last, 48))
+	if (addr_is_canonical(first, 48) && addr_is_canonical(last, 48))
 		return true;
-	if ((paging_state(e)->cr4 & CR4_LA57) && canonical(first, 57) && canonical(last, 57))
+	if ((paging_state(e)->cr4 & CR4_LA57) && addr_is_canonical(first, 57) &&
+	    addr_is_canonical(last, 57))
 		return true;
 	return segment_fault(e, seg);
 }

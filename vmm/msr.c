@@ -53,9 +53,7 @@ enum { MISC_HWCR, MISC_SYSCFG, MISC_ENABLE, MISC_DE_CFG, MISC_NB_CFG };
 /* As wide as the processor's addresses can be, whatever CR4.LA57 says now. */
 static bool canonical(uint64_t val)
 {
-	unsigned above = cpuid_policy()->la57 ? 64 - 57 : 64 - 48;
-
-	return val == (uint64_t)((int64_t)(val << above) >> above);
+	return addr_is_canonical(val, cpuid_policy()->la57 ? 57 : 48);
 }
 
 static bool types_valid(uint64_t bytes, uint64_t types)

@@ -109,7 +109,7 @@ static void read_pdptes(const struct vcpu *vcpu, struct guest_paging *gp)
 		memcpy(gp->pdpte, vcpu->pdpte, sizeof(gp->pdpte));
 		return;
 	}
-	if (!memmap_read(&vcpu->vm->mem, GPA(gp->cr3 & BITS(31, 5)), gp->pdpte, sizeof(gp->pdpte)))
+	if (!memmap_read(&vcpu->vm->mem, GPA(gp->cr3 & CR3_ADDR_PAE), gp->pdpte, sizeof(gp->pdpte)))
 		for (unsigned i = 0; i < 4; i++)
 			gp->pdpte[i] = 0;
 }

@@ -218,11 +218,6 @@ struct invpcid_descriptor {
 	uint64_t gva;
 };
 
-static bool canonical(uint64_t gva, unsigned bits)
-{
-	return (uint64_t)((int64_t)(gva << (64 - bits)) >> (64 - bits)) == gva;
-}
-
 static bool invpcid_refused(const struct vcpu *vcpu, uint64_t type,
 			    const struct invpcid_descriptor *d)
 {
@@ -230,7 +225,7 @@ static bool invpcid_refused(const struct vcpu *vcpu, uint64_t type,
 
 	if (type >= INVPCID_TYPES || (d->pcid & ~CR3_PCID_MASK))
 		return true;
-	if (type == INVPCID_ADDRESS && !canonical(d->gva, cr4 & CR4_LA57 ? 57 : 48))
+	if (type == INVPCID_ADDRESS && !addr_is_canonical(d->gva, cr4 & CR4_LA57 ? 57 : 48))
 		return true;
 	return type <= INVPCID_CONTEXT && d->pcid && !(cr4 & CR4_PCIDE);
 }

@@ -122,6 +122,18 @@ static inline void turn_on(uint64_t root, uint64_t cr4)
 	mc_load();
 }
 
+/* A guest with paging on whose entry for USER is e; its root. */
+static inline uint64_t start_mapped(enum pt_kind k, uint64_t e)
+{
+	uint64_t root;
+
+	start(k);
+	root = new_root();
+	map(root, USER, e);
+	turn_on(root, 0);
+	return root;
+}
+
 static inline void load_cr3(uint64_t root)
 {
 	mc.gp.cr3 = root;

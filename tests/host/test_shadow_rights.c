@@ -9,12 +9,7 @@ static void test_wp(void **state)
 	(void)state;
 	for_each_kind(kind)
 	{
-		uint64_t root;
-
-		start(kind);
-		root = new_root();
-		map(root, USER, FX_LARGE | P | U);
-		turn_on(root, 0);
+		start_mapped(kind, FX_LARGE | P | U);
 		faults(wr(USER, 0), PF_P | PF_W);
 		mc.gp.cr0 &= ~CR0_WP;
 		mc_load();
@@ -50,12 +45,7 @@ static void test_wp_then_smap(void **state)
 	(void)state;
 	for_each_kind(kind)
 	{
-		uint64_t root;
-
-		start(kind);
-		root = new_root();
-		map(root, USER, FX_LARGE | P | U);
-		turn_on(root, 0);
+		start_mapped(kind, FX_LARGE | P | U);
 		mc.gp.cr0 &= ~CR0_WP;
 		mc_load();
 		passes(wr(USER, 0));
@@ -263,12 +253,7 @@ static void test_rom(void **state)
 	(void)state;
 	for_each_kind(kind)
 	{
-		uint64_t root;
-
-		start(kind);
-		root = new_root();
-		map(root, USER, FX_ROM | P | W | U);
-		turn_on(root, 0);
+		start_mapped(kind, FX_ROM | P | W | U);
 		mc.gp.cr0 &= ~CR0_WP;
 		mc_load();
 		traps(wr(USER, 0));
@@ -284,12 +269,7 @@ static void test_disk(void **state)
 	(void)state;
 	for_each_kind(kind)
 	{
-		uint64_t root;
-
-		start(kind);
-		root = new_root();
-		map(root, USER, FX_DISK | P | W | U);
-		turn_on(root, 0);
+		start_mapped(kind, FX_DISK | P | W | U);
 		for (unsigned i = 0; i < 5; i++) {
 			passes(run(USER, 3, true, false, i));
 			shadow_forget(mc.s, GPA(FX_DISK), PAGE_SIZE);
@@ -312,10 +292,7 @@ static void test_owner(void **state)
 		unsigned level;
 		uint64_t root;
 
-		start(kind);
-		root = new_root();
-		map(root, USER, FX_LARGE | P | W | U);
-		turn_on(root, 0);
+		root = start_mapped(kind, FX_LARGE | P | W | U);
 		fx.forbidden = fx_hpa(FX_LARGE);
 		assert_int_not_equal(
 			shadow_fault(&mc.sv, GVA(USER), PF_U, 0x1000, RFLAGS_FIXED, 3, 0, &o),

@@ -5,6 +5,7 @@
 #ifndef UMBRA_ADDR_H
 #define UMBRA_ADDR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
@@ -22,5 +23,11 @@ typedef struct {
 #define GVA(x) ((gva_t){ (x) })
 #define GPA(x) ((gpa_t){ (x) })
 #define HPA(x) ((hpa_t){ (x) })
+
+/* Are all bits above a linear address of so many (48, 57) copies of its highest? */
+static inline bool addr_is_canonical(uint64_t addr, unsigned bits)
+{
+	return (uint64_t)((int64_t)(addr << (64 - bits)) >> (64 - bits)) == addr;
+}
 
 #endif

@@ -19,6 +19,10 @@
 #define CR3_PWT BIT(3)
 #define CR3_PCD BIT(4)
 #define CR3_PCID_MASK BITS(11, 0)
+/* Where the top table lies: with 32-bit, PAE and 4- or 5-level paging. */
+#define CR3_ADDR_32 BITS(31, 12)
+#define CR3_ADDR_PAE BITS(31, 5)
+#define CR3_ADDR_LONG BITS(51, 12)
 #define CR3_NOFLUSH BIT(63)
 
 #define CR4_VME BIT(0)
