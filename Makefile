@@ -95,7 +95,7 @@ endif
 # --- targets for people -------------------------------------------------------------------
 
 .PHONY: all objects host run gdb test check format check-format check-tidy check-layers check-headers \
-	check-functions bench fuzz fuzz-corpus mutate coverage \
+	check-functions check-faults bench fuzz fuzz-corpus mutate coverage \
 	setup guests clean distclean help FORCE
 
 all: $(O)/umbra.elf $(O)/umbra.iso
@@ -105,7 +105,7 @@ help:
 	@echo 'make run        install what is missing, build, boot the ISO in QEMU (leave: Ctrl-A X)'
 	@echo 'make test       checks, host tests, boot tests; ends with a line that counts them'
 	@echo '                TESTS="boot -k uefi": only these (see tests/run)'
-	@echo 'make check      format, clang-tidy, layers, headers, function lengths'
+	@echo 'make check      format, clang-tidy, layers, headers, function lengths, planted faults'
 	@echo 'make format     put the C sources into the form that make check wants'
 	@echo 'make host       build and run the host tests only'
 	@echo 'make fuzz       the fuzzers of tests/fuzz/, FUZZ_SECONDS=60 each; make fuzz-corpus: keep'
@@ -430,7 +430,7 @@ CHECKED_C := $(KERNEL_C) $(HEADERS) \
 	$(sort $(wildcard tests/host/*.c tests/fuzz/*.[ch] tests/bench/*.[ch] \
 	tests/guest/paging/*.c tests/guest/linux/*.c))
 
-check: check-format check-layers check-headers check-functions check-tidy
+check: check-format check-layers check-headers check-functions check-faults check-tidy
 
 format:
 	@clang-format -i $(CHECKED_C)
@@ -442,6 +442,9 @@ check-headers: | $(ZYDIS_FETCHED)
 	@scripts/check-headers '$(CC) $(KERNEL_CFLAGS)' '$(CC) $(HOST_CFLAGS)' $(HEADERS)
 check-functions:
 	@scripts/check-functions $(CHECKED_C)
+# The faults of `make mutate` still fit the sources.
+check-faults:
+	@scripts/mutate-paging -n
 # clang has no flag for the guard's kind, and not all of gcc's warnings.
 TIDY_FLAGS := $(filter-out -mstack-protector-guard=global,$(KERNEL_CFLAGS))
 TIDY_STAMPS := $(KERNEL_C:%.c=$(B)/tidy/%.ok)
