@@ -40,8 +40,8 @@ KERNEL_DIRS := boot arch/x86_64 $(CORE_DIRS) svm vmx
 
 KERNEL_C := $(sort $(wildcard $(KERNEL_DIRS:=/*.c)))
 KERNEL_ASM := $(sort $(wildcard $(KERNEL_DIRS:=/*.asm)))
-# svm/ too: all of it but the entry code, for which its tests stand in.
-CORE_C := $(sort $(wildcard $(CORE_DIRS:=/*.c) svm/*.c))
+# svm/ and vmx/ too: all of them but the entry code, for which their tests stand in.
+CORE_C := $(sort $(wildcard $(CORE_DIRS:=/*.c) svm/*.c vmx/*.c))
 HOST_TESTS := $(sort $(wildcard tests/host/test_*.c))
 # What the tests share: stand-ins, reference models.
 HOST_SHARED := $(filter-out $(HOST_TESTS),$(sort $(wildcard tests/host/*.c)))
@@ -94,7 +94,7 @@ endif
 
 # --- targets for people -------------------------------------------------------------------
 
-.PHONY: all objects host run gdb test check format check-format check-tidy check-layers check-headers \
+.PHONY: all objects host run gdb test test-matrix check format check-format check-tidy check-layers check-headers \
 	check-functions check-faults bench fuzz fuzz-corpus mutate coverage \
 	setup guests clean distclean help FORCE
 
@@ -105,6 +105,9 @@ help:
 	@echo 'make run        install what is missing, build, boot the ISO in QEMU (leave: Ctrl-A X)'
 	@echo 'make test       checks, host tests, boot tests; ends with a line that counts them'
 	@echo '                TESTS="boot -k uefi": only these (see tests/run)'
+	@echo 'make test-matrix   a table: guests of every kind under SVM and VMX, nested and shadow;'
+	@echo '                CELLS="vmx-nested-pae shadow-64", MODELS=haswell,penryn: only these'
+	@echo '                (tests/matrix --help)'
 	@echo 'make check      format, clang-tidy, layers, headers, function lengths, planted faults'
 	@echo 'make format     put the C sources into the form that make check wants'
 	@echo 'make host       build and run the host tests only'
@@ -120,7 +123,8 @@ help:
 	@echo
 	@echo 'DEBUG=1         UBSan traps, poisoned pages, lock-order checks (build/debug/)'
 	@echo 'EXTRA_CFLAGS=   more compiler flags;  V=1: show the commands'
-	@echo 'RUN_FLAGS=      options of scripts/run-qemu for make run, such as --uefi'
+	@echo 'BACKEND=        svm or vmx, MACHINE=qemu or bochs: where make run starts it'
+	@echo 'RUN_FLAGS=      options of scripts/run-qemu or run-bochs for make run, such as --uefi'
 	@echo 'GUEST=          amd64, 686-pae, 686 or all, PAGING=nested or shadow: what make run and'
 	@echo '                make gdb start; ENTRY=: any entry of the menu, by its --id in iso/grub.cfg'
 
@@ -131,13 +135,30 @@ setup:
 ENTRY ?= $(if $(GUEST)$(PAGING),debian-$(or $(GUEST),amd64)-$(or $(PAGING),nested))
 RUN_ISO := $(O)/umbra$(ENTRY:%=-%).iso
 
+# The machine that it starts on. QEMU emulates SVM alone, and with KVM has what this machine has;
+# Bochs has processors with either.
+MACHINE ?= $(if $(filter vmx,$(BACKEND)),bochs,qemu)
+NO_SVM_HERE = $(if $(filter svm,$(BACKEND)),$(shell grep -qw svm /proc/cpuinfo || echo yes))
+run_machine = $(or $(run-$(BACKEND)-$(MACHINE)),$(error BACKEND is svm or vmx, MACHINE qemu or \
+	bochs, but QEMU emulates no VMX))
+run--qemu = scripts/run-qemu
+run-svm-qemu = scripts/run-qemu $(if $(NO_SVM_HERE),--accel tcg)
+run--bochs = $(run-svm-bochs)
+run-svm-bochs = scripts/run-bochs --clock real --cpu ryzen
+run-vmx-bochs = scripts/run-bochs --clock real --cpu corei7_skylake_x
+
+run: RUN = $(run_machine)
 run: setup
 	@$(MAKE) $(RUN_ISO)
-	@scripts/run-qemu $(RUN_ISO) $(RUN_FLAGS)
+	@$(RUN) $(RUN_ISO) $(RUN_FLAGS)
 
 gdb: setup
 	@$(MAKE) $(O)/umbra.elf $(RUN_ISO)
 	@scripts/gdb $(O)/umbra.elf $(RUN_ISO) $(RUN_FLAGS)
+
+test-matrix: setup
+	@$(MAKE) all tests
+	@$(PYTHON) tests/matrix $(MATRIX_FLAGS) $(if $(MODELS),--models $(MODELS)) $(CELLS)
 
 test: setup
 	@BUILD=$(BUILD) $(PYTHON) tests/run $(TESTS)
@@ -293,8 +314,15 @@ $(H)/obj/%.o: %.c $(H)/flags | $(ZYDIS_FETCHED)
 	@mkdir -p $(@D)
 	$(call quiet,HOSTCC) $(CC) $(HOST_CFLAGS) $(DEPFLAGS) -c $< -o $@
 
-# Its test stands in for the image and for what only CPL 0 may do.
+# Their tests stand in for the image and for what only CPL 0 may do.
 $(H)/obj/paging/host.o: HOST_CFLAGS += -include tests/host/fake_insn.h
+$(H)/obj/vmm/run.o: HOST_CFLAGS += -include tests/host/fake_run.h
+# A processor with VMX, which is none of this machine's.
+$(H)/obj/vmx/%.o: HOST_CFLAGS += -include tests/host/fake_vmx.h
+
+# It runs guests.
+$(H)/obj/tests/host/test_emulate_guest.o: $(addprefix $(B)/guest/,hello.elf bad_opcode_handled.elf \
+	real_mode.elf rom_write.elf)
 
 $(H)/obj/gen/%.o: $(B)/gen/%.c $(H)/flags
 	@mkdir -p $(@D)

@@ -12,7 +12,6 @@
 #include "arch/x86_64/image.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/errno.h"
-#include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/ioapic.h"
 #include "arch/x86_64/lapic.h"
@@ -29,6 +28,7 @@
 #include "vmm/backend.h"
 #include "vmm/config.h"
 #include "vmm/run.h"
+#include "vmx/vmx.h"
 
 #define VERSION "0.1"
 #define MEMORY_MIN MIB(16) /* free, for Umbra and the smallest guests */
@@ -36,10 +36,11 @@
 /* Called by boot.asm with the boot information's address and the image's. */
 _Noreturn void umbra_main(uint64_t info_pa, uint64_t image_pa);
 
-static const struct vmm_backend *const backends[] = { &svm_backend };
+static const struct vmm_backend *const backends[] = { &svm_backend, &vmx_backend };
 
 static struct boot_info boot_info;
 static struct umbra_config config;
+static char com1[64];
 
 static _Noreturn void cannot_start(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
@@ -80,7 +81,6 @@ static void early_loglevel(void)
 /* The boot information, and somewhere to say what is wrong with it. */
 static void start_console(uint64_t info_pa, uint64_t image_pa)
 {
-	char com1[32];
 	const char *wrong;
 
 	wrong = multiboot2_parse(hpa_to_ptr(HPA(info_pa)), GIB(4) - info_pa, HPA(info_pa),
@@ -109,6 +109,16 @@ static void start_cpu(void)
 		cannot_start("the processor has no local APIC, or the firmware has disabled it");
 }
 
+/* Only now can registers be mapped, and RAM above 4 GiB be told from them. */
+static void open_mmio_console(void)
+{
+	uint64_t bytes;
+	hpa_t pa;
+
+	if (console_wants_mmio(&pa, &bytes))
+		console_open_mmio(host_map_mmio(pa, bytes));
+}
+
 static void start_memory(void)
 {
 	frame_init(&boot_info);
@@ -119,6 +129,7 @@ static void start_memory(void)
 	if (host_paging_init(&boot_info))
 		cannot_start("no memory for the page tables");
 	frame_init_high(&boot_info);
+	open_mmio_console();
 	if (host_paging_audit())
 		cannot_start("the page tables give away a right they must not");
 	log_info("memory: %llu MiB, %llu MiB of it free",
@@ -131,19 +142,11 @@ static void start_devices(void)
 	acpi_init(&boot_info);
 	lapic_init();
 	ioapic_init();
-	clock_init();
+	if (!clock_init())
+		cannot_start("no timer of known rate counts: no ACPI PM timer, HPET or PIT");
 	timer_init();
 	console_start_interrupts();
 	irq_enable();
-}
-
-/* Has the firmware locked VMX off? SDM vol. 3, 24.7. */
-static bool vmx_locked_off(void)
-{
-	uint64_t control;
-
-	return rdmsr_safe(MSR_FEATURE_CONTROL, &control) && (control & FEATURE_CONTROL_LOCK) &&
-	       !(control & FEATURE_CONTROL_VMX);
 }
 
 /* The first backend that this machine has. */
@@ -163,14 +166,13 @@ static const struct vmm_backend *start_backend(void)
 		if (result)
 			continue;
 		if (b->cpu_enable())
-			cannot_start("no memory to turn %s on", b->name);
+			cannot_start("%s cannot be turned on", b->name);
 		log_info("%s: %s", b->name, b->caps()->features);
 		return b;
 	}
-	if (err == -EPERM || (cpu->vmx && vmx_locked_off()))
+	if (err == -EPERM)
 		cannot_start("virtualization is turned off by the firmware: enable it there");
-	cannot_start("the processor has %s, this version of Umbra runs guests on SVM",
-		     cpu->vmx ? "VMX" : "no usable SVM");
+	cannot_start("the processor has no %s that Umbra can use", cpu->vmx ? "VMX" : "SVM");
 }
 
 _Noreturn void umbra_main(uint64_t info_pa, uint64_t image_pa)
@@ -186,6 +188,7 @@ _Noreturn void umbra_main(uint64_t info_pa, uint64_t image_pa)
 	config_parse(&config, &boot_info);
 	log_set_level(config.loglevel);
 	svm_mask_features(config.svm_features);
+	vmx_mask_features(config.vmx_features);
 	backend = start_backend();
 	if (vmm_init(&config, backend))
 		cannot_start("no memory for the VMs");

@@ -120,7 +120,7 @@ static void format_long(struct pt_format *f, const char *name, unsigned levels,
 /*
  * PAE: bits 62:52 are reserved as well. A PDPTE has no rights, no page, no accessed bit:
  * 2:1, 8:5 and all above the address are reserved. Bit 5 is let pass unless strict_pdpte:
- * some processors' nested walks set it. SDM vol. 3, 4.4.1.
+ * some processors' nested walks set it. QEMU: its do. SDM vol. 3, 4.4.1.
  */
 static void format_pae(struct pt_format *f, const struct pt_caps *caps)
 {

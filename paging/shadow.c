@@ -206,6 +206,21 @@ hpa_t shadow_load(struct shadow_vcpu *sv, const struct guest_paging *gp)
 	return root->pa;
 }
 
+void shadow_leave(struct shadow_vcpu *sv)
+{
+	struct shadow *s = sv->s;
+
+	leave_root(s, sv->root);
+	*sv = (struct shadow_vcpu){ .s = s, .low_root = sv->low_root };
+	if (!s->nr_chunks)
+		return;
+	while (s->nr_unsync)
+		sp_unsync_drop(s, &s->sp[s->unsync[0]]);
+	s->nr_opened = 0;
+	sp_pool_reset(s);
+	sp_flush(s);
+}
+
 /* --- what else changes --- */
 
 void shadow_invlpg(struct shadow_vcpu *sv, gva_t gva)

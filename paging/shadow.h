@@ -107,6 +107,13 @@ int shadow_vcpu_init(struct shadow_vcpu *sv, struct shadow *s);
  */
 hpa_t shadow_load(struct shadow_vcpu *sv, const struct guest_paging *gp);
 
+/*
+ * The guest, which has one vCPU, runs without the shadow until its next shadow_load(), and writes
+ * to its memory unseen: everything that was made from its tables is forgotten. Cheap when that is
+ * nothing; else it takes about as long as giving back the memory.
+ */
+void shadow_leave(struct shadow_vcpu *sv);
+
 enum shadow_result {
 	SHADOW_RESUME,    /* the shadow lets the access through now */
 	SHADOW_REFLECT,   /* the guest's own fault: out->fault */

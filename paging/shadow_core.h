@@ -235,6 +235,9 @@ static inline struct sp *entry_sp(struct shadow *s, uint32_t id)
 
 int sp_pool_init(struct shadow *s, uint64_t max_bytes);
 void sp_pool_destroy(struct shadow *s);
+/* Only the low roots stay, empty. No other is a root, pinned, or SP_UNSYNC. The TLBs are to be
+ * flushed. */
+void sp_pool_reset(struct shadow *s);
 
 /* Memory at gpa, as the memory map says. touch: for an access of the guest's. */
 bool sp_resolve(struct shadow *s, uint64_t gpa, bool touch, struct shadow_target *out);

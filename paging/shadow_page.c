@@ -56,22 +56,33 @@ int sp_pool_init(struct shadow *s, uint64_t max_bytes)
 	return 0;
 }
 
-void sp_pool_destroy(struct shadow *s)
+/* What a shadow page has of memory; where it could not have all, what it got. */
+static void sp_memory_free(struct shadow *s, struct sp *p)
 {
-	for (uint32_t i = 1; s->sp && i < s->nr_sps; i++) {
-		struct sp *p = &s->sp[i];
+	page_put(s, p->pa);
+	s->pages -= (p->link ? 1 : 0) + (p->snap ? 1 : 0);
+	s->ops.free(s->ops.ctx, p->link, PAGE_SIZE);
+	s->ops.free(s->ops.ctx, p->snap, PAGE_SIZE);
+}
 
-		if (p->state == SP_FREE)
-			continue;
-		page_put(s, p->pa);
-		s->ops.free(s->ops.ctx, p->link, PAGE_SIZE);
-		s->ops.free(s->ops.ctx, p->snap, PAGE_SIZE);
-	}
+static void chunks_free(struct shadow *s)
+{
 	for (uint32_t i = 0; i < s->nr_chunks; i++)
 		s->ops.free(s->ops.ctx, s->block[i / CHUNKS_PER_BLOCK][i % CHUNKS_PER_BLOCK].frame,
 			    CHUNK_FRAMES * sizeof(struct sp_frame));
-	for (unsigned i = 0; i < CHUNK_BLOCKS && s->block[i]; i++)
+	for (unsigned i = 0; i < CHUNK_BLOCKS && s->block[i]; i++) {
 		s->ops.free(s->ops.ctx, s->block[i], CHUNKS_PER_BLOCK * sizeof(struct sp_chunk));
+		s->block[i] = NULL;
+	}
+	s->nr_chunks = 0;
+}
+
+void sp_pool_destroy(struct shadow *s)
+{
+	for (uint32_t i = 1; s->sp && i < s->nr_sps; i++)
+		if (s->sp[i].state != SP_FREE)
+			sp_memory_free(s, &s->sp[i]);
+	chunks_free(s);
 	if (s->pa_hash)
 		s->ops.free(s->ops.ctx, s->pa_hash, hash_size(s));
 	if (s->sp)
@@ -302,6 +313,16 @@ static uint32_t *pa_bucket(struct shadow *s, uint64_t pa)
 	return &s->pa_hash[pa / PAGE_SIZE & s->pa_mask];
 }
 
+/* To be found by its table's address, and as used most recently. */
+static void enlist(struct shadow *s, struct sp *p)
+{
+	uint32_t *bucket = pa_bucket(s, p->pa.v);
+
+	p->next_pa = *bucket;
+	*bucket = sp_number(s, p);
+	lru_add(s, p);
+}
+
 struct sp *sp_at(struct shadow *s, uint64_t pa)
 {
 	uint32_t i = *pa_bucket(s, pa);
@@ -372,15 +393,43 @@ void sp_free(struct shadow *s, struct sp *p)
 	}
 	chain_remove(s, pa_bucket(s, p->pa.v), p, offsetof(struct sp, next_pa));
 	lru_remove(s, p);
-	page_put(s, p->pa);
-	s->ops.free(s->ops.ctx, p->link, PAGE_SIZE);
-	s->pages--;
-	if (p->snap) {
-		s->ops.free(s->ops.ctx, p->snap, PAGE_SIZE);
-		s->pages--;
-	}
+	sp_memory_free(s, p);
 	*p = (struct sp){ .next_same = s->free_sp };
 	s->free_sp = sp_number(s, p);
+}
+
+static void empty_low_root(struct sp *p)
+{
+	for_each_used(p, slot)
+	{
+		spte_write(p, slot, 0);
+		mark_used(p, slot, false);
+	}
+}
+
+/* In one go: a list that goes altogether need not be taken apart. */
+void sp_pool_reset(struct shadow *s)
+{
+	uint32_t i = s->lru_first;
+
+	chunks_free(s);
+	memset(s->bucket, 0, sizeof(s->bucket));
+	memset(s->pa_hash, 0, hash_size(s));
+	s->lru_first = s->lru_last = 0;
+	while (i) {
+		struct sp *p = &s->sp[i];
+		uint32_t next = p->lru_next;
+
+		if (p->role & ROLE_LOW_ROOT) {
+			empty_low_root(p);
+			enlist(s, p);
+		} else {
+			sp_memory_free(s, p);
+			*p = (struct sp){ .next_same = s->free_sp };
+			s->free_sp = i;
+		}
+		i = next;
+	}
 }
 
 /* Give up what was used longest ago until there is room for n pages. */
@@ -415,7 +464,7 @@ static bool sp_memory(struct shadow *s, struct sp *p, bool snap)
 
 static struct sp *sp_new(struct shadow *s, uint64_t gfn, uint32_t role, bool table)
 {
-	uint32_t nr, *bucket;
+	uint32_t nr;
 	struct sp *p;
 
 	if (!make_room(s, table ? 3 : 2))
@@ -427,21 +476,13 @@ static struct sp *sp_new(struct shadow *s, uint64_t gfn, uint32_t role, bool tab
 	if (!sp_memory(s, p, table)) {
 		uint32_t next = s->free_sp;
 
-		page_put(s, p->pa);
-		s->pages -= (p->link ? 1 : 0) + (p->snap ? 1 : 0);
-		if (p->link)
-			s->ops.free(s->ops.ctx, p->link, PAGE_SIZE);
-		if (p->snap)
-			s->ops.free(s->ops.ctx, p->snap, PAGE_SIZE);
+		sp_memory_free(s, p);
 		*p = (struct sp){ .next_same = next };
 		s->free_sp = nr;
 		return NULL;
 	}
 	p->state = table ? SP_OPEN : SP_CLOSED;
-	bucket = pa_bucket(s, p->pa.v);
-	p->next_pa = *bucket;
-	*bucket = nr;
-	lru_add(s, p);
+	enlist(s, p);
 	s->stats.misses++;
 	return p;
 }

@@ -126,6 +126,7 @@ int svm_probe(void)
 		/* The exit tells the operands, as the other decode assists do. */
 		.invpcid_exits =
 			svm_machine.invpcid && (svm_machine.features & SVM_FEATURE_DECODE_ASSISTS),
+		.real_mode = true,
 		.features = features_text,
 	};
 	return 0;

@@ -84,6 +84,7 @@ static void decode_cr(const struct vmcb *v, uint32_t features, struct vm_exit *e
 
 	exit->cr.nr = v->exit_code & 15;
 	exit->cr.gpr = known ? v->exit_info1 & 15 : VM_EXIT_GPR_UNKNOWN;
+	exit->cr.clts = false;
 }
 
 static void decode_msr(const struct vmcb *v, uint32_t features, struct vm_exit *exit)

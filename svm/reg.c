@@ -67,6 +67,8 @@ uint64_t svm_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
 		return v->cs.attrib & 0xfff;
 	case REG_INTR_SHADOW:
 		return v->interrupt_shadow & VMCB_INTERRUPT_SHADOW;
+	case REG_NMI_BLOCKED:
+		return sv->nmi_blocked;
 	default:
 		return *plain_field(v, reg);
 	}
@@ -118,10 +120,11 @@ static void set_cr3(struct svm_vcpu *sv, uint64_t val)
 	sv->flush = true;
 }
 
-void svm_set_root(struct vcpu *vcpu, hpa_t root)
+void svm_set_root(struct vcpu *vcpu, hpa_t root, enum root_kind kind)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
 
+	(void)kind; /* a VM has one of the two here */
 	sv->root = root;
 	if (sv->shadow)
 		vmcb_set_cr3(sv->vmcb, root.v);
@@ -179,6 +182,10 @@ void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
 		break;
 	case REG_INTR_SHADOW:
 		v->interrupt_shadow = val ? VMCB_INTERRUPT_SHADOW : 0;
+		break;
+	case REG_NMI_BLOCKED:
+		sv->nmi_blocked = val;
+		svm_update_iret(sv);
 		break;
 	default:
 		set_plain(sv, reg, val);

@@ -24,6 +24,7 @@ static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmc
 	v->rsp = regs->gpr[RSP];
 	v->rip = regs->rip;
 	v->rflags = regs->rflags;
+	svm_last_look(vcpu);
 	svm_enter(regs, sv->vmcb_pa.v, sv->cpu->host_vmcb.v);
 	regs->gpr[RAX] = v->rax;
 	regs->gpr[RSP] = v->rsp;
@@ -73,6 +74,15 @@ static bool own_exit(struct vcpu *vcpu, bool shadow_lost, enum vm_exit_kind *kin
 	return false;
 }
 
+/*
+ * QEMU, for CR0 and CR4, and Bochs: a VMRUN that is refused leaves the host's registers in the
+ * VMCB; RIP is that of VMRUN itself.
+ */
+static bool holds_host(const struct vmcb *v)
+{
+	return v->rip - (uintptr_t)svm_enter < SVM_ENTER_MAX;
+}
+
 /* VMRUN was refused, or so the exit code says. */
 static void invalid_exit(const struct svm_vcpu *sv, struct vm_exit *exit)
 {
@@ -81,6 +91,8 @@ static void invalid_exit(const struct svm_vcpu *sv, struct vm_exit *exit)
 
 	v->clean = 0;
 	v->event_inj = 0;
+	if (!why && holds_host(v))
+		why = sv->broken ? sv->broken : "the VMCB is overwritten, what was wrong is lost";
 	if (why) {
 		log_err("SVM: VMRUN refused: %s", why);
 		return;

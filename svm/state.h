@@ -72,6 +72,7 @@ struct svm_vcpu {
 	bool shadow;      /* the VM has no nested table: the VMCB's CR3 is the core's */
 	hpa_t root;       /* its CR3 then */
 	struct svm_guest_cr guest;
+	const char *broken;      /* debug builds: what the auditor has found right before VMRUN */
 	uint32_t own_exceptions; /* intercepted whatever the core asks */
 	uint32_t exceptions;     /* intercepts: the core's and own_exceptions */
 };
@@ -115,7 +116,7 @@ void svm_vcpu_destroy(struct vcpu *vcpu);
 uint64_t svm_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg);
 void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val);
 /* The root of the tables that hardware walks: the nested ones, or the shadow. */
-void svm_set_root(struct vcpu *vcpu, hpa_t root);
+void svm_set_root(struct vcpu *vcpu, hpa_t root, enum root_kind kind);
 void svm_get_seg(const struct vcpu *vcpu, enum seg_reg reg, struct segment *seg);
 void svm_set_seg(struct vcpu *vcpu, enum seg_reg reg, const struct segment *seg);
 
@@ -131,6 +132,19 @@ void svm_update_iret(struct svm_vcpu *sv);
 
 void svm_run(struct vcpu *vcpu, struct vm_exit *exit);
 
+/* --- corrupt.c --- */
+
+#ifdef UMBRA_DEBUG
+/* Right before VMRUN: write to the VMCB what corrupt= on the guest's line asks for, and have the
+ * auditor look at it. */
+void svm_last_look(struct vcpu *vcpu);
+#else
+static inline void svm_last_look(struct vcpu *vcpu)
+{
+	(void)vcpu;
+}
+#endif
+
 /* --- enter.asm --- */
 
 /*
@@ -138,6 +152,7 @@ void svm_run(struct vcpu *vcpu, struct vm_exit *exit);
  * the VMCB holds) in, VMRUN, and back. Interrupts must be off and are off afterwards.
  */
 void svm_enter(struct vcpu_regs *regs, uint64_t guest_vmcb_pa, uint64_t host_vmcb_pa);
+#define SVM_ENTER_MAX 256 /* bytes of code, at most */
 /* MOV to CR2. */
 void svm_write_cr2(uint64_t val);
 

@@ -1,7 +1,8 @@
 /*
  * Running a single guest instruction under RFLAGS.TF, for the two moments that the
- * hardware does not report: the end of the IRET that ends an NMI, and, on QEMU, the end
- * of an interrupt shadow. A step lasts for one entry, whatever ends it.
+ * hardware does not report: the end of the IRET that ends an NMI, and the end of an
+ * interrupt shadow. QEMU: VMRUN forgets the shadow, so its end is stepped to. A step lasts
+ * for one entry, whatever ends it.
  */
 #ifndef UMBRA_SVM_STEP_H
 #define UMBRA_SVM_STEP_H

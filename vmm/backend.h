@@ -42,12 +42,20 @@ enum vcpu_reg {
 	REG_CPL,         /* read only */
 	REG_CS_ATTR,     /* read only: SEG_ATTR_* of CS */
 	REG_INTR_SHADOW, /* 1: in the shadow of STI or MOV SS */
+	REG_NMI_BLOCKED, /* 1: from an NMI's delivery to the end of its IRET */
 	VCPU_REGS,
 };
 
 /* How much of a vCPU's translations to drop. */
 enum flush_scope {
-	FLUSH_GUEST, /* all of this vCPU's, global pages too */
+	FLUSH_GUEST,  /* all that it has of linear addresses, global pages too */
+	FLUSH_NESTED, /* that, and what the nested tables gave */
+};
+
+/* What set_root()'s tables translate. */
+enum root_kind {
+	ROOT_NESTED, /* guest-physical addresses */
+	ROOT_SHADOW, /* the guest's linear addresses */
 };
 
 struct backend_caps {
@@ -55,7 +63,17 @@ struct backend_caps {
 	enum nested_kind nested_kind;
 	bool nested_1g; /* 1 GiB pages in nested tables */
 	unsigned nested_phys_bits;
-	bool invpcid_exits;   /* INVPCID can exit, with its operands known */
+	/* A guest that does not page can run through nested tables under shadow paging too: the
+	 * core keeps both for it. */
+	bool nested_unpaged;
+	/* A guest that does not page needs a page directory in its own memory that leads each
+	 * address to itself: vm->identity_map. */
+	bool identity_map;
+	bool preemption_timer; /* set_deadline() is there */
+	bool invpcid_exits;    /* INVPCID can exit, with its operands known */
+	/* The processor runs real mode, and delivers events there; else it leaves with
+	 * EXIT_EMULATE, and the core delivers. */
+	bool real_mode;
 	const char *features; /* one line for the boot log: what the CPU offers */
 };
 
@@ -115,8 +133,16 @@ struct vmm_backend {
 	/* INVLPG, which the guest does itself, or exits. Off at first; for shadow paging. */
 	void (*set_intercept_invlpg)(struct vcpu *vcpu, bool on);
 
-	/* Root of the tables that translate for this vCPU: the nested table, or the shadow. */
-	void (*set_root)(struct vcpu *vcpu, hpa_t root);
+	/* Root of the tables that translate for this vCPU from now on: the nested table, or the
+	 * shadow. ROOT_NESTED for a VM with a shadow: only while the guest is not paging, and with
+	 * caps.nested_unpaged. */
+	void (*set_root)(struct vcpu *vcpu, hpa_t root, enum root_kind kind);
+	/* The PDPTEs that the processor has loaded for the guest, which is in PAE paging under
+	 * ROOT_NESTED. NULL: it may read them in the guest's memory at any time. */
+	void (*get_pdptes)(const struct vcpu *vcpu, uint64_t pdpte[4]);
+	/* With caps.preemption_timer: the run ends with EXIT_TIMER at this TSC of the host, or
+	 * at once if it is past. 0: never. */
+	void (*set_deadline)(struct vcpu *vcpu, uint64_t tsc);
 	void (*flush)(struct vcpu *vcpu, enum flush_scope scope);
 
 	/* Log the hardware's own control and state words (VMCB, VMCS). */

@@ -180,6 +180,39 @@ static const char *set_on_crash(struct vm_config *vm, const struct token *val)
 	return NULL;
 }
 
+#ifdef UMBRA_DEBUG
+/* Cut the token before its first c; *rest is what follows. False: there is none. */
+static bool cut_at(struct token *tok, char c, struct token *rest)
+{
+	for (size_t i = 0; i < tok->len; i++) {
+		if (tok->text[i] == c) {
+			*rest = (struct token){ tok->text + i + 1, tok->len - i - 1 };
+			tok->len = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* FIELD:VALUE or FIELD:VALUE@EXITS. Whether there is such a field the backend says. */
+static const char *set_corrupt(struct vm_config *vm, const struct token *val)
+{
+	struct vm_corrupt *c = &vm->corrupt;
+	struct token field = *val, value, exits;
+
+	if (!cut_at(&field, ':', &value) || !field.len || field.len >= sizeof(c->field))
+		return "not FIELD:VALUE";
+	c->exits = 1;
+	if (cut_at(&value, '@', &exits) && !parse_u64(&exits, &c->exits))
+		return "not a number of exits";
+	if (!parse_u64(&value, &c->value))
+		return "not a number";
+	memcpy(c->field, field.text, field.len);
+	c->field[field.len] = 0;
+	return NULL;
+}
+#endif
+
 static const struct {
 	const char *key;
 	const char *(*set)(struct vm_config *vm, const struct token *val);
@@ -187,6 +220,9 @@ static const struct {
 	{ "memory", set_memory },     { "vcpus", set_vcpus }, { "paging", set_paging },
 	{ "shadow", set_shadow },     { "audit", set_audit }, { "on-reset", set_on_reset },
 	{ "on-crash", set_on_crash },
+#ifdef UMBRA_DEBUG
+	{ "corrupt", set_corrupt },
+#endif
 };
 
 /* --- module lines --- */
@@ -441,10 +477,20 @@ static void parse_modules(struct umbra_config *cfg, const struct boot_info *bi)
 
 /* --- Umbra's own line --- */
 
+/* NULL, or what is wrong with the value. */
+static const char *take_mask(const struct token *val, uint32_t *mask)
+{
+	uint64_t v;
+
+	if (!parse_u64(val, &v) || v > UINT32_MAX)
+		return "not a mask of 32 bits";
+	*mask = (uint32_t)v;
+	return NULL;
+}
+
 static void parse_own_line(struct umbra_config *cfg, const char *line)
 {
 	struct token tok, val;
-	uint64_t mask;
 	int v;
 
 	while (parse_token(&line, &tok)) {
@@ -461,10 +507,9 @@ static void parse_own_line(struct umbra_config *cfg, const char *line)
 			else
 				wrong = "not poweroff, reboot or monitor";
 		} else if (token_value(&tok, "svm-features", &val)) {
-			if (parse_u64(&val, &mask) && mask <= UINT32_MAX)
-				cfg->svm_features = (uint32_t)mask;
-			else
-				wrong = "not a mask of 32 bits";
+			wrong = take_mask(&val, &cfg->svm_features);
+		} else if (token_value(&tok, "vmx-features", &val)) {
+			wrong = take_mask(&val, &cfg->vmx_features);
 		} else if (!token_value(&tok, "com1", &val)) { /* the console reads that early */
 			wrong = "unknown token";
 		}
@@ -480,6 +525,7 @@ void config_parse(struct umbra_config *cfg, const struct boot_info *bi)
 	cfg->loglevel = LOG_INFO;
 	cfg->on_idle = ON_IDLE_MONITOR;
 	cfg->svm_features = UINT32_MAX;
+	cfg->vmx_features = UINT32_MAX;
 	parse_own_line(cfg, bi->cmdline ? bi->cmdline : "");
 	parse_modules(cfg, bi);
 	if (bi->modules_dropped)

@@ -40,6 +40,15 @@ struct vm_disk {
 	uint64_t at; /* a multiple of 4 KiB */
 };
 
+/* A word of the hardware's control block to be spoiled, so that the processor refuses it: for
+ * tests, in debug builds. */
+#define VM_CORRUPT_FIELD_MAX 40
+struct vm_corrupt {
+	char field[VM_CORRUPT_FIELD_MAX]; /* as the backend names it; "": none */
+	uint64_t value;
+	uint64_t exits; /* not before the VM's so manieth exit */
+};
+
 struct vm_config {
 	char name[VM_NAME_MAX];
 	uint64_t memory; /* bytes; a multiple of 1 MiB */
@@ -51,7 +60,8 @@ struct vm_config {
 	enum on_crash on_crash; /* on-crash=stop|restart: triple fault */
 	bool debug_exit;        /* debug-exit: port 0xf4 stops the VM */
 	bool stats;             /* print the exit counters when the VM stops */
-	const char *cmdline;    /* what follows " -- ", in GRUB's memory; "" if none */
+	struct vm_corrupt corrupt;
+	const char *cmdline; /* what follows " -- ", in GRUB's memory; "" if none */
 	const struct boot_module *kernel;
 	const struct boot_module *initrd; /* NULL: none */
 	unsigned nr_modules;
@@ -63,7 +73,8 @@ struct vm_config {
 struct umbra_config {
 	enum log_level loglevel;
 	enum on_idle on_idle;
-	uint32_t svm_features; /* those that may be used; all ones if the line does not say */
+	/* Those that may be used; all ones if the line does not say. */
+	uint32_t svm_features, vmx_features;
 	unsigned nr_vms;
 	struct vm_config vm[VM_CONFIG_MAX];
 };

@@ -388,6 +388,10 @@ struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, uint32_t leaf, uint32_t s
 			r.ecx |= (uint32_t)F7C_OSPKE;
 		if (!has_pcid(vcpu->vm))
 			r.ebx &= (uint32_t)~F7B_INVPCID;
+	} else if (leaf == 0x80000001) {
+		/* Intel's have SYSCALL in 64-bit mode only, and say so there only. */
+		if (policy.intel && vcpu_code_size(vcpu) != 8)
+			r.edx &= (uint32_t)~E1D_SYSCALL;
 	} else if (leaf == 0xd && policy.xcr0) {
 		if (subleaf == 0) {
 			r.ebx = xsave_size(vcpu->xcr0, false);

@@ -48,16 +48,17 @@ static void root_changed(struct vcpu *vcpu)
 }
 
 /*
- * Load the four PDPTEs that PAE paging keeps in the CPU, or find that one is refused. Under
- * nested paging bit 5 is let pass, though reserved: there are CPUs that set it as an accessed
- * bit where they walk the guest's own tables, after which its next load must not fail.
+ * Load the four PDPTEs that PAE paging keeps in the CPU, or find that one is refused. Where the
+ * processor may read them in the guest's memory at any time, bit 5 is let pass, though reserved:
+ * there are CPUs that set it there as an accessed bit, after which the guest's next load must not
+ * fail.
  */
 static bool load_pdptes(struct vcpu *vcpu, uint64_t cr3)
 {
 	struct pt_caps caps = vcpu_pt_caps();
 	uint64_t pdpte[4];
 
-	caps.strict_pdpte = vcpu->vm->shadow;
+	caps.strict_pdpte = vcpu->vm->shadow || vcpu->vm->backend->get_pdptes;
 	if (!memmap_read(&vcpu->vm->mem, GPA(cr3 & CR3_ADDR_PAE), pdpte, sizeof(pdpte)))
 		return false; /* nothing there: it reads all ones, reserved bits included */
 	if (!guest_pdptes_valid(&caps, pdpte))

@@ -7,35 +7,51 @@
 #include "arch/x86_64/include/desc.h"
 #include "arch/x86_64/lib/string.h"
 
+/* clang-format off */
+/* X(name): Zydis and insn_op call it alike. */
+#define SAME_NAME(X)										\
+	X(MOV) X(MOVZX) X(MOVSX) X(MOVBE) X(XCHG) X(ADD) X(OR) X(ADC) X(SBB) X(AND) X(SUB)	\
+	X(XOR) X(CMP) X(TEST) X(NOT) X(NEG) X(INC) X(DEC) X(BT) X(BTS) X(BTR) X(BTC)		\
+	X(CMPXCHG) X(XADD) X(ROL) X(ROR) X(RCL) X(RCR) X(SHL) X(SHR) X(SAR) X(SHLD) X(SHRD)	\
+	X(BSF) X(BSR) X(BSWAP) X(LEA) X(MUL) X(IMUL) X(DIV) X(IDIV) X(CMPXCHG8B) X(CBW)		\
+	X(CWD) X(AAA) X(AAS) X(AAM) X(AAD) X(DAA) X(DAS) X(SALC) X(XLAT) X(LAHF) X(SAHF)	\
+	X(BOUND) X(ARPL) X(CLC) X(STC) X(CMC) X(CLD) X(STD) X(CLI) X(STI) X(PUSH) X(POP)	\
+	X(PUSHA) X(POPA) X(PUSHF) X(POPF) X(ENTER) X(LEAVE) X(JMP) X(CALL) X(RET) X(LOOP)	\
+	X(LOOPE) X(LOOPNE) X(JCXZ) X(INT) X(INT3) X(INTO) X(IRET) X(LES) X(LSS) X(LDS)		\
+	X(LFS) X(LGS) X(LGDT) X(LIDT) X(SGDT) X(SIDT) X(LLDT) X(LTR) X(SLDT) X(STR) X(VERR)	\
+	X(VERW) X(LAR) X(LSL) X(CLTS) X(LMSW) X(SMSW) X(IN) X(OUT) X(NOP) X(PAUSE) X(HLT)	\
+	X(CPUID) X(RDMSR) X(WRMSR) X(RDTSC) X(RDTSCP) X(RDPMC) X(INVD) X(WBINVD) X(INVLPG)	\
+	X(XSETBV) X(FNINIT) X(FNCLEX) X(FNSTCW) X(FNSTSW) X(FWAIT)
+/* X(mnemonic, op) (SSE has a MOVSD and a CMPSD too: see decode_insn()) */
+#define OTHER_NAME(X)										\
+	X(MOVNTI, MOV) X(MOVSXD, MOVSX) X(MOVSB, MOVS) X(MOVSW, MOVS) X(MOVSD, MOVS)		\
+	X(MOVSQ, MOVS) X(STOSB, STOS) X(STOSW, STOS) X(STOSD, STOS) X(STOSQ, STOS)		\
+	X(LODSB, LODS) X(LODSW, LODS) X(LODSD, LODS) X(LODSQ, LODS) X(CMPSB, CMPS)		\
+	X(CMPSW, CMPS) X(CMPSD, CMPS) X(CMPSQ, CMPS) X(SCASB, SCAS) X(SCASW, SCAS)		\
+	X(SCASD, SCAS) X(SCASQ, SCAS) X(INSB, INS) X(INSW, INS) X(INSD, INS) X(OUTSB, OUTS)	\
+	X(OUTSW, OUTS) X(OUTSD, OUTS) X(CMPXCHG16B, CMPXCHG8B) X(CWDE, CBW) X(CDQE, CBW)	\
+	X(CDQ, CWD) X(CQO, CWD) X(PUSHAD, PUSHA) X(POPAD, POPA) X(PUSHFD, PUSHF)		\
+	X(PUSHFQ, PUSHF) X(POPFD, POPF) X(POPFQ, POPF) X(JECXZ, JCXZ) X(JRCXZ, JCXZ)		\
+	X(IRETD, IRET) X(IRETQ, IRET) X(PREFETCHT0, NOP) X(PREFETCHT1, NOP)			\
+	X(PREFETCHT2, NOP) X(PREFETCHNTA, NOP) X(PREFETCHW, NOP) X(PREFETCH, NOP)		\
+	X(UD0, UD) X(UD1, UD) X(UD2, UD) X(MONITOR, UD) X(MWAIT, UD) X(VMCALL, UD)		\
+	X(VMMCALL, UD) X(VMXON, UD) X(VMXOFF, UD) X(VMLAUNCH, UD) X(VMRESUME, UD)		\
+	X(VMREAD, UD) X(VMWRITE, UD) X(VMPTRLD, UD) X(VMPTRST, UD) X(VMCLEAR, UD)		\
+	X(VMRUN, UD) X(VMLOAD, UD) X(VMSAVE, UD) X(STGI, UD) X(CLGI, UD) X(SKINIT, UD)		\
+	X(INVLPGA, UD) X(GETSEC, UD) X(RSM, UD) X(MOVUPS, XMM) X(MOVUPD, XMM)			\
+	X(MOVDQU, XMM) X(LDDQU, XMM) X(MOVAPS, XMM) X(MOVAPD, XMM) X(MOVDQA, XMM)		\
+	X(MOVNTPS, XMM) X(MOVNTPD, XMM) X(MOVNTDQ, XMM) X(MOVNTDQA, XMM) X(MOVSS, XMM)		\
+	X(MOVD, XMM) X(MOVQ, XMM) X(MOVLPS, XMM_LOW) X(MOVLPD, XMM_LOW)				\
+	X(MOVHPS, XMM_HIGH) X(MOVHPD, XMM_HIGH) X(MOVNTQ, MMX)
+/* clang-format on */
+
 static const uint8_t op_of_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
-	[ZYDIS_MNEMONIC_MOV] = INSN_MOV,         [ZYDIS_MNEMONIC_MOVNTI] = INSN_MOV,
-	[ZYDIS_MNEMONIC_MOVZX] = INSN_MOVZX,     [ZYDIS_MNEMONIC_MOVSX] = INSN_MOVSX,
-	[ZYDIS_MNEMONIC_MOVSXD] = INSN_MOVSX,    [ZYDIS_MNEMONIC_MOVBE] = INSN_MOVBE,
-	[ZYDIS_MNEMONIC_XCHG] = INSN_XCHG,       [ZYDIS_MNEMONIC_ADD] = INSN_ADD,
-	[ZYDIS_MNEMONIC_OR] = INSN_OR,           [ZYDIS_MNEMONIC_ADC] = INSN_ADC,
-	[ZYDIS_MNEMONIC_SBB] = INSN_SBB,         [ZYDIS_MNEMONIC_AND] = INSN_AND,
-	[ZYDIS_MNEMONIC_SUB] = INSN_SUB,         [ZYDIS_MNEMONIC_XOR] = INSN_XOR,
-	[ZYDIS_MNEMONIC_CMP] = INSN_CMP,         [ZYDIS_MNEMONIC_TEST] = INSN_TEST,
-	[ZYDIS_MNEMONIC_NOT] = INSN_NOT,         [ZYDIS_MNEMONIC_NEG] = INSN_NEG,
-	[ZYDIS_MNEMONIC_INC] = INSN_INC,         [ZYDIS_MNEMONIC_DEC] = INSN_DEC,
-	[ZYDIS_MNEMONIC_BT] = INSN_BT,           [ZYDIS_MNEMONIC_BTS] = INSN_BTS,
-	[ZYDIS_MNEMONIC_BTR] = INSN_BTR,         [ZYDIS_MNEMONIC_BTC] = INSN_BTC,
-	[ZYDIS_MNEMONIC_CMPXCHG] = INSN_CMPXCHG, [ZYDIS_MNEMONIC_XADD] = INSN_XADD,
-	[ZYDIS_MNEMONIC_MOVSB] = INSN_MOVS,      [ZYDIS_MNEMONIC_MOVSW] = INSN_MOVS,
-	[ZYDIS_MNEMONIC_MOVSD] = INSN_MOVS, /* SSE has a MOVSD and a CMPSD too: see below */
-	[ZYDIS_MNEMONIC_MOVSQ] = INSN_MOVS,      [ZYDIS_MNEMONIC_STOSB] = INSN_STOS,
-	[ZYDIS_MNEMONIC_STOSW] = INSN_STOS,      [ZYDIS_MNEMONIC_STOSD] = INSN_STOS,
-	[ZYDIS_MNEMONIC_STOSQ] = INSN_STOS,      [ZYDIS_MNEMONIC_LODSB] = INSN_LODS,
-	[ZYDIS_MNEMONIC_LODSW] = INSN_LODS,      [ZYDIS_MNEMONIC_LODSD] = INSN_LODS,
-	[ZYDIS_MNEMONIC_LODSQ] = INSN_LODS,      [ZYDIS_MNEMONIC_CMPSB] = INSN_CMPS,
-	[ZYDIS_MNEMONIC_CMPSW] = INSN_CMPS,      [ZYDIS_MNEMONIC_CMPSD] = INSN_CMPS,
-	[ZYDIS_MNEMONIC_CMPSQ] = INSN_CMPS,      [ZYDIS_MNEMONIC_SCASB] = INSN_SCAS,
-	[ZYDIS_MNEMONIC_SCASW] = INSN_SCAS,      [ZYDIS_MNEMONIC_SCASD] = INSN_SCAS,
-	[ZYDIS_MNEMONIC_SCASQ] = INSN_SCAS,      [ZYDIS_MNEMONIC_INSB] = INSN_INS,
-	[ZYDIS_MNEMONIC_INSW] = INSN_INS,        [ZYDIS_MNEMONIC_INSD] = INSN_INS,
-	[ZYDIS_MNEMONIC_OUTSB] = INSN_OUTS,      [ZYDIS_MNEMONIC_OUTSW] = INSN_OUTS,
-	[ZYDIS_MNEMONIC_OUTSD] = INSN_OUTS,      [ZYDIS_MNEMONIC_CLTS] = INSN_CLTS,
-	[ZYDIS_MNEMONIC_LMSW] = INSN_LMSW,       [ZYDIS_MNEMONIC_SMSW] = INSN_SMSW,
+#define X(name) [ZYDIS_MNEMONIC_##name] = INSN_##name,
+	SAME_NAME(X)
+#undef X
+#define X(mnemonic, op) [ZYDIS_MNEMONIC_##mnemonic] = INSN_##op,
+		OTHER_NAME(X)
+#undef X
 };
 
 static bool init_decoder(ZydisDecoder *decoder, unsigned code_size)
@@ -99,6 +115,22 @@ static void convert_reg(struct operand *out, ZydisRegister reg)
 		out->kind = OPERAND_CR;
 		out->reg = (uint8_t)ZydisRegisterGetId(reg);
 		break;
+	case ZYDIS_REGCLASS_DEBUG:
+		out->kind = OPERAND_DR;
+		out->reg = (uint8_t)ZydisRegisterGetId(reg);
+		break;
+	case ZYDIS_REGCLASS_SEGMENT:
+		out->kind = OPERAND_SEG;
+		out->reg = (uint8_t)ZydisRegisterGetId(reg);
+		break;
+	case ZYDIS_REGCLASS_XMM:
+		out->kind = OPERAND_XMM;
+		out->reg = (uint8_t)ZydisRegisterGetId(reg);
+		break;
+	case ZYDIS_REGCLASS_MMX:
+		out->kind = OPERAND_MMX;
+		out->reg = (uint8_t)ZydisRegisterGetId(reg);
+		break;
 	default:
 		out->kind = OPERAND_OTHER;
 		break;
@@ -107,7 +139,8 @@ static void convert_reg(struct operand *out, ZydisRegister reg)
 
 static void convert_mem(struct insn *insn, struct operand *out, const ZydisDecodedOperandMem *mem)
 {
-	if (mem->type != ZYDIS_MEMOP_TYPE_MEM) {
+	if (mem->type != ZYDIS_MEMOP_TYPE_MEM &&
+	    (mem->type != ZYDIS_MEMOP_TYPE_AGEN || insn->op != INSN_LEA)) {
 		out->kind = OPERAND_OTHER;
 		return;
 	}
@@ -132,15 +165,31 @@ static void convert_operands(struct insn *insn, const ZydisDecodedOperand *z, un
 		case ZYDIS_OPERAND_TYPE_MEMORY:
 			convert_mem(insn, out, &z[i].mem);
 			break;
+		case ZYDIS_OPERAND_TYPE_POINTER:
+			out->kind = OPERAND_IMM;
+			insn->imm = z[i].ptr.offset;
+			insn->imm2 = z[i].ptr.segment;
+			break;
 		case ZYDIS_OPERAND_TYPE_IMMEDIATE:
 			out->kind = OPERAND_IMM;
-			insn->imm = z[i].imm.value.u;
+			if (insn->op == INSN_ENTER && i)
+				insn->imm2 = (uint16_t)z[i].imm.value.u;
+			else
+				insn->imm = z[i].imm.value.u;
 			break;
 		default:
 			out->kind = OPERAND_OTHER;
 			break;
 		}
 	}
+}
+
+/* XLAT's operand is at DS:rBX, or another segment there. */
+static void convert_xlat(struct insn *insn, const ZydisDecodedOperand *z, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (z[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			insn->seg = segment_reg(z[i].mem.segment);
 }
 
 /* The element's size, and the segment of the side that rSI points to. */
@@ -171,13 +220,81 @@ static void convert_prefixes(struct insn *insn, const ZydisDecodedInstruction *z
 /* MOV names moves of control, debug and segment registers as well. */
 static uint8_t classify_mov(const struct insn *insn)
 {
-	if (insn->operand[0].kind == OPERAND_CR)
-		return INSN_MOV_TO_CR;
-	if (insn->operand[1].kind == OPERAND_CR)
-		return INSN_MOV_FROM_CR;
-	if (insn->operand[0].kind == OPERAND_OTHER || insn->operand[1].kind == OPERAND_OTHER)
+	static const uint8_t to[] = { [OPERAND_CR] = INSN_MOV_TO_CR,
+				      [OPERAND_DR] = INSN_MOV_TO_DR,
+				      [OPERAND_SEG] = INSN_MOV_TO_SEG,
+				      [OPERAND_OTHER] = INSN_OTHER };
+	static const uint8_t from[] = { [OPERAND_CR] = INSN_MOV_FROM_CR,
+					[OPERAND_DR] = INSN_MOV_FROM_DR,
+					[OPERAND_SEG] = INSN_MOV_FROM_SEG,
+					[OPERAND_OTHER] = INSN_OTHER };
+	unsigned dst = insn->operand[0].kind, src = insn->operand[1].kind;
+
+	if (dst == OPERAND_OTHER || src == OPERAND_OTHER)
 		return INSN_OTHER;
-	return INSN_MOV;
+	if (to[dst])
+		return to[dst];
+	return from[src] ? from[src] : INSN_MOV;
+}
+
+/* Jcc, SETcc and CMOVcc: sixteen opcodes each. */
+static uint8_t classify_conditional(const ZydisDecodedInstruction *z)
+{
+	unsigned row = z->opcode >> 4;
+
+	if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+		return INSN_OTHER;
+	if (z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT)
+		return row == 7 ? INSN_JCC : INSN_OTHER;
+	if (z->opcode_map != ZYDIS_OPCODE_MAP_0F)
+		return INSN_OTHER;
+	return row == 4 ? INSN_CMOV : row == 8 ? INSN_JCC : row == 9 ? INSN_SETCC : INSN_OTHER;
+}
+
+/* Of the loads and stores of whole registers, those that do not say U. */
+static bool needs_alignment(ZydisMnemonic mnemonic)
+{
+	switch (mnemonic) {
+	case ZYDIS_MNEMONIC_MOVAPS:
+	case ZYDIS_MNEMONIC_MOVAPD:
+	case ZYDIS_MNEMONIC_MOVDQA:
+	case ZYDIS_MNEMONIC_MOVNTPS:
+	case ZYDIS_MNEMONIC_MOVNTPD:
+	case ZYDIS_MNEMONIC_MOVNTDQ:
+	case ZYDIS_MNEMONIC_MOVNTDQA:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* What one mnemonic stands for, by its operands; and what has too many mnemonics. */
+static uint8_t classify(const struct insn *insn, const ZydisDecodedInstruction *z)
+{
+	bool far = z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
+
+	switch (insn->op) {
+	case INSN_OTHER:
+		return classify_conditional(z);
+	case INSN_MOV:
+		return classify_mov(insn);
+	case INSN_IMUL:
+		if (insn->operand[2].kind != OPERAND_NONE)
+			return INSN_IMUL3;
+		return insn->operand[1].kind != OPERAND_NONE ? INSN_IMUL2 : INSN_IMUL;
+	case INSN_JMP:
+		return far ? INSN_JMP_FAR : INSN_JMP;
+	case INSN_CALL:
+		return far ? INSN_CALL_FAR : INSN_CALL;
+	case INSN_RET:
+		return far ? INSN_RET_FAR : INSN_RET;
+	case INSN_XMM:
+		return insn->operand[0].kind == OPERAND_MMX || insn->operand[1].kind == OPERAND_MMX
+			       ? INSN_MMX
+			       : INSN_XMM;
+	default:
+		return insn->op;
+	}
 }
 
 enum decode_status decode_insn(struct insn *out, const uint8_t *bytes, unsigned n,
@@ -189,7 +306,7 @@ enum decode_status decode_insn(struct insn *out, const uint8_t *bytes, unsigned 
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	unsigned nr_operands;
 	ZyanStatus status;
-	bool string;
+	bool string, hidden;
 
 	if (!init_decoder(&decoder, code_size))
 		return DECODE_INVALID;
@@ -202,6 +319,8 @@ enum decode_status decode_insn(struct insn *out, const uint8_t *bytes, unsigned 
 	*out = (struct insn){ .op = op_of_mnemonic[z.mnemonic],
 			      .len = z.length,
 			      .addr_size = (uint8_t)(z.address_width / 8),
+			      .op_size = (uint8_t)(z.operand_width / 8),
+			      .cond = z.opcode & 0xf,
 			      .seg = SEG_DS,
 			      .base = INSN_NO_REG,
 			      .index = INSN_NO_REG,
@@ -209,21 +328,24 @@ enum decode_status decode_insn(struct insn *out, const uint8_t *bytes, unsigned 
 	string = out->op >= INSN_MOVS && out->op <= INSN_OUTS;
 	if (string && z.meta.category != ZYDIS_CATEGORY_STRINGOP &&
 	    z.meta.category != ZYDIS_CATEGORY_IOSTRINGOP) {
-		out->op = INSN_OTHER;
+		out->op = z.mnemonic == ZYDIS_MNEMONIC_MOVSD ? INSN_XMM : INSN_OTHER;
 		string = false;
 	}
 	convert_prefixes(out, &z);
 
-	nr_operands = string ? z.operand_count : z.operand_count_visible;
+	hidden = string || out->op == INSN_XLAT;
+	nr_operands = hidden ? z.operand_count : z.operand_count_visible;
 	status = ZydisDecoderDecodeOperands(&decoder, &context, &z, operands, (ZyanU8)nr_operands);
 	if (ZYAN_FAILED(status))
 		return DECODE_INVALID;
 	if (string)
 		convert_string(out, operands, nr_operands);
+	else if (out->op == INSN_XLAT)
+		convert_xlat(out, operands, nr_operands);
 	else
 		convert_operands(out, operands, nr_operands);
-	if (out->op == INSN_MOV)
-		out->op = classify_mov(out);
+	out->op = classify(out, &z);
+	out->aligned = needs_alignment(z.mnemonic);
 	return DECODE_OK;
 }
 

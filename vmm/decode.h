@@ -12,7 +12,8 @@
 /* What an instruction does, as far as anyone here asks. */
 enum insn_op {
 	INSN_OTHER, /* a valid instruction of no further interest */
-	INSN_MOV,   /* general registers, memory, immediates; MOVNTI too */
+	/* On the values of their operands. */
+	INSN_MOV, /* general registers, memory, immediates; MOVNTI too */
 	INSN_MOVZX,
 	INSN_MOVSX, /* MOVSXD too */
 	INSN_MOVBE,
@@ -36,6 +37,44 @@ enum insn_op {
 	INSN_BTC,
 	INSN_CMPXCHG,
 	INSN_XADD,
+	INSN_ROL, /* the operand's and the count's */
+	INSN_ROR,
+	INSN_RCL,
+	INSN_RCR,
+	INSN_SHL,
+	INSN_SHR,
+	INSN_SAR,
+	INSN_SHLD,
+	INSN_SHRD,
+	INSN_BSF,
+	INSN_BSR,
+	INSN_BSWAP,
+	INSN_CMOV,
+	INSN_SETCC,
+	INSN_LEA,
+	INSN_IMUL2, /* with two operands, and with three */
+	INSN_IMUL3,
+	/* On the accumulator besides. */
+	INSN_MUL,
+	INSN_IMUL,
+	INSN_DIV,
+	INSN_IDIV,
+	INSN_CMPXCHG8B, /* CMPXCHG16B too */
+	INSN_CBW,       /* CWDE, CDQE too */
+	INSN_CWD,       /* CDQ, CQO too */
+	INSN_AAA,
+	INSN_AAS,
+	INSN_AAM,
+	INSN_AAD,
+	INSN_DAA,
+	INSN_DAS,
+	INSN_SALC,
+	INSN_XLAT,
+	INSN_LAHF,
+	INSN_SAHF,
+	INSN_BOUND,
+	INSN_ARPL,
+	/* Strings. */
 	INSN_MOVS,
 	INSN_STOS,
 	INSN_LODS,
@@ -43,11 +82,93 @@ enum insn_op {
 	INSN_SCAS,
 	INSN_INS,
 	INSN_OUTS,
+	/* Flags. */
+	INSN_CLC,
+	INSN_STC,
+	INSN_CMC,
+	INSN_CLD,
+	INSN_STD,
+	INSN_CLI,
+	INSN_STI,
+	/* The stack. */
+	INSN_PUSH,
+	INSN_POP,
+	INSN_PUSHA,
+	INSN_POPA,
+	INSN_PUSHF,
+	INSN_POPF,
+	INSN_ENTER,
+	INSN_LEAVE,
+	/* Transfers of control. */
+	INSN_JCC,
+	INSN_JMP,
+	INSN_CALL,
+	INSN_RET,
+	INSN_LOOP,
+	INSN_LOOPE,
+	INSN_LOOPNE,
+	INSN_JCXZ,
+	INSN_JMP_FAR,
+	INSN_CALL_FAR,
+	INSN_RET_FAR,
+	INSN_INT,
+	INSN_INT3,
+	INSN_INTO,
+	INSN_IRET,
+	/* Segments and tables. */
+	INSN_MOV_TO_SEG,
+	INSN_MOV_FROM_SEG,
+	INSN_LES, /* in the order of enum seg_reg; no LCS */
+	INSN_LSS,
+	INSN_LDS,
+	INSN_LFS,
+	INSN_LGS,
+	INSN_LGDT,
+	INSN_LIDT,
+	INSN_SGDT,
+	INSN_SIDT,
+	INSN_LLDT,
+	INSN_LTR,
+	INSN_SLDT,
+	INSN_STR,
+	INSN_VERR,
+	INSN_VERW,
+	INSN_LAR,
+	INSN_LSL,
+	/* The machine. */
 	INSN_MOV_TO_CR,
 	INSN_MOV_FROM_CR,
+	INSN_MOV_TO_DR,
+	INSN_MOV_FROM_DR,
 	INSN_CLTS,
 	INSN_LMSW,
 	INSN_SMSW,
+	INSN_IN,
+	INSN_OUT,
+	INSN_NOP, /* prefetches too */
+	INSN_PAUSE,
+	INSN_HLT,
+	INSN_CPUID,
+	INSN_RDMSR,
+	INSN_WRMSR,
+	INSN_RDTSC,
+	INSN_RDTSCP,
+	INSN_RDPMC,
+	INSN_INVD,
+	INSN_WBINVD,
+	INSN_INVLPG,
+	INSN_XSETBV,
+	INSN_UD, /* UD0, UD1, UD2, and what no guest's processor has */
+	INSN_FNINIT,
+	INSN_FNCLEX,
+	INSN_FNSTCW,
+	INSN_FNSTSW,
+	INSN_FWAIT,
+	/* Vector registers and memory. */
+	INSN_XMM,      /* a load clears what it does not load */
+	INSN_XMM_LOW,  /* it stays; the lower half is meant, */
+	INSN_XMM_HIGH, /* or the upper one */
+	INSN_MMX,
 	INSN_OPS,
 };
 
@@ -56,6 +177,10 @@ enum operand_kind {
 	OPERAND_REG,   /* general register */
 	OPERAND_HIGH8, /* AH, CH, DH, BH: reg is the register that holds it */
 	OPERAND_CR,
+	OPERAND_DR,
+	OPERAND_SEG, /* reg is enum seg_reg */
+	OPERAND_XMM,
+	OPERAND_MMX,
 	OPERAND_MEM, /* at the instruction's memory address */
 	OPERAND_IMM, /* the instruction's immediate */
 	OPERAND_OTHER,
@@ -70,18 +195,24 @@ struct operand {
 #define INSN_NO_REG 0xff
 #define INSN_RIP 0xfe /* base: the address of the next instruction */
 
+#define INSN_OPERANDS 3
+
 struct insn {
 	uint8_t op; /* enum insn_op */
 	uint8_t len;
 	uint8_t addr_size; /* bytes */
+	uint8_t op_size;   /* bytes, of operands that the prefixes choose */
 	uint8_t size;      /* string operations: bytes of an element */
+	uint8_t cond;      /* Jcc, SETcc, CMOVcc: the opcode's low four bits */
 	bool lock, rep, repne;
-	struct operand operand[2];
+	bool aligned; /* INSN_XMM: the memory operand has to be */
+	struct operand operand[INSN_OPERANDS];
 	/* The memory operand; of a string operation only seg, for the side at rSI. */
 	uint8_t seg; /* enum seg_reg, default and override applied */
 	uint8_t base, index, scale;
-	int64_t disp; /* or the whole address of a moffs form */
-	uint64_t imm; /* sign-extended where the encoding says so */
+	int64_t disp;  /* or the whole address of a moffs form */
+	uint64_t imm;  /* sign-extended where the encoding says so; near branches: the distance */
+	uint16_t imm2; /* far pointers: the selector; ENTER: the level */
 };
 
 enum decode_status {

@@ -1,6 +1,8 @@
 #include "vmm/desc.h"
 
 #include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "vmm/backend.h"
 #include "vmm/gmem.h"
 #include "vmm/memmap.h"
 #include "vmm/vcpu.h"
@@ -12,9 +14,12 @@
 static const struct guest_access implicit_read = { .implicit = true };
 static const struct guest_access implicit_write = { .implicit = true, .write = true };
 
-static gva_t entry_address(const struct segment *table, uint16_t selector)
+/* Outside long mode linear addresses have 32 bits. */
+static gva_t entry_address(const struct vcpu *vcpu, const struct segment *table, uint16_t selector)
 {
-	return GVA((table->base + (selector & SEL_INDEX)) & BITS(31, 0));
+	uint64_t at = table->base + (selector & SEL_INDEX);
+
+	return GVA(vcpu_hot_reg(vcpu, REG_EFER) & EFER_LMA ? at : at & BITS(31, 0));
 }
 
 gva_t desc_gdt_address(struct vcpu *vcpu, uint16_t selector)
@@ -22,7 +27,7 @@ gva_t desc_gdt_address(struct vcpu *vcpu, uint16_t selector)
 	struct segment gdt;
 
 	vcpu->vm->backend->get_seg(vcpu, SEG_GDTR, &gdt);
-	return entry_address(&gdt, selector);
+	return entry_address(vcpu, &gdt, selector);
 }
 
 /* APM vol. 2, figures 4-14 and 4-22. */
@@ -48,11 +53,59 @@ enum desc_result desc_read(struct vcpu *vcpu, uint16_t selector, struct desc *ou
 		return DESC_OUTSIDE;
 	if ((selector & SEL_INDEX) + 7u > table.limit)
 		return DESC_OUTSIDE;
-	out->at = entry_address(&table, selector);
+	out->at = entry_address(vcpu, &table, selector);
 	if (!gmem_read(vcpu, out->at, &raw, sizeof(raw), implicit_read, fault))
 		return DESC_FAULT;
 	unpack(raw, selector, &out->seg);
 	return DESC_FOUND;
+}
+
+static unsigned dpl_of(const struct segment *seg)
+{
+	return (seg->attr & SEG_ATTR_DPL) >> SEG_ATTR_DPL_SHIFT;
+}
+
+unsigned desc_judge_data(const struct segment *seg, unsigned cpl, unsigned rpl, unsigned wrong)
+{
+	bool code = seg->attr & DESC_TYPE_CODE;
+	bool conforming = code && (seg->attr & DESC_TYPE_CONFORMING);
+
+	if (!(seg->attr & SEG_ATTR_S) || (code && !(seg->attr & DESC_TYPE_READABLE)))
+		return wrong;
+	if (!conforming && dpl_of(seg) < MAX(cpl, rpl))
+		return wrong;
+	return seg->attr & SEG_ATTR_P ? 0 : VEC_NP;
+}
+
+unsigned desc_judge_stack(const struct segment *seg, unsigned cpl, unsigned rpl, unsigned wrong)
+{
+	const unsigned mask = SEG_ATTR_S | DESC_TYPE_CODE | DESC_TYPE_WRITABLE;
+
+	if ((seg->attr & mask) != (SEG_ATTR_S | DESC_TYPE_WRITABLE))
+		return wrong;
+	if (dpl_of(seg) != cpl || rpl != cpl)
+		return wrong;
+	return seg->attr & SEG_ATTR_P ? 0 : VEC_SS;
+}
+
+unsigned desc_judge_code(const struct segment *seg, unsigned cpl, unsigned wrong)
+{
+	const unsigned code = SEG_ATTR_S | DESC_TYPE_CODE;
+
+	if ((seg->attr & code) != code)
+		return wrong;
+	if (seg->attr & DESC_TYPE_CONFORMING ? dpl_of(seg) > cpl : dpl_of(seg) != cpl)
+		return wrong;
+	return seg->attr & SEG_ATTR_P ? 0 : VEC_NP;
+}
+
+bool desc_mark_accessed(struct vcpu *vcpu, struct desc *d, struct guest_fault *fault)
+{
+	if (!(d->seg.attr & DESC_TYPE_ACCESSED) &&
+	    !desc_change_type(vcpu, d->at, DESC_TYPE_ACCESSED, 0, fault))
+		return false;
+	d->seg.attr |= DESC_TYPE_ACCESSED;
+	return true;
 }
 
 static bool type_address(struct vcpu *vcpu, gva_t at, gpa_t *out, struct guest_fault *fault)

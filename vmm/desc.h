@@ -1,6 +1,6 @@
 /*
- * Segment and system descriptors in the guest's own tables, outside long mode: 8 bytes
- * each. APM vol. 2, 4.7 and 4.8; SDM vol. 3, 3.4.5 and 3.5.
+ * Segment and system descriptors in the guest's own tables: 8 bytes each, as all are but the
+ * system descriptors of long mode. APM vol. 2, 4.7 and 4.8; SDM vol. 3, 3.4.5 and 3.5.
  */
 #ifndef UMBRA_VMM_DESC_H
 #define UMBRA_VMM_DESC_H
@@ -49,6 +49,17 @@ gva_t desc_gdt_address(struct vcpu *vcpu, uint16_t selector);
 /* The descriptor that the selector names in the GDT or LDT of now; nothing is judged. */
 enum desc_result desc_read(struct vcpu *vcpu, uint16_t selector, struct desc *out,
 			   struct guest_fault *fault);
+
+/*
+ * What a processor at this privilege has against loading the descriptor into DS, ES, FS or GS; into
+ * SS; or into CS, without a change of privilege: 0, or the exception, which is wrong but for
+ * segments that are not present.
+ */
+unsigned desc_judge_data(const struct segment *seg, unsigned cpl, unsigned rpl, unsigned wrong);
+unsigned desc_judge_stack(const struct segment *seg, unsigned cpl, unsigned rpl, unsigned wrong);
+unsigned desc_judge_code(const struct segment *seg, unsigned cpl, unsigned wrong);
+/* Mark a segment's descriptor accessed, in its table and in *d. False: *fault. */
+bool desc_mark_accessed(struct vcpu *vcpu, struct desc *d, struct guest_fault *fault);
 
 /* May the type of the descriptor there be changed? False: *fault. */
 bool desc_probe_type(struct vcpu *vcpu, gva_t at, struct guest_fault *fault);

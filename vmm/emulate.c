@@ -41,6 +41,17 @@ static enum emulate_result undefined(struct vcpu *vcpu)
 	return EMULATE_FAULT;
 }
 
+/* The instruction goes on beyond the n bytes that could be fetched: what keeps the next one? If
+ * nothing does any more, the guest tries again. */
+static enum emulate_result cut_short(struct vcpu *vcpu, unsigned n)
+{
+	struct guest_fault fault;
+
+	if (!gmem_fetch_allowed(vcpu, n, &fault))
+		vcpu_raise(vcpu, &fault);
+	return EMULATE_FAULT;
+}
+
 /* EMULATE_DONE: *out is the instruction at RIP. Otherwise why not. */
 static enum emulate_result decode(struct vcpu *vcpu, unsigned code_size, const struct insn **out)
 {
@@ -63,29 +74,116 @@ static enum emulate_result decode(struct vcpu *vcpu, unsigned code_size, const s
 		vcpu_raise(vcpu, &fault);
 		return EMULATE_FAULT;
 	}
+	if (status == DECODE_TRUNCATED)
+		return cut_short(vcpu, n);
 	return status == DECODE_OK ? EMULATE_DONE : undefined(vcpu);
 }
 
-enum emulate_result emu_begin(struct emu *e, struct vcpu *vcpu)
+void emu_init(struct emu *e, struct vcpu *vcpu)
 {
 	*e = (struct emu){ .vcpu = vcpu,
 			   .code_size = vcpu_code_size(vcpu),
 			   .user = vcpu_cpl(vcpu) == 3,
 			   .flags = vcpu->regs.rflags };
+	e->insn = &e->own;
+}
+
+enum emulate_result emu_begin(struct emu *e, struct vcpu *vcpu)
+{
+	emu_init(e, vcpu);
 	return decode(vcpu, e->code_size, &e->insn);
 }
 
+bool emu_protected(const struct emu *e)
+{
+	return (vcpu_hot_reg(e->vcpu, REG_CR0) & CR0_PE) && !(e->vcpu->regs.rflags & RFLAGS_VM);
+}
+
+bool emu_v86(const struct emu *e)
+{
+	return (vcpu_hot_reg(e->vcpu, REG_CR0) & CR0_PE) && (e->vcpu->regs.rflags & RFLAGS_VM);
+}
+
+unsigned emu_iopl(const struct emu *e)
+{
+	return (e->vcpu->regs.rflags & RFLAGS_IOPL) >> 12;
+}
+
+/* --- how an instruction ends --- */
+
 enum emulate_result emu_fault(struct emu *e)
 {
+	if (e->failed)
+		return EMULATE_FAILED;
 	vcpu_raise(e->vcpu, &e->fault);
 	return EMULATE_FAULT;
 }
 
+/* The TF that an instruction loads counts from the next one on. */
+static void commit_flags(struct emu *e, uint64_t tf)
+{
+	e->vcpu->regs.rflags = (e->flags & ~RFLAGS_TF) | (tf & RFLAGS_TF);
+}
+
+static enum emulate_result retired(struct emu *e)
+{
+	uint64_t *rflags = &e->vcpu->regs.rflags;
+
+	*rflags = (*rflags & ~RFLAGS_TF) | (e->flags & RFLAGS_TF);
+	return EMULATE_DONE;
+}
+
 enum emulate_result emu_retire(struct emu *e)
 {
-	e->vcpu->regs.rflags = e->flags;
+	commit_flags(e, e->vcpu->regs.rflags);
 	vcpu_retire_insn(e->vcpu, e->insn->len);
-	return EMULATE_DONE;
+	return retired(e);
+}
+
+enum emulate_result emu_retire_at(struct emu *e, uint64_t rip)
+{
+	commit_flags(e, e->vcpu->regs.rflags);
+	vcpu_retire_jump(e->vcpu, rip);
+	return retired(e);
+}
+
+enum emulate_result emu_retire_shadowed(struct emu *e, bool hold_trap)
+{
+	struct vcpu *vcpu = e->vcpu;
+
+	commit_flags(e, hold_trap ? 0 : vcpu->regs.rflags);
+	vcpu_retire_insn(vcpu, e->insn->len);
+	vcpu->vm->backend->set_reg(vcpu, REG_INTR_SHADOW, 1);
+	return retired(e);
+}
+
+/* --- one instruction --- */
+
+enum emulate_result emulate_mmio(struct vcpu *vcpu)
+{
+	struct emu e;
+	enum emulate_result result = emu_begin(&e, vcpu);
+
+	return result == EMULATE_DONE ? emu_execute(&e) : result;
+}
+
+/* No processor has fetched it: whether it may be is judged here. */
+enum emulate_result emulate_step(struct vcpu *vcpu)
+{
+	bool paging = vcpu_hot_reg(vcpu, REG_CR0) & CR0_PG;
+	enum emulate_result result;
+	struct emu e;
+
+	vcpu->exit.nr_bytes = 0;
+	emu_init(&e, vcpu);
+	if (paging && !gmem_fetch_allowed(vcpu, 0, &e.fault))
+		return emu_fault(&e);
+	result = emu_begin(&e, vcpu);
+	if (result != EMULATE_DONE)
+		return result;
+	if (paging && !gmem_fetch_allowed(vcpu, e.insn->len - 1u, &e.fault))
+		return emu_fault(&e);
+	return emu_execute(&e);
 }
 
 /* --- instruction length --- */

@@ -57,6 +57,13 @@ bool emulate_store_smsw(struct vcpu *vcpu, uint16_t msw);
 
 /* Emulate the instruction at RIP whose memory operand met no RAM. */
 enum emulate_result emulate_mmio(struct vcpu *vcpu);
+/* The one instruction at CS:RIP, as the guest's processor would execute it; of a repeated one a
+ * bounded number of iterations. */
+enum emulate_result emulate_step(struct vcpu *vcpu);
+/* Deliver the event in real mode, where the processor does not (caps.real_mode), or in a state of
+ * protected mode that it does not take. A fault on the way is raised, with ev cut off by it; what
+ * cannot be done (a change of privilege, tasks, long mode) stops the VM. */
+void emulate_deliver(struct vcpu *vcpu, const struct vm_event *ev);
 /* INS and OUTS (vcpu->exit.io describes the port side). */
 enum emulate_result emulate_string_io(struct vcpu *vcpu);
 /* The instruction at RIP as text, for messages; "?" when it can't be read. */

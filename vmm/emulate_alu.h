@@ -2,6 +2,7 @@
 #ifndef UMBRA_VMM_EMULATE_ALU_H
 #define UMBRA_VMM_EMULATE_ALU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vmm/decode.h"
@@ -35,5 +36,27 @@ uint64_t alu_unary(enum insn_op op, uint64_t dst, unsigned size, uint64_t *flags
 
 /* INSN_BT, INSN_BTS, INSN_BTR, INSN_BTC on bit (bit modulo the width) of dst: CF alone. */
 uint64_t alu_bit(enum insn_op op, uint64_t dst, uint64_t bit, unsigned size, uint64_t *flags);
+
+/* INSN_ROL to INSN_SAR. A count of 0, cut to 5 bits (6 for 8 bytes), changes no flag. */
+uint64_t alu_shift(enum insn_op op, uint64_t dst, unsigned count, unsigned size, uint64_t *flags);
+/* INSN_SHLD, INSN_SHRD: what is shifted in comes from src. */
+uint64_t alu_shift_double(enum insn_op op, uint64_t dst, uint64_t src, unsigned count,
+			  unsigned size, uint64_t *flags);
+
+/* The product's low half, *high its high one, cut to size; CF and OF say that that counts. */
+uint64_t alu_mul(uint64_t a, uint64_t b, unsigned size, bool is_signed, uint64_t *high,
+		 uint64_t *flags);
+/* high:low by divisor. False: #DE. Flags are undefined, and stay. */
+bool alu_div(uint64_t high, uint64_t low, uint64_t divisor, unsigned size, bool is_signed,
+	     uint64_t *quotient, uint64_t *remainder);
+
+/* INSN_AAA, INSN_AAS, INSN_DAA, INSN_DAS: AX before and after. */
+uint16_t alu_decimal(enum insn_op op, uint16_t ax, uint64_t *flags);
+
+/* SF, ZF and PF as the low size bytes of val have them, into *flags. */
+void alu_result_flags(uint64_t val, unsigned size, uint64_t *flags);
+
+/* Is the condition (the opcode's low four bits) met? */
+bool alu_condition(unsigned cond, uint64_t flags);
 
 #endif

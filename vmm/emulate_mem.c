@@ -38,9 +38,7 @@ uint64_t emu_offset(const struct emu *e)
 
 static bool segment_fault(struct emu *e, unsigned seg)
 {
-	e->fault = (struct guest_fault){ .vector = seg == SEG_SS ? VEC_SS : VEC_GP,
-					 .has_error = true };
-	return false;
+	return emu_refuse_error(e, seg == SEG_SS ? VEC_SS : VEC_GP, 0);
 }
 
 static const struct guest_paging *paging_state(struct emu *e)
@@ -95,29 +93,27 @@ static bool segment_limit_allows(const struct segment *s, uint64_t offset, unsig
 static bool linear_legacy(struct emu *e, unsigned seg, uint64_t offset, unsigned size, bool write,
 			  gva_t *out)
 {
-	const struct guest_paging *gp = paging_state(e);
-	bool protected_mode = (gp->cr0 & CR0_PE) && !(gp->rflags & RFLAGS_VM);
 	struct segment s;
 
 	e->vcpu->vm->backend->get_seg(e->vcpu, (enum seg_reg)seg, &s);
-	if ((protected_mode && !segment_type_allows(&s, write)) ||
+	*out = GVA((s.base + offset) & BITS(31, 0));
+	if ((emu_protected(e) && !segment_type_allows(&s, write)) ||
 	    !segment_limit_allows(&s, offset, size))
 		return segment_fault(e, seg);
-	*out = GVA((s.base + offset) & BITS(31, 0));
 	return true;
 }
 
 /*
  * Hardware has just translated the operand's address itself, and passed it, when the exit
- * was for a data access of the same kind at the same place in its page: believe it. The
- * operations concerned have no other access to memory.
+ * was for a data access of the same kind at the same place in its page: believe it, if the
+ * operation has no other access to memory.
  */
 static bool exit_knows(const struct emu *e, uint64_t addr, bool write, gpa_t *out)
 {
 	const struct vm_exit *exit = &e->vcpu->exit;
 
 	if (exit->kind != EXIT_NESTED_FAULT || exit->nested.table_walk || exit->nested.fetch ||
-	    exit->nested.write != write || e->insn->size ||
+	    exit->nested.write != write || !e->one_access ||
 	    ((exit->nested.gpa.v ^ addr) & (PAGE_SIZE - 1)))
 		return false;
 	*out = exit->nested.gpa;
@@ -168,26 +164,113 @@ bool emu_span(struct emu *e, unsigned seg, uint64_t offset, unsigned size, bool 
 	return translate(e, next, write, &span->gpa[1]);
 }
 
-uint64_t emu_span_read(struct emu *e, const struct emu_span *span)
+void emu_span_load(struct emu *e, const struct emu_span *span, uint8_t *bytes)
 {
 	struct vm *vm = e->vcpu->vm;
-	uint8_t bytes[8] = { 0 };
-	uint64_t val;
 
 	gmem_phys_read(vm, span->gpa[0], bytes, span->first);
 	if (span->first != span->size)
 		gmem_phys_read(vm, span->gpa[1], bytes + span->first, span->size - span->first);
+}
+
+void emu_span_store(struct emu *e, const struct emu_span *span, const uint8_t *bytes)
+{
+	struct vm *vm = e->vcpu->vm;
+
+	gmem_phys_write(vm, span->gpa[0], bytes, span->first);
+	if (span->first != span->size)
+		gmem_phys_write(vm, span->gpa[1], bytes + span->first, span->size - span->first);
+}
+
+uint64_t emu_span_read(struct emu *e, const struct emu_span *span)
+{
+	uint8_t bytes[8] = { 0 };
+	uint64_t val;
+
+	emu_span_load(e, span, bytes);
 	memcpy(&val, bytes, sizeof(val));
 	return val;
 }
 
 void emu_span_write(struct emu *e, const struct emu_span *span, uint64_t val)
 {
-	struct vm *vm = e->vcpu->vm;
 	uint8_t bytes[8];
 
 	memcpy(bytes, &val, sizeof(val));
-	gmem_phys_write(vm, span->gpa[0], bytes, span->first);
-	if (span->first != span->size)
-		gmem_phys_write(vm, span->gpa[1], bytes + span->first, span->size - span->first);
+	emu_span_store(e, span, bytes);
+}
+
+/* --- the instruction's operands --- */
+
+/*
+ * A bit number in a register is signed and reaches beyond the operand: the element that
+ * holds it is the one accessed (APM vol. 3, BT).
+ */
+static uint64_t bit_offset(const struct emu *e, uint64_t offset)
+{
+	const struct operand *bit = &e->insn->operand[1];
+	unsigned size = e->insn->operand[0].size;
+	unsigned shift = (unsigned)__builtin_ctz(8 * size);
+	int64_t index;
+
+	if (bit->kind != OPERAND_REG)
+		return offset;
+	index = (int64_t)alu_sign_extend(e->vcpu->regs.gpr[bit->reg], bit->size) >> shift;
+	return alu_cut(offset + (uint64_t)index * size, e->insn->addr_size);
+}
+
+bool emu_locate(struct emu *e, unsigned n, bool write, struct emu_span *span)
+{
+	const struct insn *insn = e->insn;
+	uint64_t offset;
+
+	if (insn->operand[n].kind != OPERAND_MEM)
+		return true;
+	offset = emu_offset(e);
+	if (insn->op >= INSN_BT && insn->op <= INSN_BTC)
+		offset = bit_offset(e, offset);
+	return emu_span(e, insn->seg, offset, insn->operand[n].size, write, span);
+}
+
+uint64_t emu_operand_read(struct emu *e, unsigned n, const struct emu_span *span)
+{
+	const struct operand *op = &e->insn->operand[n];
+
+	switch (op->kind) {
+	case OPERAND_MEM:
+		return emu_span_read(e, span);
+	case OPERAND_IMM:
+		return e->insn->imm;
+	case OPERAND_HIGH8:
+		return emu_reg(e, op->reg, 2) >> 8;
+	default:
+		return emu_reg(e, op->reg, op->size);
+	}
+}
+
+void emu_operand_write(struct emu *e, unsigned n, const struct emu_span *span, uint64_t val)
+{
+	const struct operand *op = &e->insn->operand[n];
+
+	switch (op->kind) {
+	case OPERAND_MEM:
+		emu_span_write(e, span, val);
+		break;
+	case OPERAND_HIGH8:
+		emu_set_reg(e, op->reg, 2, emu_reg(e, op->reg, 1) | alu_cut(val, 1) << 8);
+		break;
+	default:
+		emu_set_reg(e, op->reg, op->size, val);
+		break;
+	}
+}
+
+bool emu_value(struct emu *e, unsigned n, uint64_t *val)
+{
+	struct emu_span span;
+
+	if (!emu_locate(e, n, false, &span))
+		return false;
+	*val = emu_operand_read(e, n, &span);
+	return true;
 }

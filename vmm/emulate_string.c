@@ -188,17 +188,13 @@ static bool from_exit(struct emu *e, struct vcpu *vcpu)
 	if (!exit->insn_len || !exit->io.addr_size || !exit->io.size ||
 	    (!exit->io.in && exit->io.seg > SEG_GS))
 		return false;
-	*e = (struct emu){ .vcpu = vcpu,
-			   .code_size = vcpu_code_size(vcpu),
-			   .user = vcpu_cpl(vcpu) == 3,
-			   .flags = vcpu->regs.rflags };
+	emu_init(e, vcpu);
 	e->own = (struct insn){ .op = exit->io.in ? INSN_INS : INSN_OUTS,
 				.len = exit->insn_len,
 				.addr_size = exit->io.addr_size,
 				.size = exit->io.size,
 				.rep = exit->io.rep,
 				.seg = exit->io.in ? SEG_DS : exit->io.seg };
-	e->insn = &e->own;
 	return true;
 }
 

@@ -132,6 +132,31 @@ static void want_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
 	vcpu->vm->backend->request_window(vcpu, kind, on);
 }
 
+/* Real mode, of which this processor has none? */
+static bool core_delivers(const struct vcpu *vcpu)
+{
+	return !(vcpu_hot_reg(vcpu, REG_CR0) & CR0_PE) && !vcpu->vm->backend->caps()->real_mode;
+}
+
+/* A fault on the way is due at once, and so are those that follow, to a triple fault at the
+ * latest. */
+static void deliver(struct vcpu *vcpu, struct vm_event ev)
+{
+	struct vm_event *pending = &vcpu->events.pending;
+
+	pending->kind = EVENT_NONE;
+	if (!core_delivers(vcpu)) {
+		vcpu->vm->backend->inject(vcpu, &ev);
+		return;
+	}
+	emulate_deliver(vcpu, &ev);
+	while (pending->kind != EVENT_NONE && vcpu->vm->stop_reason == VM_STOP_NONE) {
+		ev = *pending;
+		pending->kind = EVENT_NONE;
+		emulate_deliver(vcpu, &ev);
+	}
+}
+
 /* Something waits, or the backend is to learn that nothing does any more. */
 static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 {
@@ -140,16 +165,14 @@ static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 	struct vm *vm = vcpu->vm;
 
 	if (events->pending.kind != EVENT_NONE) {
-		backend->inject(vcpu, &events->pending);
-		events->pending.kind = EVENT_NONE;
+		deliver(vcpu, events->pending);
 	} else if (events->nmi && backend->can_inject(vcpu, EVENT_NMI)) {
-		backend->inject(vcpu, &(struct vm_event){ .kind = EVENT_NMI, .vector = VEC_NMI });
 		events->nmi = false;
+		deliver(vcpu, (struct vm_event){ .kind = EVENT_NMI, .vector = VEC_NMI });
 	} else if (intr && backend->can_inject(vcpu, EVENT_INTR)) {
 		int vector = vm->intr.ack(vm->intr.ctx);
 
-		backend->inject(
-			vcpu, &(struct vm_event){ .kind = EVENT_INTR, .vector = (uint8_t)vector });
+		deliver(vcpu, (struct vm_event){ .kind = EVENT_INTR, .vector = (uint8_t)vector });
 		intr = intr_pending(vm);
 	}
 	want_window(vcpu, EVENT_NMI, events->nmi);

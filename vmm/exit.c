@@ -135,7 +135,7 @@ static bool fault_on_memory(struct vcpu *vcpu, const struct region *r)
 	const struct vm_exit *exit = &vcpu->exit;
 	struct vm *vm = vcpu->vm;
 
-	if (vm->shadow || !r)
+	if (vm_shadow_translates(vcpu) || !r)
 		return false;
 	if (r->page && memmap_is_plain(r, needs_write(exit)))
 		vm_disk_fault(vm, exit->nested.gpa);
@@ -168,7 +168,22 @@ void vm_exit_nested_fault(struct vcpu *vcpu)
 		vm_exit_cannot_emulate(vcpu);
 }
 
-/* An intercepted exception that is the guest's own after all. */
+/* The event that the processor could not deliver either comes first; else the instruction is done
+ * here. */
+static void handle_emulate(struct vcpu *vcpu)
+{
+	struct vm_event ev = vcpu->events.pending;
+
+	if (ev.kind != EVENT_NONE) {
+		vcpu_event_delivered(vcpu);
+		emulate_deliver(vcpu, &ev);
+	} else if (emulate_step(vcpu) == EMULATE_FAILED) {
+		vm_exit_cannot_emulate(vcpu);
+	}
+}
+
+/* An intercepted exception that is the guest's own after all; one with a length is an
+ * instruction's doing: INT1, INT3, INTO. */
 static void handle_exception(struct vcpu *vcpu)
 {
 	const struct vm_exit *exit = &vcpu->exit;
@@ -180,6 +195,10 @@ static void handle_exception(struct vcpu *vcpu)
 	if (fault.vector == VEC_MC)
 		vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0, "machine check, rip 0x%llx",
 				(unsigned long long)vcpu->regs.rip);
+	else if (exit->insn_len)
+		vcpu_requeue(vcpu, &(struct vm_event){ .kind = EVENT_SOFT_EXC,
+						       .vector = exit->exception.vector,
+						       .insn_len = exit->insn_len });
 	else
 		vcpu_raise(vcpu, &fault);
 }
@@ -259,6 +278,11 @@ static bool cr_insn(struct vcpu *vcpu, struct cr_insn *insn)
 	const struct vm_exit *exit = &vcpu->exit;
 	bool write = exit->kind == EXIT_CR_WRITE;
 
+	if (exit->cr.clts) {
+		insn->op = CR_INSN_CLTS;
+		insn->len = (uint8_t)insn_len(vcpu);
+		return insn->len != 0;
+	}
 	if (exit->cr.gpr == VM_EXIT_GPR_UNKNOWN) {
 		if (plain_mov_cr(vcpu, insn) || emulate_decode_cr(vcpu, insn))
 			return true;
@@ -383,7 +407,7 @@ static void handle_rdtsc(struct vcpu *vcpu)
 
 static void handle_invlpg(struct vcpu *vcpu)
 {
-	if (vcpu->vm->shadow) {
+	if (vm_shadow_translates(vcpu)) {
 		vm_exit_invlpg(vcpu);
 		return;
 	}
@@ -400,7 +424,7 @@ static void handle_page_fault(struct vcpu *vcpu)
 				     .error = exit->page_fault.error,
 				     .cr2 = exit->page_fault.gva.v };
 
-	if (vcpu->vm->shadow)
+	if (vm_shadow_translates(vcpu))
 		vm_exit_page_fault(vcpu);
 	else
 		vcpu_raise(vcpu, &fault);
@@ -439,6 +463,7 @@ static void (*const handlers[EXIT_KINDS])(struct vcpu *vcpu) = {
 	[EXIT_NMI] = handle_nothing,
 	[EXIT_INTR_WINDOW] = handle_nothing,
 	[EXIT_NMI_WINDOW] = handle_nothing,
+	[EXIT_TIMER] = handle_nothing,
 	[EXIT_IO] = vm_exit_io,
 	[EXIT_NESTED_FAULT] = vm_exit_nested_fault,
 	[EXIT_PAGE_FAULT] = handle_page_fault,
@@ -463,6 +488,7 @@ static void (*const handlers[EXIT_KINDS])(struct vcpu *vcpu) = {
 	[EXIT_HYPERCALL] = handle_ud, /* no hypercalls; CPUID offers no such instruction */
 	[EXIT_VIRT_INSN] = handle_ud,
 	[EXIT_SHUTDOWN] = vcpu_triple_fault,
+	[EXIT_EMULATE] = handle_emulate,
 	[EXIT_INIT] = handle_nothing,
 	[EXIT_SMI] = handle_nothing,
 };
@@ -472,6 +498,11 @@ const char *vm_exit_name(enum vm_exit_kind kind)
 	return (unsigned)kind < EXIT_KINDS ? names[kind] : "?";
 }
 
+void vm_exit_dispatch(struct vcpu *vcpu)
+{
+	handlers[vcpu->exit.kind](vcpu);
+}
+
 void vm_exit_handle(struct vcpu *vcpu)
 {
 	const struct vm_exit *exit = &vcpu->exit;
@@ -479,7 +510,7 @@ void vm_exit_handle(struct vcpu *vcpu)
 	vcpu->vm->exits[exit->kind]++;
 	if (exit->interrupted.kind != EVENT_NONE)
 		vcpu_requeue(vcpu, &exit->interrupted);
-	handlers[exit->kind](vcpu);
+	vm_exit_dispatch(vcpu);
 	if (vcpu->vm->audit_left && !--vcpu->vm->audit_left) {
 		vcpu->vm->audit_left = vcpu->vm->cfg->audit;
 		vm_shadow_audit(vcpu->vm);

@@ -19,6 +19,7 @@
 	X(EXIT_NMI, "nmi")                 /* a host NMI */                                        \
 	X(EXIT_INTR_WINDOW, "intr-window") /* the guest can take an interrupt now */               \
 	X(EXIT_NMI_WINDOW, "nmi-window")                                                           \
+	X(EXIT_TIMER, "timer") /* its deadline: set_deadline() */                                  \
 	X(EXIT_IO, "io")                                                                           \
 	X(EXIT_NESTED_FAULT, "nested-fault") /* NPT fault, EPT violation */                        \
 	X(EXIT_PAGE_FAULT, "page-fault")     /* under shadow paging only */                        \
@@ -43,6 +44,7 @@
 	X(EXIT_HYPERCALL, "hypercall") /* VMMCALL, VMCALL */                                       \
 	X(EXIT_VIRT_INSN, "virt-insn") /* VMRUN, VMXON...: #UD for the guest */                    \
 	X(EXIT_SHUTDOWN, "shutdown")   /* triple fault */                                          \
+	X(EXIT_EMULATE, "emulate")     /* the processor can't run what stands at RIP */            \
 	X(EXIT_INIT, "init")                                                                       \
 	X(EXIT_SMI, "smi")
 
@@ -61,6 +63,8 @@ struct vcpu;
  * Counts the exit. The vCPU may be halted, or its VM asked to stop, afterwards.
  */
 void vm_exit_handle(struct vcpu *vcpu);
+/* The part of it that vcpu->exit.kind alone decides. */
+void vm_exit_dispatch(struct vcpu *vcpu);
 /* EXIT_IO: the access, and those that stand right behind it when the guest polls. */
 void vm_exit_io(struct vcpu *vcpu);
 /* EXIT_NESTED_FAULT: an access that the tables did not let through. */
@@ -125,6 +129,7 @@ struct vm_exit {
 		struct {
 			uint8_t nr;  /* 0, 3, 4, 8 */
 			uint8_t gpr; /* ModRM order, or VM_EXIT_GPR_UNKNOWN */
+			bool clts;   /* CR0, known: CLTS, and no register */
 		} cr;
 		struct {
 			gva_t gva;

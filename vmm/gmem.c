@@ -315,3 +315,19 @@ unsigned gmem_fetch(struct vcpu *vcpu, uint8_t *bytes, unsigned max, struct gues
 	}
 	return n;
 }
+
+bool gmem_fetch_allowed(struct vcpu *vcpu, unsigned n, struct guest_fault *fault)
+{
+	struct guest_access access = { .fetch = true, .user = vcpu_cpl(vcpu) == 3 };
+	struct guest_paging gp;
+	unsigned room;
+	uint64_t addr = code_window(vcpu, &room).v;
+	gpa_t gpa;
+
+	if (n >= room) {
+		*fault = (struct guest_fault){ .vector = VEC_GP, .has_error = true };
+		return false;
+	}
+	vcpu_guest_paging(vcpu, &gp);
+	return translate(vcpu, &gp, wrap(&gp, addr + n), access, &gpa, fault);
+}

@@ -32,6 +32,9 @@ bool gmem_write(struct vcpu *vcpu, gva_t gva, const void *src, size_t size,
  */
 unsigned gmem_fetch(struct vcpu *vcpu, uint8_t *bytes, unsigned max, struct guest_fault *fault);
 
+/* May the byte n behind CS:RIP be fetched? Sets accessed bits. False: *fault. */
+bool gmem_fetch_allowed(struct vcpu *vcpu, unsigned n, struct guest_fault *fault);
+
 /* As the functions above, for the first address of a span that stays in its page. */
 bool gmem_translate(struct vcpu *vcpu, gva_t gva, struct guest_access access, gpa_t *out,
 		    struct guest_fault *fault);

@@ -54,6 +54,19 @@ static __attribute__((noinline)) bool move_top(struct vcpu *vcpu, struct lookahe
 	return true;
 }
 
+/* Has the VM PDPTEs that count whatever is in memory? A shadow's do, and are vcpu->pdpte. */
+static bool pdptes_are_loaded(const struct vcpu *vcpu)
+{
+	return vcpu->vm->shadow || vcpu->vm->backend->get_pdptes;
+}
+
+/* Under nested paging the guest loads them unseen. */
+static void update_pdptes(struct vcpu *vcpu)
+{
+	if (!vcpu->vm->shadow)
+		vcpu->vm->backend->get_pdptes(vcpu, vcpu->pdpte);
+}
+
 /* Does the page still lie where it was found? */
 static bool page_holds(struct vcpu *vcpu, struct lookahead_page *p, uint64_t page)
 {
@@ -61,6 +74,8 @@ static bool page_holds(struct vcpu *vcpu, struct lookahead_page *p, uint64_t pag
 
 	if (p->page != page || !p->code || p->changes != vcpu->vm->mem.changes)
 		return false;
+	if (p->loaded)
+		update_pdptes(vcpu);
 	if (p->cr3 != cr3 && p->root_mask && !move_top(vcpu, p, cr3))
 		return false;
 	return p->wide ? all_same(p, true) : all_same(p, false);
@@ -101,8 +116,8 @@ static __attribute__((noinline)) bool find_page(struct vcpu *vcpu, struct lookah
 		return false;
 	p->changes = vcpu->vm->mem.changes;
 	p->page = keep_entries(vcpu, p, &m, gp.cr3) ? page.v : NO_PAGE;
-	/* The processor holds the PDPTEs, and without nested paging so does the vCPU. */
-	if (vcpu->vm->shadow && m.n && !(gp.efer & EFER_LMA) && (gp.cr4 & CR4_PAE)) {
+	p->loaded = pdptes_are_loaded(vcpu) && m.n && !(gp.efer & EFER_LMA) && (gp.cr4 & CR4_PAE);
+	if (p->loaded) {
 		p->entry[0].at = &vcpu->pdpte[page.v >> 30 & 3];
 		p->root_mask = 0;
 	}

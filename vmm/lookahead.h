@@ -33,6 +33,7 @@ struct lookahead {
 		uint16_t root_offset;
 		uint8_t n;        /* entries */
 		bool wide;        /* of 8 bytes */
+		bool loaded;      /* entry[0] is a PDPTE that the processor has loaded */
 		uint64_t changes; /* of the memory map, when this was found */
 		struct lookahead_entry entry[PT_MAX_LEVELS];
 	} page[LOOKAHEAD_PAGES];

@@ -106,6 +106,15 @@ WRITER(write_hwcr)
 	return true;
 }
 
+/* MISC_ENABLE: of what can be turned on there a guest has fast strings; and it cannot hide leaves
+ * of CPUID or NX. */
+WRITER(write_misc_enable)
+{
+	vcpu->msrs.misc[MISC_ENABLE] = (val & MISC_ENABLE_FAST_STRING) |
+				       MISC_ENABLE_BTS_UNAVAILABLE | MISC_ENABLE_PEBS_UNAVAILABLE;
+	return true;
+}
+
 /* --- registers that the backend keeps; arg: enum vcpu_reg --- */
 
 READER(read_reg)
@@ -307,7 +316,7 @@ static const struct msr_range ranges[] = {
 	  REG_SYSENTER_EIP },
 	{ MSR_MCG_CAP, MSR_MCG_CAP, ANY, read_const, write_refuse, 0 },
 	{ MSR_MCG_STATUS, MSR_MCG_STATUS, ANY, read_mcg_status, write_mcg_status, 0 },
-	{ MSR_MISC_ENABLE, MSR_MISC_ENABLE, INTEL, read_misc, write_misc, MISC_ENABLE },
+	{ MSR_MISC_ENABLE, MSR_MISC_ENABLE, INTEL, read_misc, write_misc_enable, MISC_ENABLE },
 	{ MSR_DEBUGCTL, MSR_DEBUGCTL, ANY, read_const, write_debugctl, 0 },
 	{ MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 2 * VCPU_MTRR_VAR - 1, ANY, read_mtrr_var,
 	  write_mtrr_var, 0 },

@@ -27,8 +27,10 @@ static unsigned nr_vms;
 
 /* vCPUs of running VMs; the one that ran longest ago is first. */
 static struct list_node run_queue = { &run_queue, &run_queue };
+/* The end of a turn: the backend's deadline, or a timer where the processor has none. */
 static struct timer slice;
-static bool slice_over;
+static uint64_t slice_ticks;
+static bool slice_runs, slice_over;
 
 static void end_slice(void *ctx)
 {
@@ -72,8 +74,8 @@ static void load_stale(struct vcpu *vcpu)
 	vcpu->stale &= ~(VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX);
 }
 
-/* There are processors (QEMU's) that do not tell of a guest's XSETBV: what counts is the
- * register, which the guest leaves in place. */
+/* QEMU: a guest's XSETBV does not exit. What counts is the register, which the guest leaves in
+ * place. */
 static void read_back_xcr0(struct vcpu *vcpu)
 {
 	if (cpu_features()->xsave && !(vcpu->stale & VCPU_STALE_XCR0))
@@ -198,6 +200,7 @@ int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)
 	cpuid_init(cpuid, cpu_features()->xcr0_mask);
 	console_set_operator(monitor_input);
 	timer_setup(&slice, end_slice, NULL);
+	slice_ticks = mul_div64(SLICE_NS, clock_tsc_hz(), NS_PER_SEC);
 	for (unsigned i = 0; i < cfg->nr_vms && i < VM_MAX; i++) {
 		struct vm *vm = kalloc(sizeof(*vm));
 
@@ -260,19 +263,29 @@ static struct vcpu *pick(struct vcpu *current, bool *others)
 	return first;
 }
 
+/* From now on its turn ends a slice later, or lasts. */
+static void set_slice(struct vcpu *vcpu, bool on)
+{
+	slice_runs = on;
+	if (backend->caps()->preemption_timer)
+		backend->set_deadline(vcpu, on ? rdtsc() + slice_ticks : 0);
+	else if (on)
+		timer_arm(&slice, clock_ns() + SLICE_NS);
+	else
+		timer_cancel(&slice);
+}
+
 static void take_turn(struct vcpu *vcpu, struct vcpu *last, bool others)
 {
 	if (vcpu != last || slice_over) {
 		list_remove(&vcpu->sched_node);
 		list_push_back(&run_queue, &vcpu->sched_node);
-		timer_cancel(&slice);
+		set_slice(vcpu, false);
 		slice_over = false;
 	}
 	vcpu->yield = false;
-	if (others && !slice.armed)
-		timer_arm(&slice, clock_ns() + SLICE_NS);
-	else if (!others && slice.armed)
-		timer_cancel(&slice);
+	if (others != slice_runs)
+		set_slice(vcpu, others);
 }
 
 /*
@@ -296,11 +309,12 @@ static void run_vcpu(struct cpu *cpu, struct vcpu *vcpu, bool others)
 		irq_enable();
 		if (vcpu->exit.kind == EXIT_CPUID)
 			read_back_xcr0(vcpu);
+		slice_over = vcpu->exit.kind == EXIT_TIMER;
 		vm_exit_handle(vcpu);
 		if (console_input_held())
 			console_work();
 	} while (vcpu->state == VCPU_RUNNABLE && vcpu->vm->stop_reason == VM_STOP_NONE &&
-		 !(vcpu->yield && others));
+		 !slice_over && !(vcpu->yield && others));
 	if (vcpu->yield)
 		slice_over = true;
 }

@@ -327,10 +327,8 @@ static bool read_desc(struct task *t, uint16_t selector, struct desc *out)
 /* Mark the descriptor accessed and put it into the register. */
 static bool accept_segment(struct task *t, enum seg_reg reg, struct desc *d)
 {
-	if (!(d->seg.attr & DESC_TYPE_ACCESSED) &&
-	    !desc_change_type(t->vcpu, d->at, DESC_TYPE_ACCESSED, 0, &t->fault))
+	if (!desc_mark_accessed(t->vcpu, d, &t->fault))
 		return false;
-	d->seg.attr |= DESC_TYPE_ACCESSED;
 	set_seg(t, reg, d->seg);
 	return true;
 }
@@ -352,65 +350,42 @@ static bool load_ldt(struct task *t)
 	return true;
 }
 
-static unsigned dpl_of(const struct desc *d)
-{
-	return (d->seg.attr & SEG_ATTR_DPL) >> SEG_ATTR_DPL_SHIFT;
-}
-
 static bool load_code(struct task *t)
 {
-	const unsigned code = SEG_ATTR_S | DESC_TYPE_CODE;
 	uint16_t selector = t->in.seg[SEG_CS];
-	unsigned rpl = selector & SEL_RPL;
+	unsigned wrong;
 	struct desc d;
 
 	if (!read_desc(t, selector, &d))
 		return false;
-	if ((d.seg.attr & code) != code)
-		return refuse(t, VEC_TS, selector);
-	if (d.seg.attr & DESC_TYPE_CONFORMING ? dpl_of(&d) > rpl : dpl_of(&d) != rpl)
-		return refuse(t, VEC_TS, selector);
-	if (!(d.seg.attr & SEG_ATTR_P))
-		return refuse(t, VEC_NP, selector);
-	return accept_segment(t, SEG_CS, &d);
+	wrong = desc_judge_code(&d.seg, selector & SEL_RPL, VEC_TS);
+	return wrong ? refuse(t, wrong, selector) : accept_segment(t, SEG_CS, &d);
 }
 
 static bool load_stack(struct task *t)
 {
-	const unsigned mask = SEG_ATTR_S | DESC_TYPE_CODE | DESC_TYPE_WRITABLE;
 	uint16_t selector = t->in.seg[SEG_SS];
+	unsigned wrong;
 	struct desc d;
 
 	if (!read_desc(t, selector, &d))
 		return false;
-	if ((d.seg.attr & mask) != (SEG_ATTR_S | DESC_TYPE_WRITABLE))
-		return refuse(t, VEC_TS, selector);
-	if (!(d.seg.attr & SEG_ATTR_P))
-		return refuse(t, VEC_SS, selector);
-	if (dpl_of(&d) != t->cpl || (selector & SEL_RPL) != t->cpl)
-		return refuse(t, VEC_TS, selector);
-	return accept_segment(t, SEG_SS, &d);
+	wrong = desc_judge_stack(&d.seg, t->cpl, selector & SEL_RPL, VEC_TS);
+	return wrong ? refuse(t, wrong, selector) : accept_segment(t, SEG_SS, &d);
 }
 
 static bool load_data(struct task *t, enum seg_reg reg)
 {
 	uint16_t selector = t->in.seg[reg];
-	bool code, conforming;
+	unsigned wrong;
 	struct desc d;
 
 	if (!(selector & ~SEL_RPL))
 		return true; /* null: unusable, as it is already */
 	if (!read_desc(t, selector, &d))
 		return false;
-	code = d.seg.attr & DESC_TYPE_CODE;
-	conforming = code && (d.seg.attr & DESC_TYPE_CONFORMING);
-	if (!(d.seg.attr & SEG_ATTR_S) || (code && !(d.seg.attr & DESC_TYPE_READABLE)))
-		return refuse(t, VEC_TS, selector);
-	if (!conforming && dpl_of(&d) < MAX(t->cpl, selector & SEL_RPL))
-		return refuse(t, VEC_TS, selector);
-	if (!(d.seg.attr & SEG_ATTR_P))
-		return refuse(t, VEC_NP, selector);
-	return accept_segment(t, reg, &d);
+	wrong = desc_judge_data(&d.seg, t->cpl, selector & SEL_RPL, VEC_TS);
+	return wrong ? refuse(t, wrong, selector) : accept_segment(t, reg, &d);
 }
 
 /* The order is the processor's own choice: SDM vol. 3, table 7-1. */

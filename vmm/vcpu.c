@@ -91,6 +91,13 @@ void vcpu_retire_insn(struct vcpu *vcpu, unsigned len)
 	end_of_step(vcpu);
 }
 
+void vcpu_retire_jump(struct vcpu *vcpu, uint64_t rip)
+{
+	vcpu->regs.rip = rip;
+	vcpu->regs.rflags &= ~RFLAGS_RF;
+	end_of_step(vcpu);
+}
+
 void vcpu_retire_iteration(struct vcpu *vcpu)
 {
 	/* The same instruction follows: its breakpoint has had its turn. */
@@ -100,13 +107,20 @@ void vcpu_retire_iteration(struct vcpu *vcpu)
 }
 
 /*
- * The four PDPTEs of PAE paging. Hardware loads them at MOV CR3, which is not seen here
- * under nested paging: they are read where CR3 points now.
+ * The four PDPTEs of PAE paging. A VM with a shadow has them from the load, which cr.c did. Else
+ * the processor loads them at MOV CR3, which is not seen here: it is asked, or they are read where
+ * CR3 points now.
  */
 static void read_pdptes(const struct vcpu *vcpu, struct guest_paging *gp)
 {
+	const struct vmm_backend *backend = vcpu->vm->backend;
+
 	if (vcpu->vm->shadow) {
 		memcpy(gp->pdpte, vcpu->pdpte, sizeof(gp->pdpte));
+		return;
+	}
+	if (backend->get_pdptes) {
+		backend->get_pdptes(vcpu, gp->pdpte);
 		return;
 	}
 	if (!memmap_read(&vcpu->vm->mem, GPA(gp->cr3 & CR3_ADDR_PAE), gp->pdpte, sizeof(gp->pdpte)))

@@ -68,11 +68,14 @@ struct vcpu {
 	struct vcpu_msrs msrs;
 	uint64_t xcr0;
 	uint64_t dr[4];
-	uint64_t pdpte[4]; /* PAE: loaded with CR3, valid while PAE paging is on */
-	void *fpu;         /* fpu_area_alloc() */
+	/* PAE: as cr.c loaded them last, before it set CR0, CR3 or CR4. Under nested paging the
+	 * guest loads CR3 unseen: ask vcpu_guest_paging(). */
+	uint64_t pdpte[4];
+	void *fpu; /* fpu_area_alloc() */
 	uint64_t io_barren[VCPU_IO_BARREN];
 	struct lookahead lookahead; /* lookahead.c alone touches it */
 	struct shadow_vcpu shadow;  /* when vm->shadow is there */
+	bool nested_root;           /* and this set, it runs through the nested tables for now */
 	struct list_node sched_node;
 	bool yield;                   /* it spins (PAUSE): its slice is over when another can run */
 	bool loaded;                  /* run.c: its PKRU, XCR0... are on the CPU */
@@ -101,6 +104,8 @@ void vcpu_destroy(struct vcpu *vcpu);
  * SS, raise #DB when RFLAGS.TF was set. len > 0.
  */
 void vcpu_retire_insn(struct vcpu *vcpu, unsigned len);
+/* The same for an instruction that goes on at rip. */
+void vcpu_retire_jump(struct vcpu *vcpu, uint64_t rip);
 /* Iterations of a repeated instruction are done, and RIP stays at it for those to come: as
  * above, but that RFLAGS.RF goes into #DB's image (SDM vol. 3, 17.3.1.1). */
 void vcpu_retire_iteration(struct vcpu *vcpu);

@@ -27,3 +27,16 @@ bool vm_stop_requested(void)
 	stop_requested = false;
 	return requested;
 }
+
+#ifdef UMBRA_DEBUG
+const struct vm_corrupt *vm_corrupt_now(const struct vm *vm)
+{
+	uint64_t exits = 0;
+
+	if (!vm->cfg->corrupt.field[0])
+		return NULL;
+	for (unsigned kind = 0; kind < EXIT_KINDS; kind++)
+		exits += vm->exits[kind];
+	return exits >= vm->cfg->corrupt.exits ? &vm->cfg->corrupt : NULL;
+}
+#endif

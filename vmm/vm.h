@@ -64,7 +64,8 @@ struct vm {
 	struct memmap mem;
 	struct bus bus;
 	struct nested nested;
-	struct shadow *shadow; /* NULL: nested paging */
+	gpa_t identity_map;    /* caps.identity_map: that page directory, in ROM; 0: none */
+	struct shadow *shadow; /* NULL: nested paging. With both see vm_shadow_translates() */
 	uint64_t audit_left;   /* exits to the shadow's next audit; 0: none */
 	struct pt_mem guest_tables, own_guest_tables; /* gmem.c alone uses them */
 	struct vm_intr_source intr;
@@ -76,7 +77,7 @@ struct vm {
 	uint64_t start_cost_ns; /* and how long that took */
 	struct timer restart;   /* armed while it waits to be started again: run.c's */
 	void *hw;               /* the backend's own state */
-	bool has_nested;        /* nested_init() was done: vm_tables.c alone uses it */
+	bool has_nested;        /* nested_init() was done: vm_tables.c's, others look */
 	bool has_bus;           /* vm_life.c alone uses these two */
 	bool has_hw;
 	unsigned notices; /* VM_NOTICE_*: what was already said once of this guest */
@@ -86,6 +87,12 @@ struct vm {
  * The first reason wins. */
 void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+
+#ifdef UMBRA_DEBUG
+/* What the backend is to spoil before it enters the guest now, as corrupt= on its line asks; NULL:
+ * nothing. */
+const struct vm_corrupt *vm_corrupt_now(const struct vm *vm);
+#endif
 
 /* Has any VM been asked to stop since the last call of this? */
 bool vm_stop_requested(void);

@@ -8,6 +8,7 @@
  *   0x000f0000  ROM: the BIOS area, with the ACPI tables
  *   0x00100000  RAM, up to memory= or the PCI hole at 3 GiB
  *   0xc0000000  PCI hole: devices, or nothing
+ *   0xfeffc000  a page of ROM, where the processor needs one: see add_identity_map()
  *  0x100000000  the RAM that did not fit below
  *
  * and disk regions where their lines put them.
@@ -301,6 +302,41 @@ static int add_memory(struct vm *vm, uint64_t start, uint64_t end, enum region_k
 	return 0;
 }
 
+/* A 32-bit page directory: SDM vol. 3, 4.3. */
+#define PDE_P BIT(0)
+#define PDE_RW BIT(1)
+#define PDE_US BIT(2)
+#define PDE_A BIT(5)
+#define PDE_D BIT(6)
+#define PDE_PS BIT(7)
+#define PDE_SHIFT 22
+#define PDES 1024
+
+/* In the chipset's range, where no device of the guest's PC answers. */
+#define IDENTITY_MAP UINT64_C(0xfeffc000)
+
+/*
+ * There are processors that page always under nested paging: while the guest does not, its
+ * addresses go through a page directory of 4 MiB pages that leads each to itself. The guest can
+ * read it, as ROM. Accessed and dirty are set from the start, so that the processor never writes
+ * there either.
+ */
+static int add_identity_map(struct vm *vm)
+{
+	int err = add_memory(vm, IDENTITY_MAP, IDENTITY_MAP + PAGE_SIZE, REGION_ROM);
+	uint32_t *pde;
+	uint64_t avail;
+
+	if (err)
+		return err;
+	pde = memmap_ptr(&vm->mem, GPA(IDENTITY_MAP), false, &avail);
+	for (uint32_t i = 0; i < PDES; i++)
+		pde[i] = (uint32_t)(i << PDE_SHIFT | PDE_P | PDE_RW | PDE_US | PDE_A | PDE_D |
+				    PDE_PS);
+	vm->identity_map = GPA(IDENTITY_MAP);
+	return 0;
+}
+
 int vm_make_memory(struct vm *vm)
 {
 	uint64_t ram = vm->cfg->memory, low = MIN(ram, VM_PCI_HOLE);
@@ -317,6 +353,8 @@ int vm_make_memory(struct vm *vm)
 		err = add_memory(vm, VM_HIGH_RAM, low, REGION_MEM);
 	if (!err && ram > low)
 		err = add_memory(vm, VM_ABOVE_4G, VM_ABOVE_4G + (ram - low), REGION_MEM);
+	if (!err && !vm->shadow && vm->backend->caps()->identity_map)
+		err = add_identity_map(vm);
 	for (unsigned i = 0; !err && i < vm->cfg->nr_disks; i++)
 		err = add_disk(vm, &vm->cfg->disk[i]);
 	return err;
@@ -330,5 +368,6 @@ void vm_free_memory(struct vm *vm)
 			memmap_unhook(&vm->mem, vm->mem.region[i].start, vm->mem.region[i].size);
 	for (unsigned i = 0; i < vm->mem.nr; i++)
 		free_frames(vm, &vm->mem.region[i]);
+	vm->identity_map = GPA(0);
 	memmap_init(&vm->mem);
 }

@@ -144,19 +144,39 @@ static void out_of_memory(struct vcpu *vcpu)
 			(unsigned long long)vcpu->regs.rip);
 }
 
+bool vm_shadow_translates(const struct vcpu *vcpu)
+{
+	return vcpu->vm->shadow && !vcpu->nested_root;
+}
+
+static void load_nested(struct vcpu *vcpu)
+{
+	static_assert(VM_MAX_VCPUS == 1, "what one writes unseen, another's shadow was made of");
+	if (!vcpu->nested_root)
+		shadow_leave(&vcpu->shadow);
+	vcpu->nested_root = true;
+	vcpu->stale &= ~VCPU_STALE_ROOT;
+	vcpu->vm->backend->set_root(vcpu, vcpu->vm->nested.root, ROOT_NESTED);
+}
+
 bool vm_shadow_load(struct vcpu *vcpu)
 {
 	struct guest_paging gp;
 	hpa_t root;
 
+	if (vcpu->vm->has_nested && !(vcpu_hot_reg(vcpu, REG_CR0) & CR0_PG)) {
+		load_nested(vcpu);
+		return true;
+	}
 	vcpu_guest_paging(vcpu, &gp);
 	root = shadow_load(&vcpu->shadow, &gp);
 	if (!root.v) {
 		out_of_memory(vcpu);
 		return false;
 	}
+	vcpu->nested_root = false;
 	vcpu->stale &= ~VCPU_STALE_ROOT;
-	vcpu->vm->backend->set_root(vcpu, root);
+	vcpu->vm->backend->set_root(vcpu, root, ROOT_SHADOW);
 	return true;
 }
 

@@ -22,9 +22,16 @@ void vm_shadow_destroy(struct vm *vm);
 /* 0 or -ENOMEM. */
 int vm_shadow_vcpu_init(struct vcpu *vcpu);
 
-/* VCPU_STALE_ROOT: make the root anew for the guest's registers of now. False: there is no
- * memory for it, the VM is to stop and must not be entered. */
+/*
+ * VCPU_STALE_ROOT: make the root anew for the guest's registers of now. A guest that does not page
+ * gets the nested tables where the VM has these too: it then writes to its memory unseen, and the
+ * shadow holds nothing. False: there is no memory for it, the VM is to stop and must not be
+ * entered.
+ */
 bool vm_shadow_load(struct vcpu *vcpu);
+
+/* Was the shadow what the processor walked when this vCPU ran last? A VM without one: no. */
+bool vm_shadow_translates(const struct vcpu *vcpu);
 
 /* EXIT_PAGE_FAULT, EXIT_INVLPG and EXIT_INVPCID of a VM with a shadow. */
 void vm_exit_page_fault(struct vcpu *vcpu);

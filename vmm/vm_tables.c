@@ -37,8 +37,12 @@ static int create_nested(struct vm *vm)
 
 int vm_tables_create(struct vm *vm)
 {
-	return vm_paging_mode(vm->cfg, vm->backend) == PAGING_SHADOW ? vm_shadow_create(vm)
-								     : create_nested(vm);
+	bool shadow = vm_paging_mode(vm->cfg, vm->backend) == PAGING_SHADOW;
+	int err = shadow ? vm_shadow_create(vm) : 0;
+
+	if (!err && (!shadow || vm->backend->caps()->nested_unpaged))
+		err = create_nested(vm);
+	return err;
 }
 
 void vm_tables_destroy(struct vm *vm)
@@ -54,22 +58,22 @@ void vm_tables_attach(struct vcpu *vcpu)
 	if (vcpu->vm->shadow)
 		vcpu->stale |= VCPU_STALE_ROOT;
 	else
-		vcpu->vm->backend->set_root(vcpu, vcpu->vm->nested.root);
+		vcpu->vm->backend->set_root(vcpu, vcpu->vm->nested.root, ROOT_NESTED);
 }
 
 int vm_tables_map(struct vm *vm, gpa_t gpa, hpa_t pa, uint64_t size, unsigned rights)
 {
-	return vm->shadow ? 0 : nested_map(&vm->nested, gpa, pa, size, rights);
+	return vm->has_nested ? nested_map(&vm->nested, gpa, pa, size, rights) : 0;
 }
 
 int vm_tables_unmap(struct vm *vm, gpa_t gpa, uint64_t size)
 {
-	return vm->shadow ? 0 : nested_unmap(&vm->nested, gpa, size);
+	return vm->has_nested ? nested_unmap(&vm->nested, gpa, size) : 0;
 }
 
 int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights)
 {
-	return vm->shadow ? 0 : nested_protect(&vm->nested, gpa, size, rights);
+	return vm->has_nested ? nested_protect(&vm->nested, gpa, size, rights) : 0;
 }
 
 void vm_tables_changed(struct vm *vm, gpa_t gpa, uint64_t size)
@@ -77,7 +81,7 @@ void vm_tables_changed(struct vm *vm, gpa_t gpa, uint64_t size)
 	if (vm->shadow)
 		shadow_forget(vm->shadow, gpa, size);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
-		vm->backend->flush(vm->vcpu[i], FLUSH_GUEST);
+		vm->backend->flush(vm->vcpu[i], vm->has_nested ? FLUSH_NESTED : FLUSH_GUEST);
 		if (vm->shadow)
 			vm->vcpu[i]->stale |= VCPU_STALE_ROOT;
 	}

@@ -1,6 +1,8 @@
 /*
  * The tables that translate for a VM follow its memory map: the nested table is changed with
- * it; a shadow is made of it when the guest gets there, and forgets what has changed.
+ * it; a shadow is made of it when the guest gets there, and forgets what has changed. A VM has
+ * one of the two; or both, where a guest that does not page can run through nested tables under
+ * shadow paging (caps.nested_unpaged).
  */
 #ifndef UMBRA_VMM_VM_TABLES_H
 #define UMBRA_VMM_VM_TABLES_H
@@ -17,14 +19,15 @@ struct vmm_backend;
 /* Nested or shadow: what a VM with such a line gets. Never PAGING_AUTO. */
 enum paging_mode vm_paging_mode(const struct vm_config *cfg, const struct vmm_backend *backend);
 
-/* Make the nested table or the shadow, empty. 0 or -ENOMEM. */
+/* Make the nested table or the shadow, or both, empty. 0 or -ENOMEM: what was made stays. */
 int vm_tables_create(struct vm *vm);
 /* Give them back, when the vCPUs are gone. Harmless when there are none. */
 void vm_tables_destroy(struct vm *vm);
 /* A new vCPU gets its root. */
 void vm_tables_attach(struct vcpu *vcpu);
 
-/* As nested_map(), nested_unmap() and nested_protect(); for a shadow there is nothing to do. */
+/* As nested_map(), nested_unmap() and nested_protect(); for a shadow alone there is nothing to
+ * do. */
 int vm_tables_map(struct vm *vm, gpa_t gpa, hpa_t pa, uint64_t size, unsigned rights);
 int vm_tables_unmap(struct vm *vm, gpa_t gpa, uint64_t size);
 int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights);

@@ -123,16 +123,32 @@ static bool hpet_find(struct reference *ref)
 	return counts(ref);
 }
 
-static struct reference reference_find(void)
+/* QEMU, Bochs: all three are there and count. A PC may have the PIT's clock gated, no HPET in its
+ * tables, and, with hardware-reduced ACPI, no PM timer. */
+static bool reference_find(struct reference *ref)
 {
-	struct reference ref = { "ACPI PM timer", PM_TIMER_HZ, BITS(23, 0), pm_timer_read };
-
-	if (acpi_info()->pm_timer && counts(&ref))
-		return ref;
-	if (hpet_find(&ref))
-		return ref;
+	*ref = (struct reference){ "ACPI PM timer", PM_TIMER_HZ, BITS(23, 0), pm_timer_read };
+	if (acpi_info()->pm_timer && counts(ref))
+		return true;
+	if (hpet_find(ref))
+		return true;
 	pit_start();
-	return (struct reference){ "PIT", PIT_HZ, BITS(15, 0), pit_read };
+	*ref = (struct reference){ "PIT", PIT_HZ, BITS(15, 0), pit_read };
+	return counts(ref);
+}
+
+/* What the processor says of its own TSC, 0: nothing. SDM vol. 2, CPUID, leaves 15h and 16h. */
+static uint64_t cpuid_hz(void)
+{
+	uint32_t leaves = cpuid(0, 0).eax;
+
+	if (leaves >= 0x15) {
+		struct cpuid_regs r = cpuid(0x15, 0);
+
+		if (r.eax && r.ebx && r.ecx)
+			return mul_div64(r.ecx, r.ebx, r.eax);
+	}
+	return leaves >= 0x16 ? (cpuid(0x16, 0).eax & 0xffff) * UINT64_C(1000000) : 0;
 }
 
 /* --- calibration --- */
@@ -191,6 +207,7 @@ enum {
 #define RTC_B_BINARY 0x04
 #define RTC_B_24H 0x02
 #define RTC_HOUR_PM 0x80
+#define SECONDS_TO_2000 UINT64_C(946684800)
 #define RTC_UPDATE_NS 3000000 /* longer than any update takes */
 
 struct rtc_time {
@@ -246,7 +263,7 @@ static uint64_t rtc_seconds(void)
 {
 	struct rtc_time t = rtc_read(), again = rtc_read();
 	uint8_t b = cmos_read(RTC_B);
-	unsigned hour, year, century;
+	unsigned second, minute, hour, day, month, year, century;
 
 	for (unsigned i = 0; i < 4 && !rtc_same(&t, &again); i++) {
 		t = again;
@@ -258,19 +275,35 @@ static uint64_t rtc_seconds(void)
 		hour = hour % 12 + (t.hour & RTC_HOUR_PM ? 12 : 0);
 	century = FIELD(t.century);
 	year = FIELD(t.year) + 100 * (century >= 19 && century < 100 ? century : 20);
-	return (uint64_t)(days_from_1970(year, FIELD(t.month), FIELD(t.day)) * 86400 + hour * 3600 +
-			  FIELD(t.minute) * 60 + FIELD(t.second));
+	month = FIELD(t.month);
+	day = FIELD(t.day);
+	minute = FIELD(t.minute);
+	second = FIELD(t.second);
 #undef FIELD
+	if (!month || month > 12 || !day || day > 31 || hour > 23 || minute > 59 || second > 59) {
+		log_warn("clock: the CMOS clock has no date; it is taken to be 2000-01-01");
+		return SECONDS_TO_2000;
+	}
+	return (uint64_t)(days_from_1970(year, month, day) * 86400 + hour * 3600 + minute * 60 +
+			  second);
 }
 
-void clock_init(void)
+bool clock_init(void)
 {
-	struct reference ref = reference_find();
+	struct reference ref;
 
-	tsc_hz = calibrate(&ref);
+	if (reference_find(&ref)) {
+		tsc_hz = calibrate(&ref);
+	} else {
+		ref.name = "processor's own word";
+		tsc_hz = cpuid_hz();
+	}
+	if (!tsc_hz)
+		return false;
 	ns_mul = mul_div64(NS_PER_SEC, UINT64_C(1) << NS_SHIFT, tsc_hz);
 	tsc_boot = rdtsc();
 	wall_boot = rtc_seconds();
 	log_debug("clock: TSC %llu kHz by the %s%s", (unsigned long long)(tsc_hz / 1000), ref.name,
 		  cpu_features()->invariant_tsc ? "" : "; not said to be invariant");
+	return true;
 }

@@ -2,6 +2,7 @@
 #ifndef UMBRA_CLOCK_H
 #define UMBRA_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define NS_PER_SEC UINT64_C(1000000000)
@@ -10,8 +11,8 @@
 uint64_t clock_ns(void);
 /* TSC ticks a second, as calibrated at boot. */
 uint64_t clock_tsc_hz(void);
-/* Calibrate the TSC. After acpi_init(). */
-void clock_init(void);
+/* Calibrate the TSC. After acpi_init(). False: by nothing that this machine has. */
+bool clock_init(void);
 /* Wait by the TSC; works after clock_init(). */
 void clock_delay_ns(uint64_t ns);
 /* Seconds since 1970-01-01 UTC from the machine's CMOS clock, carried on by clock_ns(). */

@@ -1,7 +1,8 @@
 /*
- * The host's serial console: interrupt-driven both ways. Output goes through a ring
- * that the UART's transmit interrupt drains; before interrupts are on (and in a panic)
- * it is sent by polling. With no UART present, output is dropped and input never comes.
+ * The host's serial console: interrupt-driven both ways, or looked after by a timer. Output
+ * goes through a ring that the UART's transmit interrupt drains; before interrupts are on (and
+ * in a panic) it is sent by polling. With no UART present, output is dropped and input never
+ * comes.
  */
 #ifndef UMBRA_CONSOLE_H
 #define UMBRA_CONSOLE_H
@@ -9,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "arch/x86_64/include/addr.h"
 
 /* Queue one byte; false: the ring is full now (the byte was not taken). */
 bool console_try_putc(uint8_t c);
@@ -27,10 +30,15 @@ bool console_line_open(void);
 void console_fresh_line(void);
 
 /*
- * Open the UART that spec names: com1= of Umbra's line, "" for its default. Output is
- * polled from here on. A spec that cannot be read is logged and the default taken.
+ * Open the UART that spec names: com1= of Umbra's line, "" for its default; it is kept. Output
+ * is polled from here on. A spec that cannot be read, or with no UART behind it, is logged and
+ * the default taken. A UART in memory is opened later.
  */
 void console_init(const char *spec);
+/* Does the console wait for registers in memory, and which? */
+bool console_wants_mmio(hpa_t *pa, uint64_t *bytes);
+/* Open them: they are mapped at regs, uncached, or (NULL) cannot be. What was logged is sent. */
+void console_open_mmio(volatile void *regs);
 /*
  * Go over to interrupts, or without a way for them (logged) to a timer. After
  * interrupts and timers work.

@@ -25,7 +25,7 @@
 #define CPUID_EXT7_EDX_INVARIANT_TSC BIT(8)
 
 #define XCR0_AVX512 (XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
-/* MPX is not offered to guests, but QEMU does not tell of one that turns it on. */
+/* MPX is not offered to guests. QEMU: one that turns it on nevertheless does not exit. */
 #define XCR0_MPX (XCR0_BNDREG | XCR0_BNDCSR)
 #define XCR0_SWITCHED (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_MPX | XCR0_AVX512 | XCR0_PKRU)
 #define FXSAVE_BYTES 512
@@ -121,7 +121,8 @@ static void lock_misuse(const char *what)
 #endif
 
 /* The host's tables count on it, and the nested ones, whose types it gives as well
- * (APM vol. 2, 15.25.8). */
+ * (APM vol. 2, 15.25.8). QEMU, Bochs: it is as after reset; caches, and so memory types, are not
+ * modelled at all. */
 static void pat_init(void)
 {
 	if (rdmsr(MSR_PAT) == PAT_RESET)
@@ -148,6 +149,7 @@ static bool is_zen2(unsigned family, unsigned model)
 }
 
 /*
+ * QEMU, Bochs: none of this is modelled.
  * C1E, which families 0fh and 10h enter by HLT alone, stops the local APIC's timer (erratum
  * 400). LFENCE waits for what is before it once DE_CFG says so, as guests are told it does;
  * families 0fh and 11h have no DE_CFG and always wait. Zen 2 shows one guest the vector

@@ -118,3 +118,83 @@ uint32_t fpu_area_pkru(const void *area)
 	memcpy(&pkru, bytes + cpuid(0xd, XSTATE_PKRU).ebx, sizeof(pkru));
 	return pkru;
 }
+
+void fpu_init(void)
+{
+	__asm__ volatile("fninit");
+}
+
+void fpu_clear_exceptions(void)
+{
+	__asm__ volatile("fnclex");
+}
+
+uint16_t fpu_control(void)
+{
+	uint16_t word;
+
+	__asm__ volatile("fnstcw %0" : "=m"(word));
+	return word;
+}
+
+uint16_t fpu_status(void)
+{
+	uint16_t word;
+
+	__asm__ volatile("fnstsw %0" : "=m"(word));
+	return word;
+}
+
+#define EIGHT(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define SIXTEEN(X) EIGHT(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+
+void fpu_xmm_read(unsigned reg, uint8_t bytes[16])
+{
+	switch (reg) {
+#define X(n)                                                                                       \
+	case n:                                                                                    \
+		__asm__ volatile("movups %%xmm" #n ",(%0)" ::"r"(bytes) : "memory");               \
+		break;
+		SIXTEEN(X)
+#undef X
+	}
+}
+
+void fpu_xmm_write(unsigned reg, const uint8_t bytes[16])
+{
+	switch (reg) {
+#define X(n)                                                                                       \
+	case n:                                                                                    \
+		__asm__ volatile("movups (%0),%%xmm" #n ::"r"(bytes) : "memory");                  \
+		break;
+		SIXTEEN(X)
+#undef X
+	}
+}
+
+uint64_t fpu_mmx_read(unsigned reg)
+{
+	uint64_t val = 0;
+
+	switch (reg) {
+#define X(n)                                                                                       \
+	case n:                                                                                    \
+		__asm__ volatile("movq %%mm" #n ",%0" : "=m"(val));                                \
+		break;
+		EIGHT(X)
+#undef X
+	}
+	return val;
+}
+
+void fpu_mmx_write(unsigned reg, uint64_t val)
+{
+	switch (reg) {
+#define X(n)                                                                                       \
+	case n:                                                                                    \
+		__asm__ volatile("movq %0,%%mm" #n ::"m"(val));                                    \
+		break;
+		EIGHT(X)
+#undef X
+	}
+}

@@ -21,4 +21,17 @@ void fpu_load(const void *area, uint64_t xcr0); /* leaves the guest's XCR0 */
 uint32_t fpu_pkru(void);
 uint32_t fpu_area_pkru(const void *area);
 
+/* XMM0 to XMM15 and MM0 to MM7 of the guest that is on the CPU. MMX: no x87 exception waits. */
+void fpu_xmm_read(unsigned reg, uint8_t bytes[16]);
+void fpu_xmm_write(unsigned reg, const uint8_t bytes[16]);
+uint64_t fpu_mmx_read(unsigned reg);
+void fpu_mmx_write(unsigned reg, uint64_t val);
+
+/* The x87 of the guest that is on the CPU: FNINIT, FNCLEX, FNSTCW, FNSTSW. None of them waits, or
+ * raises anything. */
+void fpu_init(void);
+void fpu_clear_exceptions(void);
+uint16_t fpu_control(void);
+uint16_t fpu_status(void);
+
 #endif

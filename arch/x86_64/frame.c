@@ -304,7 +304,8 @@ static unsigned boot_owner(const struct boot_info *bi, uint64_t pfn, uint64_t *e
 	if (range_holds(bi->info_start.v, bi->info_end.v - bi->info_start.v, true, pfn, end))
 		loaded = true;
 	image = range_holds(bi->image_start.v, bi->image_end.v - bi->image_start.v, true, pfn, end);
-	/* There is firmware that writes to the first MiB whenever it runs (SMM). */
+	/* There is firmware that writes to the first MiB whenever it runs (SMM). QEMU, Bochs:
+	 * theirs was not seen to. */
 	image |= range_holds(0, FIRMWARE_BYTES, true, pfn, end);
 	if (!ram || reserved)
 		return FRAME_NONE;

@@ -131,6 +131,27 @@ static inline void outl(uint16_t port, uint32_t v)
 	__asm__ volatile("outl %0, %1" ::"a"(v), "Nd"(port));
 }
 
+/* Registers in memory: one access of just this width. */
+static inline uint8_t mmio_read8(const volatile void *reg)
+{
+	return *(const volatile uint8_t *)reg;
+}
+
+static inline uint32_t mmio_read32(const volatile void *reg)
+{
+	return *(const volatile uint32_t *)reg;
+}
+
+static inline void mmio_write8(volatile void *reg, uint8_t v)
+{
+	*(volatile uint8_t *)reg = v;
+}
+
+static inline void mmio_write32(volatile void *reg, uint32_t v)
+{
+	*(volatile uint32_t *)reg = v;
+}
+
 static inline void wbinvd(void)
 {
 	__asm__ volatile("wbinvd" ::: "memory");

@@ -66,14 +66,15 @@ static void pic_disable(void)
 	}
 }
 
-/* But one that the firmware wants as an SMI is its own. */
+/* But one that the firmware wants as an SMI is its own. QEMU, Bochs: theirs wants none. */
 static void lvt_mask(uint32_t reg)
 {
 	if ((lapic_read(reg) & LVT_DELIVERY) != LVT_DELIVERY_SMI)
 		lapic_write(reg, LVT_MASKED);
 }
 
-/* What firmware took and did not end would keep everything below it out for ever. */
+/* What firmware took and did not end would keep everything below it out for ever. QEMU, Bochs:
+ * nothing is in service. */
 static void end_stale(void)
 {
 	for (unsigned vectors = 0; vectors < 256; vectors++) {

@@ -9,7 +9,9 @@
 
 /* Registers and bits. TI PC16550D, 8. */
 #define UART_DATA 0
+#define UART_DLL 0 /* with LCR_DLAB */
 #define UART_IER 1
+#define UART_DLM 1 /* with LCR_DLAB */
 #define UART_IIR 2
 #define UART_FCR 2
 #define UART_LCR 3
@@ -31,12 +33,17 @@
 #define LSR_TX_READY 0x20
 #define LSR_TX_IDLE 0x40
 
-#define BAUD_MAX 115200u
-#define PORT_MAX 0xfff8u /* eight registers */
+#define REGISTERS 8
+#define PORT_MAX (0x10000u - REGISTERS)
+#define STRIDE_MAX 4
+#define ADDR_MAX (BIT(52) - REGISTERS * STRIDE_MAX) /* no processor has more bits */
+#define WORDS_MAX 4                                 /* pci,BDF,RATE and one more than that */
+#define BAUD_SLOW 9600u                             /* what a UART of unknown rate is waited for */
 #define FIFO_DEPTH 16
 #define RX_CLEAR_MAX 64
 /* Register reads, of about a microsecond, in the time of a byte at 1 baud. */
 #define READS_A_BYTE_AT_1_BAUD 20000000u
+#define MMIO_QUICKER 10 /* than a port */
 
 static const struct {
 	uint16_t port;
@@ -45,24 +52,61 @@ static const struct {
 
 /* --- com1= --- */
 
-static bool parse_place(const struct token *place, struct uart_config *cfg)
+static bool parse_port(const struct token *word, struct uart_config *cfg)
 {
-	uint64_t port;
+	unsigned nr = 0;
 
-	if (place->len == 4 && !memcmp(place->text, "com", 3) && place->text[3] >= '1' &&
-	    place->text[3] <= '4') {
-		cfg->port = com[place->text[3] - '1'].port;
-		cfg->irq = com[place->text[3] - '1'].irq;
-		return true;
-	}
-	if (place->len < 3 || place->text[1] != 'x' || !parse_u64(place, &port) || !port ||
-	    port > PORT_MAX)
+	if (word->len == 4 && !memcmp(word->text, "com", 3))
+		nr = (unsigned)(word->text[3] - '0');
+	if (nr >= 1 && nr <= ARRAY_SIZE(com)) {
+		cfg->addr = com[nr - 1].port;
+	} else if (word->len < 3 || word->text[1] != 'x' || !parse_u64(word, &cfg->addr) ||
+		   !cfg->addr || cfg->addr > PORT_MAX) {
 		return false;
-	cfg->port = (uint16_t)port;
+	}
+	cfg->space = UART_IO;
 	cfg->irq = -1;
 	for (unsigned i = 0; i < ARRAY_SIZE(com); i++)
-		if (com[i].port == port)
+		if (com[i].port == cfg->addr)
 			cfg->irq = com[i].irq;
+	return true;
+}
+
+/* Hexadecimal, with 0x or without. */
+static bool parse_hex(const struct token *word, uint64_t max, uint64_t *val)
+{
+	char text[2 + 16 + 1] = "0x";
+	const struct token number = { text, 2 + word->len };
+
+	if (word->len > 2 && word->text[0] == '0' && (word->text[1] | 0x20) == 'x')
+		return parse_u64(word, val) && *val <= max;
+	if (!word->len || word->len > 16)
+		return false;
+	memcpy(text + 2, word->text, word->len);
+	return parse_u64(&number, val) && *val <= max;
+}
+
+static bool parse_mmio(const struct token *word, unsigned stride, struct uart_config *cfg)
+{
+	*cfg = (struct uart_config){ .space = UART_MMIO, .stride = stride, .irq = -1 };
+	return parse_hex(word, ADDR_MAX, &cfg->addr) && cfg->addr && IS_ALIGNED(cfg->addr, stride);
+}
+
+/* BUS:DEVICE.FUNCTION, as everybody writes it. */
+static bool parse_bdf(const struct token *word, struct uart_config *cfg)
+{
+	const char *colon = memchr(word->text, ':', word->len);
+	const char *dot = memchr(word->text, '.', word->len);
+	const char *end = word->text + word->len;
+	uint64_t bus, dev, fn;
+
+	if (!colon || !dot || dot < colon)
+		return false;
+	if (!parse_hex(&(struct token){ word->text, (size_t)(colon - word->text) }, 0xff, &bus) ||
+	    !parse_hex(&(struct token){ colon + 1, (size_t)(dot - colon - 1) }, 0x1f, &dev) ||
+	    !parse_hex(&(struct token){ dot + 1, (size_t)(end - dot - 1) }, 7, &fn))
+		return false;
+	cfg->pci = (int)(bus << 8 | dev << 3 | fn);
 	return true;
 }
 
@@ -71,41 +115,68 @@ static bool parse_baud(const struct token *rate, struct uart_config *cfg)
 	uint64_t baud;
 
 	if (memchr(rate->text, 'x', rate->len) || !parse_u64(rate, &baud) || !baud ||
-	    baud > BAUD_MAX)
+	    baud > UART_BAUD_MAX)
 		return false;
 	cfg->baud = (uint32_t)baud;
 	return true;
 }
 
+/* The place that the first words name: how many of them it takes, -1: what they name is none. */
+static int parse_place(const struct token *word, unsigned n, struct uart_config *cfg)
+{
+	unsigned stride = token_is(&word[0], "mmio") ? 1 : token_is(&word[0], "mmio32") ? 4 : 0;
+
+	if (stride)
+		return n > 1 && parse_mmio(&word[1], stride, cfg) ? 2 : -1;
+	if (token_is(&word[0], "pci")) {
+		*cfg = (struct uart_config){ .space = UART_PCI, .pci = UART_PCI_ANY, .irq = -1 };
+		return n > 1 && parse_bdf(&word[1], cfg) ? 2 : 1;
+	}
+	return parse_port(&word[0], cfg) ? 1 : 0;
+}
+
+/* What stands between the commas, n parts at most; how many there are. */
+static unsigned split(const char *spec, struct token *word, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const char *comma = strchr(spec, ',');
+
+		word[i] = (struct token){ spec, comma ? (size_t)(comma - spec) : strlen(spec) };
+		if (!comma)
+			return i + 1;
+		spec = comma + 1;
+	}
+	return n;
+}
+
 static bool parse(const char *spec, struct uart_config *cfg)
 {
-	const char *comma = strchr(spec, ',');
-	struct token first = { spec, comma ? (size_t)(comma - spec) : strlen(spec) };
+	struct token word[WORDS_MAX];
+	unsigned n = split(spec, word, WORDS_MAX);
+	int place = parse_place(word, n, cfg);
 
-	if (!*spec)
+	if (n == WORDS_MAX || place < 0)
+		return false;
+	if (place == (int)n)
 		return true;
-	if (comma) {
-		struct token second = { comma + 1, strlen(comma + 1) };
-
-		return parse_place(&first, cfg) && parse_baud(&second, cfg);
-	}
-	return parse_place(&first, cfg) || parse_baud(&first, cfg);
+	return place + 1 == (int)n && parse_baud(&word[place], cfg);
 }
 
 bool uart_parse(const char *spec, struct uart_config *cfg)
 {
 	const struct uart_config standard = {
-		.port = com[0].port,
+		.space = UART_IO,
+		.addr = com[0].port,
 		.irq = com[0].irq,
-		.baud = BAUD_MAX,
+		.baud = UART_BAUD_MAX,
 	};
 
 	*cfg = standard;
 	if (!strcmp(spec, "none")) {
-		cfg->port = 0;
+		cfg->space = UART_NONE;
 		return true;
 	}
-	if (parse(spec, cfg))
+	if (!*spec || parse(spec, cfg))
 		return true;
 	*cfg = standard;
 	return false;
@@ -113,14 +184,28 @@ bool uart_parse(const char *spec, struct uart_config *cfg)
 
 /* --- the device --- */
 
+static volatile void *reg_at(const struct uart *u, unsigned reg)
+{
+	return (volatile uint8_t *)u->regs + (size_t)reg * u->stride;
+}
+
 static uint8_t uart_in(const struct uart *u, unsigned reg)
 {
-	return inb((uint16_t)(u->port + reg));
+	if (!u->regs)
+		return inb((uint16_t)(u->port + reg));
+	if (u->stride == 4)
+		return (uint8_t)mmio_read32(reg_at(u, reg));
+	return mmio_read8(reg_at(u, reg));
 }
 
 static void uart_out(const struct uart *u, unsigned reg, uint8_t val)
 {
-	outb((uint16_t)(u->port + reg), val);
+	if (!u->regs)
+		outb((uint16_t)(u->port + reg), val);
+	else if (u->stride == 4)
+		mmio_write32(reg_at(u, reg), val);
+	else
+		mmio_write8(reg_at(u, reg), val);
 }
 
 static bool scratch_works(const struct uart *u)
@@ -147,19 +232,60 @@ static bool loopback_works(const struct uart *u)
 	return works;
 }
 
-void uart_init(struct uart *u, const struct uart_config *cfg)
+unsigned uart_mmio_bytes(const struct uart_config *cfg)
 {
-	uint16_t divisor;
+	return REGISTERS * (cfg->stride ? cfg->stride : STRIDE_MAX);
+}
 
-	*u = (struct uart){ .port = cfg->port, .baud = cfg->baud, .tx_depth = 1 };
-	if (!cfg->port || (!scratch_works(u) && !loopback_works(u)))
+/* Memory and registers of another device may well keep what is written to them, as a scratch
+ * register does; none but a UART answers for its modem lines. */
+static bool answers(const struct uart *u)
+{
+	return u->regs ? loopback_works(u) : scratch_works(u) || loopback_works(u);
+}
+
+static bool find(struct uart *u, const struct uart_config *cfg, volatile void *regs)
+{
+	static const uint8_t strides[] = { STRIDE_MAX, 1 };
+
+	if (cfg->space == UART_IO) {
+		u->port = (uint16_t)cfg->addr;
+		return answers(u);
+	}
+	if (cfg->space != UART_MMIO || !regs)
+		return false;
+	u->regs = regs;
+	for (unsigned i = 0; i < ARRAY_SIZE(strides); i++) {
+		u->stride = strides[i];
+		if ((!cfg->stride || cfg->stride == u->stride) && answers(u))
+			return true;
+	}
+	return false;
+}
+
+/* With LCR_DLAB on: the rate, or the standard one where the firmware has set none. */
+static void set_divisor(const struct uart *u, uint32_t baud)
+{
+	uint16_t divisor = (uint16_t)(uart_in(u, UART_DLL) | uart_in(u, UART_DLM) << 8);
+
+	if (!baud && divisor && divisor != 0xffff)
+		return;
+	divisor = 1;
+	if (baud)
+		divisor = (uint16_t)MIN((UART_BAUD_MAX + baud / 2) / baud, 0xffffu);
+	uart_out(u, UART_DLL, (uint8_t)divisor);
+	uart_out(u, UART_DLM, (uint8_t)(divisor >> 8));
+}
+
+void uart_init(struct uart *u, const struct uart_config *cfg, volatile void *regs)
+{
+	*u = (struct uart){ .baud_min = cfg->baud ? cfg->baud : BAUD_SLOW, .tx_depth = 1 };
+	if (!find(u, cfg, regs))
 		return;
 	u->present = true;
-	divisor = (uint16_t)MIN((BAUD_MAX + cfg->baud / 2) / cfg->baud, 0xffffu);
 	uart_out(u, UART_IER, 0);
 	uart_out(u, UART_LCR, LCR_DLAB | LCR_8N1);
-	uart_out(u, 0, (uint8_t)divisor);
-	uart_out(u, 1, (uint8_t)(divisor >> 8));
+	set_divisor(u, cfg->baud);
 	uart_out(u, UART_LCR, LCR_8N1);
 	uart_out(u, UART_FCR, FCR_ON_CLEAR_8);
 	uart_out(u, UART_MCR, MCR_DTR_RTS_OUT2);
@@ -194,7 +320,8 @@ void uart_tx(const struct uart *u, uint8_t c)
 void uart_tx_wait(const struct uart *u, uint8_t c)
 {
 	/* What is in the FIFO goes first. */
-	uint32_t reads = (FIFO_DEPTH + 1) * (READS_A_BYTE_AT_1_BAUD / u->baud + 1);
+	uint64_t reads = (FIFO_DEPTH + 1) * (READS_A_BYTE_AT_1_BAUD / u->baud_min + 1) *
+			 (u->regs ? UINT64_C(1) * MMIO_QUICKER : 1);
 
 	if (!u->present)
 		return;

@@ -59,8 +59,8 @@
 	movzx eax, word [word_now]
 	EXPECT eax, 0x40
 	fnsave [image]
-	; The last x87 instruction and its operand: there are processors (AMD's before Zen 2,
-	; QEMU) that cannot be made to forget them, but then they are not a guest's.
+	; The last x87 instruction and its operand: AMD's processors before Zen 2 cannot
+	; be made to forget them, but then they are not a guest's. QEMU: the same.
 	mov eax, [image + 12]
 	call not_of_a_guest
 	mov eax, [image + 20]

@@ -89,7 +89,7 @@ code16:
 	xor ax, ax
 	mov fs, ax
 	mov ss, ax
-	mov sp, 0x7000
+	mov esp, 0x7000		; QEMU: INT and IRET go by SP here; Bochs by ESP, as SS.B says
 	mov dword [dword HIGH], 0x55667788
 	mov ax, 0x2000
 	mov gs, ax

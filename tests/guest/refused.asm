@@ -29,7 +29,7 @@
 
 	FAULTS UD, ud2
 	FAULTS NONE, nop
-	mov eax, pml4		; QEMU looks first whether EAX could be a VMCB
+	mov eax, pml4		; QEMU: looks first whether EAX could be a VMCB
 	FAULTS UD, vmrun
 	FAULTS UD, vmload
 	FAULTS UD, vmsave
@@ -39,7 +39,7 @@
 	FAULTS UD, db 0x0f, 0x01, 0xdf ; INVLPGA
 	FAULTS UD, rsm
 	mov eax, buffer
-	xor ecx, ecx		; QEMU looks at ECX first
+	xor ecx, ecx		; QEMU: looks at ECX first
 	FAULTS UD, monitor
 	FAULTS UD, mwait
 	mov ecx, 0x12345

@@ -184,7 +184,7 @@ int_insn:
 after_int:
 	EXPECT_TASK MAIN
 	EXPECT_MEM sub_runs, 4
-	cmp dword [int_missing], 0
+	cmp dword [int_missing], 0	; Bochs: reports the event before it in place of an INT n
 	je .int_right
 	SAY "INT n is taken for an interrupt (Bochs does not say what it is)"
 .int_right:
@@ -231,7 +231,7 @@ after_int3:
 	mov dword [sub_resume], 0
 	SAY "a fault of the new task's own"
 	cmp dword [fault_eip], bad_sub
-	jne .sixteen		; QEMU has the old task's EIP there
+	jne .sixteen		; QEMU: has the old task's EIP there
 	SAY "its first instruction is to come"
 .sixteen:
 
@@ -252,7 +252,7 @@ after_int3:
 
 	; Two that come back through a gate to MAIN, which is then nested in them.
 	cmp dword [int_missing], 0
-	jne .no_v86		; Bochs panics when a guest leaves virtual-8086 mode
+	jne .no_v86		; Bochs: panics when a guest leaves virtual-8086 mode
 	jmp V86:0
 	EXPECT_TASK MAIN
 	EXPECT_NT NT
@@ -276,7 +276,7 @@ after_int3:
 	call clear_nt
 	SAY "a user task"
 
-	; T. QEMU does not have it.
+	; T. QEMU: does not have it.
 	mov dword [sub_tss + EIP], trapped_sub
 	mov word [sub_tss + TRAP], 1
 	call SUB:0

@@ -68,6 +68,7 @@ static struct fixture {
 	uint64_t reg[VCPU_REGS];
 	struct segment seg[SEG_REGS];
 	uint8_t *ram, *rom;
+	unsigned injected; /* events that the backend was given */
 } fx;
 
 /* --- the backend's registers --- */
@@ -96,8 +97,47 @@ static void fx_set_seg(struct vcpu *vcpu, enum seg_reg reg, const struct segment
 	fx.seg[reg] = *seg;
 }
 
+static void fx_flush(struct vcpu *vcpu, enum flush_scope scope)
+{
+	(void)vcpu;
+	(void)scope;
+}
+
+/* A processor without real mode; what goes to it is counted, and no more. */
+static const struct backend_caps *fx_caps(void)
+{
+	static const struct backend_caps caps = { .real_mode = false, .features = "" };
+
+	return &caps;
+}
+
+static bool fx_can_inject(const struct vcpu *vcpu, enum vm_event_kind kind)
+{
+	return kind == EVENT_NMI ? !fx.reg[REG_NMI_BLOCKED]
+				 : (vcpu->regs.rflags & RFLAGS_IF) && !fx.reg[REG_INTR_SHADOW];
+}
+
+static void fx_inject(struct vcpu *vcpu, const struct vm_event *ev)
+{
+	(void)vcpu;
+	(void)ev;
+	fx.injected++;
+}
+
+static void fx_request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
+{
+	(void)vcpu;
+	(void)kind;
+	(void)on;
+}
+
 static const struct vmm_backend fx_backend = {
 	.name = "none",
+	.caps = fx_caps,
+	.can_inject = fx_can_inject,
+	.inject = fx_inject,
+	.request_window = fx_request_window,
+	.flush = fx_flush,
 	.get_reg = fx_get_reg,
 	.set_reg = fx_set_reg,
 	.get_seg = fx_get_seg,
@@ -326,6 +366,17 @@ static inline void assert_nothing_raised(void)
 	if (ev->kind != EVENT_NONE)
 		fail_msg("expected no exception, seen %u error 0x%x cr2 0x%llx", ev->vector,
 			 ev->error, (unsigned long long)fx.reg[REG_CR2]);
+}
+
+/* Let the instruction at RIP be interpreted: this is what comes of it. */
+static inline void steps(enum emulate_result want)
+{
+	enum emulate_result result;
+
+	fx.vcpu.exit = (struct vm_exit){ .kind = EXIT_EMULATE };
+	result = emulate_step(&fx.vcpu);
+	if (result != want)
+		fail_msg("expected result %d, seen %d", want, result);
 }
 
 /* Let the instruction at RIP be emulated: this is what comes of it, and how far RIP goes on. */

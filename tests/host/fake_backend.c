@@ -19,7 +19,7 @@ static uint64_t get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
 
 static void set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
 {
-	(void)vcpu;
+	memcpy(fake_hw.pdpte_when_set, vcpu->pdpte, sizeof(vcpu->pdpte));
 	fake_hw.reg[reg] = val;
 	fake_hw.sets[reg]++;
 }
@@ -63,20 +63,27 @@ static void request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
 static void flush(struct vcpu *vcpu, enum flush_scope scope)
 {
 	(void)vcpu;
-	(void)scope;
 	fake_hw.flushes++;
+	fake_hw.nested_flushes += scope == FLUSH_NESTED;
 }
 
-bool fake_has_nested = true, fake_invpcid_exits = true;
+bool fake_has_nested = true, fake_invpcid_exits = true, fake_real_mode = true;
+bool fake_nested_unpaged, fake_identity_map, fake_preemption_timer;
 
 static const struct backend_caps *caps(void)
 {
-	static struct backend_caps c = {
-		.nested_kind = NESTED_NPT, .nested_1g = true, .nested_phys_bits = 48, .features = ""
-	};
+	static struct backend_caps c = { .nested_kind = NESTED_NPT,
+					 .nested_1g = true,
+					 .nested_phys_bits = 48,
+					 .real_mode = true,
+					 .features = "" };
 
 	c.nested_paging = fake_has_nested;
+	c.real_mode = fake_real_mode;
 	c.invpcid_exits = fake_invpcid_exits;
+	c.nested_unpaged = fake_nested_unpaged;
+	c.identity_map = fake_identity_map;
+	c.preemption_timer = fake_preemption_timer;
 	return &c;
 }
 
@@ -114,10 +121,18 @@ static void set_intercept_invlpg(struct vcpu *vcpu, bool on)
 	fake_hw.intercept_invlpg = on;
 }
 
-static void set_root(struct vcpu *vcpu, hpa_t root)
+static void set_root(struct vcpu *vcpu, hpa_t root, enum root_kind kind)
 {
 	(void)vcpu;
 	fake_hw.root = root;
+	fake_hw.root_kind = kind;
+	fake_hw.roots_set++;
+}
+
+static void get_pdptes(const struct vcpu *vcpu, uint64_t pdpte[4])
+{
+	(void)vcpu;
+	memcpy(pdpte, fake_hw.pdpte, sizeof(fake_hw.pdpte));
 }
 
 static void dump(const struct vcpu *vcpu)
@@ -126,25 +141,16 @@ static void dump(const struct vcpu *vcpu)
 	fake_hw.dumps++;
 }
 
-const struct vmm_backend fake_backend_ops = {
-	.name = "fake",
-	.caps = caps,
-	.vm_init = vm_init,
-	.vm_destroy = vm_destroy,
-	.vcpu_init = vcpu_init,
-	.vcpu_destroy = vcpu_destroy_hw,
-	.set_intercept_invlpg = set_intercept_invlpg,
-	.set_root = set_root,
-	.dump = dump,
-	.get_reg = get_reg,
-	.set_reg = set_reg,
-	.get_seg = get_seg,
-	.set_seg = set_seg,
-	.can_inject = can_inject,
-	.inject = inject,
-	.request_window = request_window,
-	.flush = flush,
-};
+#define OPS                                                                                        \
+	.name = "fake", .caps = caps, .vm_init = vm_init, .vm_destroy = vm_destroy,                \
+	.vcpu_init = vcpu_init, .vcpu_destroy = vcpu_destroy_hw,                                   \
+	.set_intercept_invlpg = set_intercept_invlpg, .set_root = set_root, .dump = dump,          \
+	.get_reg = get_reg, .set_reg = set_reg, .get_seg = get_seg, .set_seg = set_seg,            \
+	.can_inject = can_inject, .inject = inject, .request_window = request_window,              \
+	.flush = flush
+
+const struct vmm_backend fake_backend_ops = { OPS };
+const struct vmm_backend fake_backend_pdptes_ops = { OPS, .get_pdptes = get_pdptes };
 
 static bool intr_pending(void *ctx)
 {

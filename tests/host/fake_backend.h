@@ -24,9 +24,13 @@ struct fake_backend {
 	unsigned nr_injected;
 	bool window_intr, window_nmi; /* asked for now */
 	unsigned window_calls;
-	unsigned flushes;
-	unsigned vms, vcpus, dumps; /* made and not yet destroyed; dumped */
+	unsigned flushes, nested_flushes; /* all; those that were FLUSH_NESTED */
+	unsigned vms, vcpus, dumps;       /* made and not yet destroyed; dumped */
 	hpa_t root;
+	enum root_kind root_kind;
+	unsigned roots_set;
+	uint64_t pdpte[4];          /* what get_pdptes() says */
+	uint64_t pdpte_when_set[4]; /* vcpu->pdpte as a register was set last */
 	bool intercept_invlpg;
 	int vm_init_error, vcpu_init_error; /* what these give; 0: they succeed */
 	/* interrupt controller */
@@ -37,7 +41,10 @@ struct fake_backend {
 
 extern struct fake_backend fake_hw;
 extern const struct vmm_backend fake_backend_ops;
-extern bool fake_has_nested, fake_invpcid_exits; /* what its caps() say; default true */
+extern const struct vmm_backend fake_backend_pdptes_ops; /* and it has get_pdptes() */
+/* What its caps() say; default true. */
+extern bool fake_has_nested, fake_invpcid_exits, fake_real_mode;
+extern bool fake_nested_unpaged, fake_identity_map, fake_preemption_timer; /* default false */
 extern struct vm fake_vm;
 extern struct vcpu fake_vcpu;
 extern uint8_t fake_ram[FAKE_RAM_SIZE];

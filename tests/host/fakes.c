@@ -313,6 +313,51 @@ void fpu_area_free(void *area)
 	free(area);
 }
 
+uint16_t fake_fpu_control, fake_fpu_status;
+uint8_t fake_xmm[16][16];
+uint64_t fake_mmx[8];
+
+void fpu_xmm_read(unsigned reg, uint8_t bytes[16])
+{
+	memcpy(bytes, fake_xmm[reg], 16);
+}
+
+void fpu_xmm_write(unsigned reg, const uint8_t bytes[16])
+{
+	memcpy(fake_xmm[reg], bytes, 16);
+}
+
+uint64_t fpu_mmx_read(unsigned reg)
+{
+	return fake_mmx[reg];
+}
+
+void fpu_mmx_write(unsigned reg, uint64_t val)
+{
+	fake_mmx[reg] = val;
+}
+
+void fpu_init(void)
+{
+	fake_fpu_control = 0x37f;
+	fake_fpu_status = 0;
+}
+
+void fpu_clear_exceptions(void)
+{
+	fake_fpu_status &= 0x7f00;
+}
+
+uint16_t fpu_control(void)
+{
+	return fake_fpu_control;
+}
+
+uint16_t fpu_status(void)
+{
+	return fake_fpu_status;
+}
+
 uint32_t fpu_pkru(void)
 {
 	return fake_pkru;

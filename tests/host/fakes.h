@@ -24,6 +24,9 @@ void fake_log_reset(void);
 struct cpu_features;
 extern struct cpu_features fake_cpu_features; /* SVM, NX, 48 physical address bits */
 extern uint32_t fake_pkru, fake_area_pkru;    /* the processor's, every saved vCPU's */
+extern uint16_t fake_fpu_control, fake_fpu_status;
+extern uint8_t fake_xmm[16][16];
+extern uint64_t fake_mmx[8];
 
 /* A random number, and the state for the next: any start but 0 gives its own sequence. */
 uint64_t fake_random64(uint64_t *state);

@@ -18,6 +18,10 @@ static uint64_t rdtsc(void);
 static uint8_t inb(uint16_t port);
 static void outb(uint16_t port, uint8_t val);
 static uint32_t inl(uint16_t port);
+struct cpuid_regs {
+	uint32_t eax, ebx, ecx, edx;
+};
+static struct cpuid_regs cpuid(uint32_t leaf, uint32_t subleaf);
 static void cpu_relax(void)
 {
 }
@@ -51,7 +55,10 @@ static struct {
 	uint64_t smi_next;
 	uint64_t pit_start;
 	uint16_t pit_latch;
-	bool pit_high;
+	bool pit_high, pit_stands;
+	uint32_t cpuid_leaves;
+	struct cpuid_regs leaf_15;
+	uint32_t mhz; /* leaf 16h */
 	uint8_t cmos_index, cmos[128];
 } pc;
 
@@ -78,6 +85,21 @@ static uint64_t rdtsc(void)
 {
 	pass(10);
 	return ticks_at(pc.now, pc.hz);
+}
+
+static struct cpuid_regs cpuid(uint32_t leaf, uint32_t subleaf)
+{
+	assert_int_equal(subleaf, 0);
+	assert_true(leaf <= pc.cpuid_leaves);
+	switch (leaf) {
+	case 0:
+		return (struct cpuid_regs){ .eax = pc.cpuid_leaves };
+	case 0x15:
+		return pc.leaf_15;
+	default:
+		assert_int_equal(leaf, 0x16);
+		return (struct cpuid_regs){ .eax = 0xabcd0000 | pc.mhz };
+	}
 }
 
 static uint32_t inl(uint16_t port)
@@ -111,7 +133,7 @@ static void outb(uint16_t port, uint8_t val)
 	switch (port) {
 	case PIT_CONTROL:
 		pc.pit_high = false;
-		if (val == PIT_LATCH_CHANNEL_2)
+		if (val == PIT_LATCH_CHANNEL_2 && !pc.pit_stands)
 			pc.pit_latch =
 				(uint16_t)(0xffffu - ticks_at(pc.now - pc.pit_start, PIT_HZ));
 		break;
@@ -139,7 +161,7 @@ static void assert_calibrated(const char *by)
 {
 	uint64_t off;
 
-	clock_init();
+	assert_true(clock_init());
 	assert_non_null(strstr(fake_log, by));
 	off = tsc_hz > pc.hz ? tsc_hz - pc.hz : pc.hz - tsc_hz;
 	if (off > pc.hz / 5000)
@@ -206,6 +228,27 @@ static void test_dead_pm_timer(void **state)
 	assert_calibrated("PIT");
 }
 
+/* No timer counts: the processor's own word is taken, and where it has none that is said. */
+static void test_no_timer(void **state)
+{
+	(void)state;
+	machine_new(2592000000);
+	acpi.pm_timer = 0;
+	pc.pit_stands = true;
+	pc.cpuid_leaves = 0x16;
+	pc.leaf_15 = (struct cpuid_regs){ .eax = 2, .ebx = 216, .ecx = 24000000 };
+	pc.mhz = 2600;
+	assert_calibrated("processor's own word");
+	assert_int_equal(tsc_hz, 2592000000);
+	pc.leaf_15.ecx = 0; /* the crystal's rate is not told: the base rate */
+	assert_true(clock_init());
+	assert_int_equal(tsc_hz, 2600000000);
+	pc.mhz = 0;
+	assert_false(clock_init());
+	pc.cpuid_leaves = 0x0d;
+	assert_false(clock_init());
+}
+
 /* Ten years on, nothing has overflowed and the clock is as right as its factor. */
 static void test_long_uptime(void **state)
 {
@@ -214,7 +257,7 @@ static void test_long_uptime(void **state)
 
 	(void)state;
 	machine_new(3393624000);
-	clock_init();
+	assert_true(clock_init());
 	before = clock_ns();
 	for (unsigned years = 1; years <= 100; years *= 10) {
 		pc.now += years * year - before;
@@ -234,7 +277,7 @@ static void test_delay(void **state)
 
 	(void)state;
 	machine_new(1000000000);
-	clock_init();
+	assert_true(clock_init());
 	from = pc.now;
 	clock_delay_ns(3 * MS_NS);
 	assert_true(pc.now - from >= 3 * MS_NS - 1000 && pc.now - from < 4 * MS_NS);
@@ -254,7 +297,7 @@ static void set_cmos(uint8_t b, uint8_t hour, uint8_t year, uint8_t century)
 		acpi.century = 0x32;
 		pc.cmos[0x32] = century;
 	}
-	clock_init();
+	assert_true(clock_init());
 }
 
 /* 2024-02-29 23:59:58 and 2000-02-29 00:59:58 UTC, in every form that a CMOS clock has. */
@@ -273,6 +316,30 @@ static void test_wall_clock(void **state)
 	assert_int_equal(wall_boot, 951785998);
 }
 
+/* A machine without a CMOS clock, and one whose battery is empty. */
+static void test_no_wall_clock(void **state)
+{
+	static const uint8_t wrong[][2] = { { RTC_MONTH, 0 },    { RTC_MONTH, 0x13 },
+					    { RTC_DAY, 0 },      { RTC_DAY, 0x32 },
+					    { RTC_HOUR, 0x24 },  { RTC_MINUTE, 0x60 },
+					    { RTC_SECOND, 0xff } };
+
+	(void)state;
+	machine_new(1000000000);
+	memset(pc.cmos, 0xff, sizeof(pc.cmos));
+	assert_true(clock_init());
+	assert_int_equal(wall_boot, 946684800);
+	assert_non_null(strstr(fake_log, "the CMOS clock has no date"));
+	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
+		machine_new(1000000000);
+		pc.cmos[RTC_B] = RTC_B_24H;
+		pc.cmos[RTC_YEAR] = 0x24;
+		pc.cmos[wrong[i][0]] = wrong[i][1];
+		assert_true(clock_init());
+		assert_int_equal(wall_boot, 946684800);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +350,8 @@ int main(void)
 		cmocka_unit_test(test_long_uptime),
 		cmocka_unit_test(test_delay),
 		cmocka_unit_test(test_wall_clock),
+		cmocka_unit_test(test_no_timer),
+		cmocka_unit_test(test_no_wall_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,6 +50,7 @@ static void test_defaults(void **state)
 	assert_int_equal(cfg.loglevel, LOG_INFO);
 	assert_int_equal(cfg.on_idle, ON_IDLE_MONITOR);
 	assert_int_equal(cfg.svm_features, UINT32_MAX);
+	assert_int_equal(cfg.vmx_features, UINT32_MAX);
 	assert_int_equal(cfg.nr_vms, 1);
 	assert_string_equal(cfg.vm[0].name, "a");
 	assert_int_equal(cfg.vm[0].memory, MIB(256));
@@ -69,7 +70,8 @@ static void test_defaults(void **state)
 static void test_everything(void **state)
 {
 	(void)state;
-	bi.cmdline = "com1=115200 loglevel=debug svm-features=0x1f on-idle=poweroff";
+	bi.cmdline = "com1=115200 loglevel=debug svm-features=0x1f vmx-features=0xfffffffe "
+		     "on-idle=poweroff";
 	module("vm=deb64 initrd"); /* before its kernel */
 	module("  vm=deb64 kernel memory=1G vcpus=1 paging=nested on-reset=stop "
 	       "on-crash=restart debug-exit stats --  console=ttyS0 vm=x -- y");
@@ -79,6 +81,7 @@ static void test_everything(void **state)
 	assert_int_equal(cfg.loglevel, LOG_DEBUG);
 	assert_int_equal(cfg.on_idle, ON_IDLE_POWEROFF);
 	assert_int_equal(cfg.svm_features, 0x1f);
+	assert_int_equal(cfg.vmx_features, 0xfffffffe);
 	assert_int_equal(cfg.nr_vms, 2);
 	assert_string_equal(cfg.vm[0].name, "deb64");
 	assert_int_equal(cfg.vm[0].memory, GIB(1));
@@ -320,15 +323,18 @@ static void test_own_line_errors(void **state)
 {
 	(void)state;
 	bi.cmdline = "loglevel=loud on-idle=sleep onidle=poweroff on-idle=reboot quiet com2=1 "
-		     "com1=0x2f8,9600 svm-features=1 svm-features=0x100000000 svm-features=all";
+		     "com1=0x2f8,9600 svm-features=1 svm-features=0x100000000 svm-features=all "
+		     "vmx-features=2 vmx-features=-1";
 	module("vm=a kernel");
 	config_parse(&cfg, &bi);
 	assert_int_equal(cfg.nr_vms, 1);
 	assert_int_equal(cfg.loglevel, LOG_INFO);
 	assert_int_equal(cfg.on_idle, ON_IDLE_REBOOT);
 	assert_int_equal(cfg.svm_features, 1);
+	assert_int_equal(cfg.vmx_features, 2);
 	assert_logged("\"svm-features=0x100000000\": not a mask of 32 bits; ignored");
 	assert_logged("\"svm-features=all\": not a mask of 32 bits; ignored");
+	assert_logged("\"vmx-features=-1\": not a mask of 32 bits; ignored");
 	assert_logged("\"loglevel=loud\": not err, warn, info or debug; ignored");
 	assert_logged("\"on-idle=sleep\": not poweroff, reboot or monitor; ignored");
 	assert_logged("\"onidle=poweroff\": unknown token");

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -30,6 +31,10 @@ static struct cpu *this_cpu(void)
 	return &cpu;
 }
 static int ioapic_route_isa(unsigned irq, unsigned vector);
+static uint8_t mmio_read8(const volatile void *reg);
+static uint32_t mmio_read32(const volatile void *reg);
+static void mmio_write8(volatile void *reg, uint8_t val);
+static void mmio_write32(volatile void *reg, uint32_t val);
 #define console_try_putc real_console_try_putc
 #define console_space real_console_space
 #define console_line_open real_console_line_open
@@ -42,7 +47,8 @@ static int ioapic_route_isa(unsigned irq, unsigned vector);
 #include "arch/x86_64/console.c"
 
 #define BASE 0x3f8
-#define ACCESS_NS 1000 /* a port access on the LPC bus */
+#define MMIO ((volatile void *)0x7000) /* of 32-bit registers; never touched */
+#define ACCESS_NS 1000                 /* a port access on the LPC bus */
 #define BYTE_NS (10 * NS_PER_SEC / 115200)
 
 /* --- the pretended device --- */
@@ -60,8 +66,14 @@ static struct {
 	uint8_t rx_byte;
 	char out[65536];
 	size_t nr_out;
-	bool irq_routed, line, edge;
+	bool irq_routed, irq_lost, line, edge;
+	bool in_memory;
 } dev;
+
+/* What com1=pci finds, and what the text screen shows. */
+static struct uart_config pci_place;
+static const char *pci_wrong;
+static char screen[256];
 
 static void (*handler)(void);
 static bool irqs_on;
@@ -140,6 +152,10 @@ static uint8_t device_in(unsigned reg)
 				 (dev.tx_end ? 0 : LSR_TX_IDLE));
 	case UART_SCR:
 		return dev.scr;
+	case UART_MCR:
+		return dev.mcr;
+	case UART_MSR:
+		return (uint8_t)(dev.mcr & MCR_LOOP ? (dev.mcr & 2) << 3 | (dev.mcr & 8) << 4 : 0);
 	default:
 		return 0;
 	}
@@ -178,25 +194,79 @@ static void device_out(unsigned reg, uint8_t val)
 	}
 }
 
-static uint8_t inb(uint16_t port)
+static uint8_t access_in(unsigned reg, bool in_memory)
 {
-	uint8_t val = device_in(port - BASE);
+	uint8_t val = dev.in_memory == in_memory ? device_in(reg) : 0xff;
 
 	device_step(ACCESS_NS);
 	return val;
 }
 
+static void access_out(unsigned reg, uint8_t val, bool in_memory)
+{
+	if (dev.in_memory == in_memory)
+		device_out(reg, val);
+	device_step(ACCESS_NS);
+}
+
+static uint8_t inb(uint16_t port)
+{
+	return access_in(port - BASE, false);
+}
+
 static void outb(uint16_t port, uint8_t val)
 {
-	device_out(port - BASE, val);
-	device_step(ACCESS_NS);
+	access_out(port - BASE, val, false);
+}
+
+static uint32_t mmio_read32(const volatile void *reg)
+{
+	return access_in((unsigned)((uintptr_t)reg - (uintptr_t)MMIO) / 4, true);
+}
+
+static void mmio_write32(volatile void *reg, uint32_t val)
+{
+	access_out((unsigned)((uintptr_t)reg - (uintptr_t)MMIO) / 4, (uint8_t)val, true);
+}
+
+static uint8_t mmio_read8(const volatile void *reg)
+{
+	(void)reg;
+	return 0xff;
+}
+
+static void mmio_write8(volatile void *reg, uint8_t val)
+{
+	(void)reg;
+	(void)val;
+}
+
+const char *uart_pci_find(struct uart_config *cfg)
+{
+	if (!pci_wrong)
+		*cfg = pci_place;
+	return pci_wrong;
+}
+
+void vga_line(const char *before, const char *text)
+{
+	snprintf(screen, sizeof(screen), "%s%s", before, text);
+}
+
+size_t log_read(uint64_t *pos, char *buf, size_t size)
+{
+	size_t left = strlen(fake_log) - (size_t)*pos, n = MIN(left, size);
+
+	memcpy(buf, fake_log + *pos, n);
+	*pos += n;
+	return n;
 }
 
 /* --- the pretended processor --- */
 
 static void take_interrupt(void)
 {
-	while (irqs_on && dev.irq_routed && dev.edge) {
+	while (irqs_on && dev.irq_routed && !dev.irq_lost && dev.edge) {
 		dev.edge = false;
 		irqs_on = false;
 		handler();
@@ -243,18 +313,27 @@ static void idle(uint64_t ns)
 
 /* --- fixture --- */
 
-static void start(bool irq_routed)
+static void reset(void)
 {
 	fake_timers_reset();
 	fake_log_reset();
 	memset(&dev, 0, sizeof(dev));
-	dev.irq_routed = irq_routed;
+	uart = (struct uart){ 0 };
 	tx.head = tx.tail = rx.head = rx.tail = 0;
-	tx_interrupt = tx_wanted = line_open = panicked = false;
+	tx_interrupt = tx_wanted = line_open = panicked = irq_came = false;
+	irq_missed = 0;
 	mode = POLLED;
 	lock.locked = 0;
 	cpu = (struct cpu){ 0 };
 	irqs_on = false;
+	pci_wrong = NULL;
+	screen[0] = '\0';
+}
+
+static void start(bool irq_routed)
+{
+	reset();
+	dev.irq_routed = irq_routed;
 	console_init("");
 	assert_true(uart.present);
 	console_start_interrupts();
@@ -369,6 +448,34 @@ static void test_polled_by_timer(void **state)
 	assert_sent(200);
 }
 
+/* Routed, and it never comes: another one is the port's. One that comes is not doubted. */
+static void test_interrupt_that_does_not_come(void **state)
+{
+	(void)state;
+	start(true);
+	dev.irq_lost = true;
+	idle(NS_PER_SEC);
+	assert_string_equal(fake_log, ""); /* none was due */
+	write_lines(100);
+	idle(NS_PER_SEC);
+	assert_non_null(strstr(fake_log, "interrupt 4 does not come"));
+	assert_sent(100);
+	assert_int_equal(dev.ier, 0);
+	other_side_sends(2000);
+	idle(2020 * BYTE_NS);
+	assert_received(2000);
+
+	for (unsigned lazy = 0; lazy < 2; lazy++) {
+		start(true);
+		dev.lazy = lazy;
+		write_lines(1000);
+		idle(NS_PER_SEC * 2);
+		assert_string_equal(fake_log, "");
+		assert_sent(1000);
+		assert_false(poll_timer.armed);
+	}
+}
+
 static void test_flush_and_panic(void **state)
 {
 	(void)state;
@@ -388,6 +495,127 @@ static void test_flush_and_panic(void **state)
 	assert_memory_equal(dev.out + dev.nr_out - 20, "half a line\r\npanic\r\n", 20);
 }
 
+/* The console is a UART in memory: what was said before it is mapped comes then. */
+static void test_in_memory(void **state)
+{
+	uint64_t bytes;
+	hpa_t pa;
+
+	(void)state;
+	reset();
+	dev.in_memory = true;
+	console_init("mmio32,0x1fe034000");
+	assert_false(uart.present);
+	assert_true(console_wants_mmio(&pa, &bytes));
+	assert_int_equal(pa.v, 0x1fe034000);
+	assert_int_equal(bytes, 32);
+	log_info("said early");
+	console_write("lost\n", 5);
+	assert_int_equal(dev.nr_out, 0);
+	console_open_mmio(MMIO);
+	assert_true(uart.present);
+	assert_false(console_wants_mmio(&pa, &bytes));
+	assert_memory_equal(dev.out, "said early\r\n", 12);
+	assert_string_equal(screen, "");
+
+	console_start_interrupts();
+	assert_int_equal(mode, TIMER);
+	irqs_on = true;
+	other_side_sends(2000); /* at 115200, although the rate is not known */
+	idle(2020 * BYTE_NS);
+	assert_received(2000);
+	dev.nr_out = 0;
+	write_lines(100);
+	idle(100 * 18 * BYTE_NS * 3 / 2);
+	assert_sent(100);
+	write_lines(10);
+	console_panic();
+	assert_sent(110);
+}
+
+/* What is asked for is not there: one line says so, on COM1 and on the text screen. */
+static void test_falls_back(void **state)
+{
+	static const struct {
+		const char *spec, *pci_wrong, *said;
+		volatile void *mapped;
+	} rows[] = {
+		{ "pci", "no card", "com1=pci: no card; using COM1 at 115200", NULL },
+		{ "mmio32,100000", NULL,
+		  "com1=mmio32,100000: not an address that a device can have; using COM1 at 115200",
+		  NULL },
+		{ "mmio32,fe000000,9600", NULL,
+		  "com1=mmio32,fe000000,9600: no UART answers there; using COM1 at 115200", MMIO },
+		{ "0x2e8", NULL, "com1=0x2e8: no UART answers there; using COM1 at 115200", NULL },
+		{ "rubbish", NULL, "com1=rubbish: not a serial port and rate; using COM1 at 115200",
+		  NULL },
+	};
+	uint64_t bytes;
+	hpa_t pa;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		reset();
+		pci_wrong = rows[i].pci_wrong;
+		console_init(rows[i].spec);
+		if (console_wants_mmio(&pa, &bytes))
+			console_open_mmio(rows[i].mapped);
+		assert_true(uart.present);
+		assert_int_equal(config.addr, BASE);
+		assert_non_null(strstr(fake_log, rows[i].said));
+		assert_ptr_equal(strchr(fake_log, '\n'), fake_log + strlen(fake_log) - 1);
+		assert_string_equal(screen + strlen("umbra: "), rows[i].said);
+	}
+}
+
+/* com1=pci, its card at a port and in memory. */
+static void test_pci(void **state)
+{
+	uint64_t bytes;
+	hpa_t pa;
+
+	(void)state;
+	reset();
+	pci_place = (struct uart_config){ .space = UART_IO, .addr = BASE, .irq = -1, .baud = 9600 };
+	console_init("pci");
+	assert_true(uart.present);
+	assert_false(console_wants_mmio(&pa, &bytes));
+	console_start_interrupts();
+	assert_int_equal(mode, TIMER);
+
+	reset();
+	dev.in_memory = true;
+	pci_place = (struct uart_config){
+		.space = UART_MMIO, .addr = 0xfe000000, .irq = -1, .baud = 9600
+	};
+	console_init("pci");
+	assert_true(console_wants_mmio(&pa, &bytes));
+	console_open_mmio(MMIO);
+	assert_true(uart.present);
+	assert_int_equal(uart.stride, 4);
+}
+
+/* None is there at all, or none is wanted: nothing is said, and nothing is touched. */
+static void test_none(void **state)
+{
+	uint64_t bytes;
+	hpa_t pa;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		reset();
+		dev.in_memory = true; /* so not at COM1 */
+		console_init(i ? "none" : "9600");
+		assert_false(uart.present);
+		assert_false(console_wants_mmio(&pa, &bytes));
+		assert_string_equal(fake_log, "");
+		assert_string_equal(screen, "");
+		console_start_interrupts();
+		console_write("x\n", 2);
+		assert_int_equal(console_getc(), -1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,7 +624,12 @@ int main(void)
 		cmocka_unit_test(test_input_by_interrupts),
 		cmocka_unit_test(test_input_that_nobody_reads),
 		cmocka_unit_test(test_polled_by_timer),
+		cmocka_unit_test(test_interrupt_that_does_not_come),
 		cmocka_unit_test(test_flush_and_panic),
+		cmocka_unit_test(test_in_memory),
+		cmocka_unit_test(test_falls_back),
+		cmocka_unit_test(test_pci),
+		cmocka_unit_test(test_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

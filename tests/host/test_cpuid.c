@@ -238,6 +238,141 @@ static void test_policy(void **state)
 	assert_true(p->cr4 & CR4_SMEP);
 }
 
+/* --- an Intel processor --- */
+
+/* As a Skylake server's core answers, to what is asked here; every thread it has, two a core. */
+static struct cpuid_regs intel_skylake(uint32_t leaf, uint32_t subleaf)
+{
+	switch (leaf) {
+	case 0: /* GenuineIntel */
+		return (struct cpuid_regs){ 0x16, 0x756e6547, 0x6c65746e, 0x49656e69 };
+	case 1:
+		return (struct cpuid_regs){ 0x50654, 0x02200800, 0x7ffefbff, 0xbfebfbff };
+	case 2:
+		return (struct cpuid_regs){ 0x76036301, 0xf0b5ff, 0, 0xc30000 };
+	case 4:
+		if (subleaf == 0)
+			return (struct cpuid_regs){ 0x3c004121, 0x01c0003f, 0x3f, 0 };
+		if (subleaf == 3)
+			return (struct cpuid_regs){ 0x3c07c163, 0x0280003f, 0x4bff, 4 };
+		return (struct cpuid_regs){ 0 };
+	case 5: /* MONITOR */
+		return (struct cpuid_regs){ 0x40, 0x40, 3, 0x2020 };
+	case 6: /* thermal, APERF, ARAT, HWP */
+		return (struct cpuid_regs){ 0xff7, 2, 9, 0 };
+	case 7: /* TSX, MPX, PT, RDT; SPEC_CTRL, STIBP, L1D_FLUSH, ARCH_CAPABILITIES, SSBD */
+		return (struct cpuid_regs){ 0, 0xd39ffffb, 0x18, 0xbc000e00 };
+	case 0xa: /* performance counters, version 4 */
+		return (struct cpuid_regs){ 0x07300404, 0, 0, 0x603 };
+	case 0xb: /* threads, cores */
+		return (struct cpuid_regs){ subleaf ? 6 : 1, subleaf ? 0x20 : 2,
+					    subleaf | (subleaf + 1) << 8, 0x22 };
+	case 0xd:
+		if (subleaf == 0)
+			return (struct cpuid_regs){ 0x2ff, 2696, 2696, 0 };
+		if (subleaf == 1)
+			return (struct cpuid_regs){ 0xf, 2568, 0x100, 0 };
+		if (subleaf == 2)
+			return (struct cpuid_regs){ 256, 576, 0, 0 };
+		return (struct cpuid_regs){ 0 };
+	case 0x10: /* RDT */
+	case 0x14: /* PT */
+		return (struct cpuid_regs){ 1, 0xf, 7, 2 };
+	case 0x15: /* the TSC's clock */
+		return (struct cpuid_regs){ 2, 0xa8, 0, 0 };
+	case 0x16: /* MHz */
+		return (struct cpuid_regs){ 0x834, 0xe74, 0x64, 0 };
+	case 0x80000000:
+		return (struct cpuid_regs){ 0x80000008, 0, 0, 0 };
+	case 0x80000001: /* SYSCALL, as 64-bit code is told */
+		return (struct cpuid_regs){ 0, 0, 0x121, 0x2c100800 };
+	case 0x80000006:
+		return (struct cpuid_regs){ 0, 0, 0x01006040, 0 };
+	case 0x80000007:
+		return (struct cpuid_regs){ 0, 0, 0, 0x100 };
+	case 0x80000008:
+		return (struct cpuid_regs){ 0x302e, 0, 0, 0 };
+	default:
+		return (struct cpuid_regs){ 0 };
+	}
+}
+
+static void test_intel(void **state)
+{
+	static const uint32_t none[] = { 0x3,  0x5,  0x6,  0x9,  0xa,  0xb,  0x10, 0x12,
+					 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1c, 0x1f };
+	struct cpuid_regs r;
+
+	(void)state;
+	cpuid_init(intel_skylake, XCR0_AVX_MASK);
+	assert_true(cpuid_policy()->intel);
+	assert_false(cpuid_policy()->amd);
+	assert_int_equal(cpuid_policy()->maxphyaddr, 46);
+	for (unsigned i = 0; i < ARRAY_SIZE(none); i++)
+		for (unsigned sub = 0; sub < 3; sub++)
+			expect_zero(none[i], sub);
+	assert_int_equal(ask(0, 0).eax, 0xd);
+	fake_hw.reg[REG_CR4] &= ~CR4_OSXSAVE;
+	r = ask(1, 0);
+	assert_int_equal(r.eax, 0x50654);
+	assert_int_equal(r.ebx, 0x0800);     /* CLFLUSH; APIC ID 0 of one */
+	assert_int_equal(r.ecx, 0xf6da3203); /* no x2APIC, TSC deadline */
+	assert_int_equal(r.edx, 0x0f8bf9ff); /* no APIC */
+	assert_int_equal(ask(2, 0).eax, 0x76036301);
+	assert_int_equal(ask(4, 0).eax, 0x121); /* for one thread, of one core */
+	assert_int_equal(ask(4, 3).eax, 0x163);
+	assert_int_equal(ask(4, 3).edx, 4);
+	r = ask(7, 0);
+	assert_int_equal(
+		r.ebx & (BIT(2) | BIT(4) | BIT(11) | BITS(12, 12) | BITS(15, 14) | BIT(25)),
+		0);                       /* SGX HLE RTM RDT MPX PT */
+	assert_true(r.ebx & BIT(10));     /* INVPCID */
+	assert_int_equal(r.edx, BIT(10)); /* MD_CLEAR, and nothing that an MSR belongs to */
+	assert_int_equal(ask(0xd, 0).eax, XCR0_AVX_MASK);
+	assert_int_equal(ask(0xd, 1).eax, 7); /* no XSAVES */
+	assert_int_equal(ask(0x80000008, 0).eax, 0x302e);
+	assert_int_equal(ask(0x80000007, 0).edx, BIT(8));
+	assert_true(cpuid_policy()->rdtscp && cpuid_policy()->page_1g);
+}
+
+/* SYSCALL is there in 64-bit mode; EFER.SCE can be set before. */
+static void test_intel_syscall(void **state)
+{
+	(void)state;
+	cpuid_init(intel_skylake, XCR0_AVX_MASK);
+	assert_true(ask(0x80000001, 0).edx & BIT(11));
+	fake_hw.seg[SEG_CS].attr = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_DB | 0xb;
+	assert_false(ask(0x80000001, 0).edx & BIT(11));
+	assert_true(ask(0x80000001, 0).edx & BIT(29));
+	assert_true(cpuid_policy()->efer & EFER_SCE);
+	cpuid_init(fake_cpuid_amd, XCR0_AVX_MASK);
+	assert_true(ask(0x80000001, 0).edx & BIT(11));
+}
+
+/* A Lynnfield's highest leaf lies below XSAVE's. */
+static struct cpuid_regs intel_lynnfield(uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_regs r = intel_skylake(leaf, subleaf);
+
+	if (leaf == 0)
+		r.eax = 0xb;
+	else if (leaf == 1)
+		r.ecx = 0x0098e3fd;
+	return r;
+}
+
+static void test_intel_without_xsave(void **state)
+{
+	(void)state;
+	cpuid_init(intel_lynnfield, XCR0_AVX_MASK);
+	assert_int_equal(ask(0, 0).eax, 0xb);
+	expect_zero(0xb, 0);
+	expect_zero(0xd, 0);
+	assert_int_equal(cpuid_policy()->xcr0, 0);
+	assert_false(cpuid_policy()->cr4 & CR4_OSXSAVE);
+	assert_false(ask(7, 0).ebx & BIT(5)); /* AVX2 */
+}
+
 /* Whatever is asked for, however often: no crash, and the same answer twice. */
 static void test_any_question(void **state)
 {
@@ -269,6 +404,9 @@ int main(void)
 		cmocka_unit_test_setup(test_xsave_leaf, setup),
 		cmocka_unit_test_setup(test_no_xsave, setup),
 		cmocka_unit_test_setup(test_policy, setup),
+		cmocka_unit_test_setup(test_intel, setup),
+		cmocka_unit_test_setup(test_intel_syscall, setup),
+		cmocka_unit_test_setup(test_intel_without_xsave, setup),
 		cmocka_unit_test_setup(test_any_question, setup),
 	};
 

@@ -120,6 +120,63 @@ static void test_pae_loads_pdptes(void **state)
 	assert_int_equal(fake_vcpu.pdpte[3], BIT(39) | 1 | CR3_PWT | CR3_PCD);
 }
 
+/* A processor that holds them writes none to memory: bit 5 is reserved there. */
+static void test_pae_accessed_where_they_are_held(void **state)
+{
+	(void)state;
+	flat32();
+	fake_vm.backend = &fake_backend_pdptes_ops;
+	fake_hw.reg[REG_CR4] = CR4_PAE;
+	fake_hw.reg[REG_CR3] = PDPT;
+	set_pdpte(2, 0x6001 | BIT(5));
+	refuses(0, CR0_PE | CR0_PG, "PG with bit 5 of a PDPTE");
+}
+
+/* The backend finds them loaded when it is told of the register that loads them. */
+static void test_pae_loaded_before_the_register(void **state)
+{
+	(void)state;
+	flat32();
+	fake_vm.backend = &fake_backend_pdptes_ops;
+	fake_hw.reg[REG_CR4] = CR4_PAE;
+	fake_hw.reg[REG_CR3] = PDPT;
+	set_pdpte(2, 0x6001);
+	takes(0, REG_CR0, CR0_PE | CR0_PG, CR0_PE | CR0_PG | CR0_ET);
+	assert_int_equal(fake_hw.pdpte_when_set[2], 0x6001);
+	set_pdpte(2, 0x7001);
+	takes(3, REG_CR3, PDPT, PDPT);
+	assert_int_equal(fake_hw.pdpte_when_set[2], 0x7001);
+	set_pdpte(2, 0x8001);
+	takes(4, REG_CR4, CR4_PAE | CR4_PGE, CR4_PAE | CR4_PGE);
+	assert_int_equal(fake_hw.pdpte_when_set[2], 0x8001);
+	set_pdpte(2, 0x9001);
+	takes(0, REG_CR0, CR0_PE | CR0_PG | CR0_CD, CR0_PE | CR0_PG | CR0_ET | CR0_CD);
+	assert_int_equal(fake_hw.pdpte_when_set[2], 0x9001);
+	takes(4, REG_CR4, 0, 0);
+	set_pdpte(2, 0xa001);
+	takes(4, REG_CR4, CR4_PAE, CR4_PAE);
+	assert_int_equal(fake_hw.pdpte_when_set[2], 0xa001);
+}
+
+/* And tells of those that the guest has loaded unseen. */
+static void test_pae_asks_the_processor(void **state)
+{
+	struct guest_paging gp;
+
+	(void)state;
+	flat32();
+	fake_hw.reg[REG_CR0] |= CR0_PG;
+	fake_hw.reg[REG_CR4] = CR4_PAE;
+	fake_hw.reg[REG_CR3] = PDPT;
+	set_pdpte(1, 0x4001);
+	fake_hw.pdpte[1] = 0x5001;
+	vcpu_guest_paging(&fake_vcpu, &gp);
+	assert_int_equal(gp.pdpte[1], 0x4001);
+	fake_vm.backend = &fake_backend_pdptes_ops;
+	vcpu_guest_paging(&fake_vcpu, &gp);
+	assert_int_equal(gp.pdpte[1], 0x5001);
+}
+
 static void test_pae_refuses_reserved(void **state)
 {
 	static const uint64_t bad[] = { BIT(1), BIT(2), BIT(6), BIT(7), BIT(8), BIT(40), BIT(63) };
@@ -327,6 +384,9 @@ int main(void)
 		cmocka_unit_test_setup(test_cr0_leaves_long_mode_from_compatibility, setup),
 		cmocka_unit_test_setup(test_cr0_enters_long_mode, setup),
 		cmocka_unit_test_setup(test_pae_loads_pdptes, setup),
+		cmocka_unit_test_setup(test_pae_accessed_where_they_are_held, setup),
+		cmocka_unit_test_setup(test_pae_loaded_before_the_register, setup),
+		cmocka_unit_test_setup(test_pae_asks_the_processor, setup),
 		cmocka_unit_test_setup(test_pae_refuses_reserved, setup),
 		cmocka_unit_test_setup(test_cr3, setup),
 		cmocka_unit_test_setup(test_cr4, setup),

@@ -21,6 +21,8 @@ enum { AX, CX, DX, BX, SP, BP, SI, DI };
 #define M(sz) ((struct operand){ OPERAND_MEM, sz, 0 })
 #define I(sz) ((struct operand){ OPERAND_IMM, sz, 0 })
 #define C(n, sz) ((struct operand){ OPERAND_CR, sz, n })
+#define S(n) ((struct operand){ OPERAND_SEG, 2, SEG_##n })
+#define D(n, sz) ((struct operand){ OPERAND_DR, sz, n })
 #define NONE_ ((struct operand){ OPERAND_NONE, 0, 0 })
 
 struct sample {
@@ -190,6 +192,124 @@ static const struct sample samples[] = {
 	  8,
 	  B("\x0f\x01\xe1"),
 	  { INSN_SMSW, .addr_size = 8, .operand = { R(CX, 4), NONE_ }, NO_MEM } },
+	/* What takes another path: conditions, far pointers, segments, two immediates. */
+	{ "jmp 0x5678:0x1234",
+	  2,
+	  B("\xea\x34\x12\x78\x56"),
+	  { INSN_JMP_FAR, .addr_size = 2, .op_size = 2, .operand = { I(4) }, NO_MEM, .imm = 0x1234,
+	    .imm2 = 0x5678 } },
+	{ "call 0x5678:0x80001234, in 16-bit code",
+	  2,
+	  B("\x66\x9a\x34\x12\x00\x80\x78\x56"),
+	  { INSN_CALL_FAR, .addr_size = 2, .op_size = 4, .operand = { I(6) }, NO_MEM,
+	    .imm = 0x80001234, .imm2 = 0x5678 } },
+	{ "call far [bx]",
+	  2,
+	  B("\xff\x1f"),
+	  { INSN_CALL_FAR, .addr_size = 2, .op_size = 2, .operand = { M(4) },
+	    MEM_AT(DS, BX, NO, 1, 0) } },
+	{ "call [bx]",
+	  2,
+	  B("\xff\x17"),
+	  { INSN_CALL, .addr_size = 2, .op_size = 2, .operand = { M(2) },
+	    MEM_AT(DS, BX, NO, 1, 0) } },
+	{ "retf 4",
+	  4,
+	  B("\xca\x04\x00"),
+	  { INSN_RET_FAR, .addr_size = 4, .op_size = 4, .operand = { I(2) }, NO_MEM, .imm = 4 } },
+	{ "ret", 8, B("\xc3"), { INSN_RET, .addr_size = 8, .op_size = 8, NO_MEM } },
+	{ "jc -2",
+	  2,
+	  B("\x72\xfe"),
+	  { INSN_JCC, .addr_size = 2, .op_size = 2, .operand = { I(1) }, NO_MEM,
+	    .imm = (uint64_t)-2 } },
+	{ "jecxz -2",
+	  2,
+	  B("\x67\xe3\xfe"),
+	  { INSN_JCXZ, .addr_size = 4, .op_size = 2, .operand = { I(1) }, NO_MEM,
+	    .imm = (uint64_t)-2 } },
+	{ "enter 0x110, 3",
+	  2,
+	  B("\xc8\x10\x01\x03"),
+	  { INSN_ENTER, .addr_size = 2, .op_size = 2, .operand = { I(2), I(1) }, NO_MEM,
+	    .imm = 0x110, .imm2 = 3 } },
+	{ "push dword -1, in 16-bit code",
+	  2,
+	  B("\x66\x6a\xff"),
+	  { INSN_PUSH, .addr_size = 2, .op_size = 4, .operand = { I(1) }, NO_MEM,
+	    .imm = (uint64_t)-1 } },
+	{ "push fs",
+	  4,
+	  B("\x0f\xa0"),
+	  { INSN_PUSH, .addr_size = 4, .op_size = 4, .operand = { S(FS) }, NO_MEM } },
+	{ "mov ds, ax",
+	  2,
+	  B("\x8e\xd8"),
+	  { INSN_MOV_TO_SEG, .addr_size = 2, .operand = { S(DS), R(AX, 2) }, NO_MEM } },
+	{ "mov [bx], es",
+	  2,
+	  B("\x8c\x07"),
+	  { INSN_MOV_FROM_SEG, .addr_size = 2, .operand = { M(2), S(ES) },
+	    MEM_AT(DS, BX, NO, 1, 0) } },
+	{ "mov dr7, eax",
+	  4,
+	  B("\x0f\x23\xf8"),
+	  { INSN_MOV_TO_DR, .addr_size = 4, .operand = { D(7, 4), R(AX, 4) }, NO_MEM } },
+	{ "lgs eax, [bx]",
+	  2,
+	  B("\x66\x0f\xb5\x07"),
+	  { INSN_LGS, .addr_size = 2, .op_size = 4, .operand = { R(AX, 4), M(6) },
+	    MEM_AT(DS, BX, NO, 1, 0) } },
+	{ "xlat with cs",
+	  2,
+	  B("\x2e\xd7"),
+	  { INSN_XLAT, .addr_size = 2, .seg = SEG_CS, .base = NO, .index = NO, .scale = 1 } },
+	{ "imul ax, cx, -1",
+	  2,
+	  B("\x6b\xc1\xff"),
+	  { INSN_IMUL3, .addr_size = 2, .operand = { R(AX, 2), R(CX, 2), I(1) }, NO_MEM,
+	    .imm = (uint64_t)-1 } },
+	{ "imul cx, [bx]",
+	  2,
+	  B("\x0f\xaf\x0f"),
+	  { INSN_IMUL2, .addr_size = 2, .operand = { R(CX, 2), M(2) }, MEM_AT(DS, BX, NO, 1, 0) } },
+	{ "imul cx",
+	  2,
+	  B("\xf7\xe9"),
+	  { INSN_IMUL, .addr_size = 2, .operand = { R(CX, 2) }, NO_MEM } },
+	{ "shl word [bx], cl",
+	  2,
+	  B("\xd3\x27"),
+	  { INSN_SHL, .addr_size = 2, .operand = { M(2), R(CX, 1) }, MEM_AT(DS, BX, NO, 1, 0) } },
+	{ "shl ax, 1",
+	  2,
+	  B("\xd1\xe0"),
+	  { INSN_SHL, .addr_size = 2, .operand = { R(AX, 2), I(1) }, NO_MEM, .imm = 1 } },
+	{ "lea eax, [ecx+edx*4]",
+	  4,
+	  B("\x8d\x04\x91"),
+	  { INSN_LEA, .addr_size = 4, .operand = { R(AX, 4), M(4) }, MEM_AT(DS, CX, DX, 4, 0) } },
+	{ "movsd xmm1, [rbx], not the string operation",
+	  8,
+	  B("\xf2\x0f\x10\x0b"),
+	  { INSN_XMM, .addr_size = 8, .repne = true, .operand = { { OPERAND_XMM, 16, 1 }, M(8) },
+	    MEM_AT(DS, BX, NO, 1, 0) } },
+	{ "movdqa [rbx], xmm9",
+	  8,
+	  B("\x66\x44\x0f\x7f\x0b"),
+	  { INSN_XMM, .addr_size = 8, .aligned = true, .operand = { M(16), { OPERAND_XMM, 16, 9 } },
+	    MEM_AT(DS, BX, NO, 1, 0) } },
+	{ "movhps xmm1, [rbx]",
+	  8,
+	  B("\x0f\x16\x0b"),
+	  { INSN_XMM_HIGH, .addr_size = 8, .operand = { { OPERAND_XMM, 8, 1 }, M(8) },
+	    MEM_AT(DS, BX, NO, 1, 0) } },
+	{ "movq [rbx], mm3",
+	  8,
+	  B("\x0f\x7f\x1b"),
+	  { INSN_MMX, .addr_size = 8, .operand = { M(8), { OPERAND_MMX, 8, 3 } },
+	    MEM_AT(DS, BX, NO, 1, 0) } },
+	{ "vmcall", 8, B("\x0f\x01\xc1"), { INSN_UD, .addr_size = 8, NO_MEM } },
 };
 
 static void check_operand(const struct sample *s, unsigned i, const struct operand *got)
@@ -230,6 +350,14 @@ static void check_sample(const struct sample *s)
 			 (unsigned long long)w->imm, (unsigned long long)got.imm);
 	check_operand(s, 0, &got.operand[0]);
 	check_operand(s, 1, &got.operand[1]);
+	check_operand(s, 2, &got.operand[2]);
+	if (w->op_size && got.op_size != w->op_size)
+		fail_msg("%s: expected operands of %u bytes, seen %u", s->text, w->op_size,
+			 got.op_size);
+	if (got.aligned != w->aligned)
+		fail_msg("%s: expected aligned %d, seen %d", s->text, w->aligned, got.aligned);
+	if (got.imm2 != w->imm2)
+		fail_msg("%s: expected second immediate %x, seen %x", s->text, w->imm2, got.imm2);
 }
 
 static void test_samples(void **state)
@@ -239,16 +367,40 @@ static void test_samples(void **state)
 		check_sample(&samples[i]);
 }
 
+/* The condition is the opcode's low half, wherever that stands. */
+static void test_conditions(void **state)
+{
+	static const struct {
+		const char *bytes;
+		enum insn_op op;
+		unsigned cond;
+	} cases[] = {
+		{ "\x77\x00\x90\x90", INSN_JCC, 7 },
+		{ "\x0f\x8c\x00\x00\x90\x90", INSN_JCC, 12 },
+		{ "\x0f\x95\xc0\x90", INSN_SETCC, 5 },
+		{ "\x0f\x4f\xc1\x90", INSN_CMOV, 15 },
+	};
+	struct insn insn;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(decode_insn(&insn, (const uint8_t *)cases[i].bytes, 4, 2),
+				 DECODE_OK);
+		assert_int_equal(insn.op, cases[i].op);
+		assert_int_equal(insn.cond, cases[i].cond);
+	}
+}
+
 /* Valid, but nothing that the emulator may take for one of its own. */
 static void test_others(void **state)
 {
 	static const char *const others[] = {
-		"\xf2\x0f\x10\x00\x90", /* movsd xmm0, [rax]: the SSE one */
+		"\x0f\x58\x00\x90\x90", /* addps xmm0, [rax] */
 		"\xf2\x0f\xc2\x00\x01", /* cmpsd xmm0, [rax], 1 */
-		"\x8c\x18\x90\x90\x90", /* mov [rax], ds */
-		"\x0f\x23\xc0\x90\x90", /* mov dr0, rax */
-		"\x0f\xa2\x90\x90\x90", /* cpuid */
-		"\x8d\x00\x90\x90\x90", /* lea eax, [rax] */
+		"\x0f\xae\x00\x90\x90", /* fxsave [rax] */
+		"\xc5\xf8\x91\x00\x90", /* kmovw [rax], k0: an opcode of SETcc's */
+		"\xc5\xfc\x4a\xc1\x90", /* kaddw k0, k0, k1: of CMOVcc's */
+		"\xf3\x0f\xbc\x00\x90", /* tzcnt eax, [rax]: BSF but for F3 */
 	};
 	struct insn insn;
 
@@ -364,9 +516,10 @@ static void test_format(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_samples), cmocka_unit_test(test_others),
-		cmocka_unit_test(test_invalid), cmocka_unit_test(test_random_bytes),
-		cmocka_unit_test(test_cache),   cmocka_unit_test(test_format),
+		cmocka_unit_test(test_samples),      cmocka_unit_test(test_conditions),
+		cmocka_unit_test(test_others),       cmocka_unit_test(test_invalid),
+		cmocka_unit_test(test_random_bytes), cmocka_unit_test(test_cache),
+		cmocka_unit_test(test_format),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,7 +181,7 @@ static void test_code_that_is_not_there(void **state)
 static void test_what_is_not_emulated(void **state)
 {
 	(void)state;
-	FX_CODE(0x0f, 0x10, 0x03); /* movups xmm0, [rbx] */
+	FX_CODE(0x0f, 0x58, 0x03); /* addps xmm0, [rbx] */
 	GPR[RBX] = WINDOW;
 	emulates(EMULATE_FAILED, 0);
 	assert_nothing_raised();

@@ -239,6 +239,20 @@ static void test_cr_write_32bit(void **state)
 	expect_retired(3);
 }
 
+/* The hardware tells that it is CLTS: the instruction is not looked at, whatever is there. */
+static void test_clts(void **state)
+{
+	struct vm_exit *e = next_exit(EXIT_CR_WRITE, 2);
+
+	(void)state;
+	e->cr.clts = true;
+	e->cr.gpr = VM_EXIT_GPR_UNKNOWN;
+	fake_hw.reg[REG_CR0] |= CR0_TS;
+	handle();
+	assert_int_equal(fake_hw.reg[REG_CR0] & CR0_TS, 0);
+	expect_retired(2);
+}
+
 static void test_cr_read(void **state)
 {
 	(void)state;
@@ -361,6 +375,21 @@ static void test_xsetbv(void **state)
 	handle();
 	expect_fault(VEC_GP);
 	assert_int_equal(fake_vcpu.xcr0, 7);
+}
+
+/* INT1 goes to its handler as what it is, with the address behind it. */
+static void test_int1_is_passed_on(void **state)
+{
+	const struct vm_event *pending = &fake_vcpu.events.pending;
+
+	(void)state;
+	next_exit(EXIT_EXCEPTION, 1)->exception.vector = VEC_DB;
+	handle();
+	assert_int_equal(pending->kind, EVENT_SOFT_EXC);
+	assert_int_equal(pending->vector, VEC_DB);
+	assert_int_equal(pending->insn_len, 1);
+	assert_false(pending->has_error);
+	assert_int_equal(fake_vcpu.regs.rip, 0x1000);
 }
 
 static void test_exception_is_passed_on(void **state)
@@ -524,6 +553,7 @@ int main(void)
 		CASE(test_unknown_msrs_fault),
 		CASE(test_cr_write),
 		CASE(test_cr_write_32bit),
+		CASE(test_clts),
 		CASE(test_cr_read),
 		CASE(test_hlt),
 		CASE(test_hlt_with_interrupt_waiting),
@@ -532,6 +562,7 @@ int main(void)
 		CASE(test_absent_instructions),
 		CASE(test_rdtsc),
 		CASE(test_xsetbv),
+		CASE(test_int1_is_passed_on),
 		CASE(test_exception_is_passed_on),
 		CASE(test_interrupted_delivery),
 		CASE(test_stops),

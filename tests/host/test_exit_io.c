@@ -453,6 +453,27 @@ static void test_pae_shadow(void **state)
 	fake_vm.shadow = NULL;
 }
 
+/* A processor that holds them is asked each time: nobody sees the guest load others. */
+static void test_pae_nested_held(void **state)
+{
+	(void)state;
+	pae_tables();
+	fake_vm.backend = &fake_backend_pdptes_ops;
+	fake_hw.pdpte[0] = fake_vcpu.pdpte[0] = PD | 1; /* a load that was seen */
+	leave_at(CODE);
+	expect(2, CODE + 4);
+	put_entry(PDPT, 0xa000 | 1);
+	leave_at(CODE);
+	expect(4, CODE + 4);
+	fake_hw.pdpte[0] = 0xa000 | 1;
+	leave_at(CODE);
+	expect(5, CODE + 2);
+	fake_hw.pdpte[0] = PD | 1;
+	forget();
+	leave_at(CODE);
+	expect(7, CODE + 4);
+}
+
 /* What was found in memory is not looked for where that has gone. */
 static void test_memory_gone(void **state)
 {
@@ -514,6 +535,7 @@ int main(void)
 		TEST(test_legacy_remapped),
 		TEST(test_pae_nested),
 		TEST(test_pae_shadow),
+		TEST(test_pae_nested_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

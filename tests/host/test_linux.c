@@ -200,6 +200,25 @@ static void test_e820_one_region(void **state)
 	assert_int_equal(bp->e820[4].size, MIB(2));
 }
 
+/* ROM that is not the BIOS' is no gap for devices. */
+static void test_e820_rom(void **state)
+{
+	const struct region rom = { .start = GPA(0xfeffc000),
+				    .size = 0x1000,
+				    .kind = REGION_ROM,
+				    .frames = ptr_to_hpa(f.ram) };
+	const struct boot_params *bp;
+
+	(void)state;
+	assert_int_equal(memmap_add(&f.vm.mem, &rom), 0);
+	assert_loads();
+	bp = fixture_boot_params(&f);
+	assert_int_equal(bp->e820_entries, 5);
+	assert_int_equal(bp->e820[4].addr, 0xfeffc000);
+	assert_int_equal(bp->e820[4].size, 0x1000);
+	assert_int_equal(bp->e820[4].type, 2);
+}
+
 static void test_initrd(void **state)
 {
 	static uint8_t initrd[5000];
@@ -557,6 +576,7 @@ int main(void)
 		T(test_image_32),
 		T(test_e820),
 		T(test_e820_one_region),
+		T(test_e820_rom),
 		T(test_initrd),
 		T(test_initrd_too_large),
 		T(test_cmdline_tsc),

@@ -129,6 +129,60 @@ static void test_vendors(void **state)
 	refuses(MSR_PLATFORM_ID, 0);
 }
 
+/*
+ * What Linux touches on Intel's processors: without expecting a fault; and to see whether it is
+ * there, which it must not be when CPUID does not offer what it belongs to.
+ */
+static void test_intel(void **state)
+{
+	static const uint32_t probed[] = {
+		MSR_APIC_BASE,
+		MSR_FEATURE_CONTROL,
+		0x4e /* PPIN_CTL */,
+		0xcd /* FSB_FREQ */,
+		0xce /* PLATFORM_INFO */,
+		0xcf /* CORE_CAPABILITIES */,
+		0xe2 /* PKG_CST_CONFIG_CONTROL */,
+		0xe7 /* MPERF */,
+		MSR_ARCH_CAPABILITIES,
+		0x10f /* TSX_FORCE_ABORT */,
+		0x122 /* TSX_CTRL */,
+		0x123 /* MCU_OPT_CTRL */,
+		0x140 /* MISC_FEATURES_ENABLES */,
+		0x198 /* PERF_STATUS */,
+		0x199 /* PERF_CTL */,
+		0x19b /* THERM_INTERRUPT */,
+		0x19c /* THERM_STATUS */,
+		0x1a4 /* MISC_FEATURE_CONTROL */,
+		0x1b0 /* ENERGY_PERF_BIAS */,
+		0x280 /* MC0_CTL2 */,
+		0x345 /* PERF_CAPABILITIES */,
+		0x38f /* PERF_GLOBAL_CTRL */,
+		0x480 /* VMX_BASIC */,
+		0x570 /* RTIT_CTL */,
+		0x600 /* DS_AREA */,
+		0x606 /* RAPL_POWER_UNIT */,
+		0x6e0 /* TSC_DEADLINE */,
+		0x770 /* PM_ENABLE */,
+		0xc80 /* DEBUG_INTERFACE */,
+		MSR_XSS,
+	};
+
+	(void)state;
+	cpuid_init(intel_cpu, XCR0_X87);
+	for (unsigned i = 0; i < ARRAY_SIZE(probed); i++)
+		absent(probed[i]);
+	/* The microcode's revision is asked for by a write of 0. */
+	assert_true(msr_write(&fake_vcpu, MSR_BIOS_SIGN_ID, 0));
+	reads(MSR_BIOS_SIGN_ID, 0);
+	assert_true(msr_write(&fake_vcpu, MSR_BIOS_UPDT_TRIG, 0x1000));
+	/* No leaf of CPUID is cut off, NX is there, and no branch or event recorded. */
+	assert_true(msr_write(&fake_vcpu, MSR_MISC_ENABLE, ~UINT64_C(0)));
+	reads(MSR_MISC_ENABLE, BIT(0) | BITS(12, 11));
+	assert_true(msr_write(&fake_vcpu, MSR_MISC_ENABLE, 0));
+	reads(MSR_MISC_ENABLE, BITS(12, 11));
+}
+
 static struct cpuid_regs cpu_with_48_bits(uint32_t leaf, uint32_t subleaf)
 {
 	struct cpuid_regs r = fake_cpuid_amd(leaf, subleaf);
@@ -311,6 +365,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_unknown, setup),
 		cmocka_unit_test_setup(test_vendors, setup),
+		cmocka_unit_test_setup(test_intel, setup),
 		cmocka_unit_test_setup(test_wide_addresses, setup),
 		cmocka_unit_test_setup(test_registers, setup),
 		cmocka_unit_test_setup(test_efer, setup),

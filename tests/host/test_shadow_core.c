@@ -755,6 +755,85 @@ static void test_root_of_another(void **state)
 	mc_stop();
 }
 
+/* The guest goes on without it, and writes where its tables were. */
+static void test_leave(void **state)
+{
+	(void)state;
+	for_each_kind(kind)
+	{
+		uint64_t root, pte, faulted, flushes;
+		int64_t bytes;
+
+		start(kind);
+		bytes = fx.bytes;
+		root = new_root();
+		map(root, USER, FX_LARGE | P | W | U | A | D);
+		map(root, USER + PAGE_SIZE, (FX_LARGE + PAGE_SIZE) | P | W | U | A | D);
+		map_at(root, LARGE, FX_LARGE4 | P | W | U | A | D | PS, 1);
+		pte = entry_for(root, USER, 0);
+		fx_set(FX_LARGE, 4, 1);
+		fx_set(FX_LARGE + 2 * PAGE_SIZE, 4, 3);
+		turn_on(root, 0);
+		passes(rd(USER, 3));
+		passes(wr(LARGE, 3));
+		sp_open_frame(mc.s, pte / PAGE_SIZE, true, 0x1000);
+		assert_true(fx.invlpg_exits);
+		faulted = stats()->faults;
+		flushes = fx.nr_flushes;
+		shadow_leave(&mc.sv);
+		assert_true(fx.nr_flushes > flushes);
+		assert_false(fx.invlpg_exits);
+		assert_int_equal(shadow_bytes(mc.s), 2 * PAGE_SIZE);
+		assert_int_equal(fx.nr_pages, 1);
+		assert_int_equal(fx.bytes, bytes);
+		assert_int_equal(stats()->faults, faulted);
+		check_pool();
+		mc_audit();
+		for (unsigned i = 0; i < SPTES; i++)
+			assert_int_equal(mc.s->sp[mc.sv.low_root].spt[i], 0);
+		assert_int_equal(mc.s->sp[mc.sv.low_root].roots, 1);
+		for (uint32_t i = 0; i <= mc.s->pa_mask; i++)
+			assert_true(!mc.s->pa_hash[i] || mc.s->pa_hash[i] == mc.sv.low_root);
+		flushes = fx.nr_flushes;
+		shadow_leave(&mc.sv); /* nothing is left to be forgotten */
+		assert_int_equal(fx.nr_flushes, flushes);
+		fx_set(pte, entry_size(), (FX_LARGE + 2 * PAGE_SIZE) | P | W | U | A | D);
+		shadow_forget(mc.s, GPA(FX_LARGE), PAGE_SIZE);
+		mc_load();
+		passes(rd(USER, 3));
+		passes(rd(USER + PAGE_SIZE, 3));
+		passes(wr(LARGE, 3));
+		poke(pte, 0);
+		mc_invlpg(USER);
+		faults(rd(USER, 3), PF_U);
+		finish();
+	}
+}
+
+/* The root itself has been forgotten before, and what was opened last is another's now. */
+static void test_leave_forgotten_root(void **state)
+{
+	uint64_t root, pte;
+
+	(void)state;
+	start(PT_4LEVEL);
+	root = new_root();
+	map(root, USER, FX_LARGE | P | W | U | A | D);
+	pte = entry_for(root, USER, 0);
+	turn_on(root, 0);
+	passes(rd(USER, 3));
+	poke(pte, (FX_LARGE + PAGE_SIZE) | P | W | U | A | D);
+	assert_int_equal(mc.s->nr_opened, 1);
+	shadow_forget(mc.s, GPA(root), PAGE_SIZE);
+	shadow_leave(&mc.sv);
+	assert_int_equal(mc.s->nr_opened, 0);
+	assert_int_equal(shadow_bytes(mc.s), 2 * PAGE_SIZE);
+	check_pool();
+	mc_load();
+	passes(rd(USER, 3));
+	finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -783,6 +862,8 @@ int main(void)
 		cmocka_unit_test(test_written_large),
 		cmocka_unit_test(test_root_loses_entry),
 		cmocka_unit_test(test_root_of_another),
+		cmocka_unit_test(test_leave),
+		cmocka_unit_test(test_leave_forgotten_root),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

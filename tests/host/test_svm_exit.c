@@ -151,7 +151,7 @@ static void test_nested_fault(void **state)
 	assert_true(out.nested.present);
 	assert_true(out.nested.table_walk);
 	assert_false(out.nested.read);
-	/* A read that met a reserved bit, which QEMU reports without P. */
+	/* A read that met a reserved bit. QEMU: it is reported without P. */
 	decode(0x400, BIT(32) | PF_RSVD | PF_U, 0x5000, 0);
 	assert_true(out.nested.read);
 	assert_true(out.nested.present);
@@ -205,7 +205,7 @@ static void test_small_kinds(void **state)
 	assert_int_equal(out.kind, EXIT_PAGE_FAULT);
 	assert_int_equal(out.page_fault.error, PF_W | PF_U);
 	assert_int_equal(out.page_fault.gva.v, 0xdead000);
-	/* Reserved bits are found in entries that are present, whatever QEMU says. */
+	/* Reserved bits are found in entries that are present. QEMU: says otherwise. */
 	decode(0x4e, PF_RSVD | PF_W, 0xdead000, 0);
 	assert_int_equal(out.page_fault.error, PF_RSVD | PF_W | PF_P);
 	decode(0xa2, 0x7008, 2, ALL_FEATURES);

@@ -65,6 +65,7 @@ static int setup(void **state)
 	fake_vm_reset();
 	fake_log_reset();
 	fake_has_nested = true;
+	fake_identity_map = false;
 	fake_frame_limit = UINT64_MAX;
 	cpuid_init(fake_cpuid_amd, XCR0_X87);
 	memset(&vm, 0, sizeof(vm));
@@ -144,6 +145,35 @@ static void test_memory_layout(void **state)
 	finds_nothing(MIB(16));
 	finds_nothing(VM_PCI_HOLE);
 	assert_int_equal(fake_hw.root.v, vm.nested.root.v);
+}
+
+/* A page directory of 4 MiB pages that lead to themselves, where the processor needs one. */
+static void test_identity_map(void **state)
+{
+	const uint64_t at = 0xfeffc000;
+	uint32_t pde[1024];
+
+	(void)state;
+	start();
+	assert_int_equal(vm.identity_map.v, 0);
+	finds_nothing(at);
+	vm_teardown(&vm);
+	fake_identity_map = true;
+	start();
+	assert_int_equal(vm.identity_map.v, at);
+	finds_nothing(at - 1);
+	finds_memory(at, REGION_ROM, PT_R | PT_X);
+	finds_memory(at + 0xfff, REGION_ROM, PT_R | PT_X);
+	finds_nothing(at + 0x1000);
+	assert_true(memmap_read(&vm.mem, vm.identity_map, pde, sizeof(pde)));
+	for (uint32_t i = 0; i < 1024; i++)
+		assert_int_equal(pde[i], i << 22 | 0xe7); /* P RW US A D PS */
+	vm_teardown(&vm);
+	assert_int_equal(vm.identity_map.v, 0);
+	cfg.paging = PAGING_SHADOW;
+	start();
+	assert_int_equal(vm.identity_map.v, 0);
+	assert_null(memmap_find(&vm.mem, GPA(at)));
 }
 
 /* Blocks are as large as alignment allows, so that large nested pages are. */
@@ -390,6 +420,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_memory_layout),
 		CASE(test_large_blocks),
+		CASE(test_identity_map),
 		CASE(test_memory_is_zeroed_and_kernel_loaded),
 		CASE(test_refusals),
 		CASE(test_disks),

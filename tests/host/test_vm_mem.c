@@ -42,6 +42,7 @@ static void make_nested(struct vm *v)
 
 	assert_int_equal(nested_init(&v->nested, NESTED_NPT, &caps, host_pt_mem(), own_or_far, v),
 			 0);
+	v->has_nested = true;
 }
 
 static int setup(void **state)
@@ -69,6 +70,7 @@ static void destroy(struct vm *v)
 {
 	fake_frame_limit = UINT64_MAX;
 	nested_destroy(&v->nested);
+	v->has_nested = false;
 	vm_free_memory(v);
 }
 

@@ -1,203 +1,6 @@
-/*
- * vmm/vm_shadow.c and vm_tables.c: what a VM without nested paging asks of its shadow and gives
- * it. The shadow is the test's own.
+/* vmm/vm_shadow.c and vm_tables.c: what a VM without nested paging asks of its shadow and gives it.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "arch/x86_64/frame.h"
-#include "arch/x86_64/include/cr.h"
-#include "arch/x86_64/include/errno.h"
-#include "arch/x86_64/mm.h"
-#include "paging/shadow.h"
-#include "tests/host/fake_backend.h"
-#include "tests/host/fakes.h"
-#include "vmm/cpuid.h"
-#include "vmm/cr.h"
-#include "vmm/gmem.h"
-#include "vmm/vm_shadow.h"
-#include "vmm/vm_tables.h"
-
-#define PDPT 0x3000u
-#define DEVICE 0xe0000000u
-
-/* --- the shadow --- */
-
-struct shadow {
-	struct shadow_ops ops;
-	struct pt_caps caps;
-	uint64_t max_bytes;
-};
-
-static struct shadow core;
-static struct {
-	unsigned created, destroyed, loads, faults, invlpgs, forgets, writes, audits;
-	struct guest_paging gp;
-	gva_t gva;
-	uint32_t error;
-	unsigned cpl;
-	gpa_t gpa;
-	uint64_t size;
-	enum shadow_result result;
-	struct shadow_outcome outcome;
-	hpa_t root;
-	bool wrong;
-} seen;
-
-int shadow_create(struct shadow **out, const struct shadow_ops *ops, const struct pt_caps *caps,
-		  uint64_t max_bytes)
-{
-	core = (struct shadow){ *ops, *caps, max_bytes };
-	seen.created++;
-	*out = &core;
-	return 0;
-}
-
-void shadow_destroy(struct shadow *s)
-{
-	seen.destroyed += s != NULL;
-}
-
-int shadow_vcpu_init(struct shadow_vcpu *sv, struct shadow *s)
-{
-	sv->s = s;
-	return 0;
-}
-
-hpa_t shadow_load(struct shadow_vcpu *sv, const struct guest_paging *gp)
-{
-	(void)sv;
-	seen.loads++;
-	seen.gp = *gp;
-	return seen.root;
-}
-
-enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t error, uint64_t rip,
-				uint64_t rflags, unsigned cpl, uint32_t pkru,
-				struct shadow_outcome *out)
-{
-	assert_ptr_equal(sv, &fake_vcpu.shadow);
-	assert_int_equal(rip, fake_vcpu.regs.rip);
-	assert_int_equal(rflags, fake_vcpu.regs.rflags);
-	assert_int_equal(pkru, 0);
-	seen.faults++;
-	seen.gva = gva;
-	seen.error = error;
-	seen.cpl = cpl;
-	*out = seen.outcome;
-	return seen.result;
-}
-
-void shadow_invlpg(struct shadow_vcpu *sv, gva_t gva)
-{
-	(void)sv;
-	seen.invlpgs++;
-	seen.gva = gva;
-}
-
-void shadow_written(struct shadow *s, gpa_t gpa, uint64_t size)
-{
-	(void)s;
-	seen.writes++;
-	seen.gpa = gpa;
-	seen.size = size;
-}
-
-void shadow_forget(struct shadow *s, gpa_t gpa, uint64_t size)
-{
-	(void)s;
-	seen.forgets++;
-	seen.gpa = gpa;
-	seen.size = size;
-}
-
-bool shadow_audit(struct shadow *s, char *why, size_t size)
-{
-	(void)s;
-	seen.audits++;
-	strncpy(why, "entry 7", size);
-	return !seen.wrong;
-}
-
-const struct shadow_stats *shadow_stats(const struct shadow *s)
-{
-	static const struct shadow_stats stats = { .faults = 12345, .emulated = 678 };
-
-	(void)s;
-	return &stats;
-}
-
-uint64_t shadow_bytes(const struct shadow *s)
-{
-	(void)s;
-	return KIB(40);
-}
-
-/* --- fixture: a VM with 64 KiB of RAM, a shadow, and a device --- */
-
-static struct vm_config cfg;
-static uint64_t dev_value;
-
-static uint64_t dev_read(void *dev, uint64_t off, unsigned size)
-{
-	(void)dev;
-	(void)off;
-	(void)size;
-	return dev_value;
-}
-
-static void dev_write(void *dev, uint64_t off, unsigned size, uint64_t val)
-{
-	(void)dev;
-	(void)off;
-	(void)size;
-	dev_value = val;
-}
-
-static int setup(void **state)
-{
-	static const struct mmio_ops ops = { dev_read, dev_write };
-
-	(void)state;
-	memset(&seen, 0, sizeof(seen));
-	seen.root = HPA(0x1234000);
-	dev_value = 0;
-	fake_vm_reset();
-	fake_log_reset();
-	fake_has_nested = true;
-	fake_invpcid_exits = true;
-	cpuid_init(fake_cpuid_amd, XCR0_X87 | XCR0_SSE | XCR0_AVX);
-	cfg = (struct vm_config){ .name = "test", .memory = MIB(16), .paging = PAGING_SHADOW };
-	fake_vm.cfg = &cfg;
-	assert_int_equal(bus_init(&fake_vm.bus), 0);
-	assert_int_equal(bus_register_mmio(&fake_vm.bus, GPA(DEVICE), 0x1000, "test", &ops, NULL),
-			 0);
-	assert_int_equal(vm_tables_create(&fake_vm), 0);
-	assert_int_equal(vm_shadow_vcpu_init(&fake_vcpu), 0);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	vm_tables_destroy(&fake_vm);
-	bus_destroy(&fake_vm.bus);
-	assert_null(fake_vm.shadow);
-	assert_int_equal(seen.created, seen.destroyed);
-	assert_int_equal(fake_frame_bytes, 0);
-	return 0;
-}
-
-static void expect_log(const char *text)
-{
-	if (!strstr(fake_log, text))
-		fail_msg("the log lacks \"%s\":\n%s", text, fake_log);
-}
+#include "tests/host/vm_shadow_fixture.h"
 
 /* --- which, and how large --- */
 
@@ -367,14 +170,6 @@ static void test_forgets(void **state)
 
 /* --- roots --- */
 
-static bool loads_root(void)
-{
-	bool stale = fake_vcpu.stale & VCPU_STALE_ROOT;
-
-	fake_vcpu.stale = 0;
-	return stale;
-}
-
 static void test_load(void **state)
 {
 	(void)state;
@@ -392,6 +187,188 @@ static void test_load(void **state)
 	assert_false(vm_shadow_load(&fake_vcpu));
 	assert_int_equal(fake_vm.stop_reason, VM_STOP_ERROR);
 	assert_string_equal(fake_vm.stop_text, "no free memory for its shadow, rip 0x1000");
+}
+
+/* --- a guest that does not page, where nested tables can run it --- */
+
+/* The VM with both kinds of tables; its RAM is its own. */
+static void both_tables(void)
+{
+	const struct region r = { .start = GPA(0), .size = 0x3000, .kind = REGION_MEM };
+	struct region own = r;
+
+	vm_tables_destroy(&fake_vm);
+	fake_nested_unpaged = true;
+	assert_int_equal(vm_tables_create(&fake_vm), 0);
+	memmap_init(&fake_vm.mem);
+	own.owned = true;
+	own.order = 2;
+	own.frames = frame_alloc_zeroed(2, FRAME_VM0);
+	assert_int_equal(vm_add_region(&fake_vm, &own), 0);
+	vm_tables_attach(&fake_vcpu);
+}
+
+static void done_with_both(void)
+{
+	vm_tables_destroy(&fake_vm);
+	vm_free_memory(&fake_vm);
+	assert_false(fake_vm.has_nested);
+}
+
+static void paging(bool on)
+{
+	fake_hw.reg[REG_EFER] = 0;
+	fake_hw.seg[SEG_CS].attr = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_DB | 0xb;
+	fake_hw.reg[REG_CR4] = 0;
+	assert_true(cr_write(&fake_vcpu, 0, CR0_PE | (on ? CR0_PG : 0)));
+	if (fake_vcpu.stale & VCPU_STALE_ROOT)
+		assert_true(vm_shadow_load(&fake_vcpu));
+	assert_int_equal(fake_vcpu.stale & VCPU_STALE_ROOT, 0);
+}
+
+static void expect_root(enum root_kind kind)
+{
+	uint64_t root = kind == ROOT_SHADOW ? seen.root.v : fake_vm.nested.root.v;
+
+	assert_int_equal(fake_hw.root_kind, kind);
+	assert_int_equal(fake_hw.root.v, root);
+	assert_int_equal(vm_shadow_translates(&fake_vcpu), kind == ROOT_SHADOW);
+}
+
+static void test_unpaged_on_nested(void **state)
+{
+	(void)state;
+	both_tables();
+	paging(false);
+	expect_root(ROOT_NESTED);
+	assert_int_equal(seen.leaves, 1);
+	assert_int_equal(seen.loads, 0);
+	/* What it writes meanwhile the shadow need not know; nor is it forgotten again. */
+	fake_vcpu.stale |= VCPU_STALE_ROOT;
+	assert_true(vm_shadow_load(&fake_vcpu));
+	assert_int_equal(seen.leaves, 1);
+	paging(true);
+	expect_root(ROOT_SHADOW);
+	assert_int_equal(seen.loads, 1);
+	assert_int_equal(seen.leaves, 1);
+	paging(false);
+	expect_root(ROOT_NESTED);
+	assert_int_equal(seen.leaves, 2);
+	done_with_both();
+}
+
+/* No root, no nested table: the shadow is all there is. */
+static void test_unpaged_on_shadow(void **state)
+{
+	(void)state;
+	vm_tables_attach(&fake_vcpu);
+	paging(false);
+	expect_root(ROOT_SHADOW);
+	assert_int_equal(seen.leaves, 0);
+	assert_false(fake_vm.has_nested);
+}
+
+static bool nested_has(uint64_t gpa)
+{
+	unsigned rights;
+	uint64_t size;
+	hpa_t pa;
+
+	return nested_lookup(&fake_vm.nested, GPA(gpa), &pa, &rights, &size);
+}
+
+/* The memory map's changes reach both, and the TLBs lose what the nested ones gave. */
+static void test_both_follow_the_map(void **state)
+{
+	unsigned nested;
+
+	(void)state;
+	core.ops.flush(&fake_vm);
+	assert_int_equal(fake_hw.nested_flushes, 0);
+	assert_int_equal(vm_hook(&fake_vm, GPA(0x1000), 0x1000, REGION_HOOK), 0);
+	assert_int_equal(fake_hw.nested_flushes, 0); /* there are none */
+	assert_int_equal(vm_unhook(&fake_vm, GPA(0x1000), 0x1000), 0);
+	both_tables();
+	assert_true(nested_has(0x1000));
+	nested = fake_hw.nested_flushes;
+	seen.forgets = 0;
+	assert_int_equal(vm_hook(&fake_vm, GPA(0x1000), 0x1000, REGION_HOOK), 0);
+	assert_false(nested_has(0x1000));
+	assert_true(nested_has(0x2000));
+	assert_int_equal(seen.forgets, 1);
+	assert_true(fake_hw.nested_flushes > nested);
+	done_with_both();
+}
+
+static int read_sevens(void *ctx, uint64_t offset, void *page)
+{
+	(void)ctx;
+	(void)offset;
+	memset(page, 7, PAGE_SIZE);
+	return 0;
+}
+
+/* Faults of the nested tables are hardware's while these are in force, and no others. */
+static void test_faults_on_nested(void **state)
+{
+	struct region disk = { .start = GPA(MIB(1)),
+			       .size = 0x2000,
+			       .kind = REGION_DISK,
+			       .source = { .read = read_sevens } };
+
+	(void)state;
+	both_tables();
+	vm_free_memory(&fake_vm);
+	cfg.memory = MIB(1);
+	assert_int_equal(vm_make_memory(&fake_vm), 0);
+	assert_int_equal(vm_add_region(&fake_vm, &disk), 0);
+	paging(false);
+	assert_false(nested_has(MIB(1) + 0x1000));
+	fake_vcpu.exit = (struct vm_exit){
+		.kind = EXIT_NESTED_FAULT,
+		.nested = { .gpa = GPA(MIB(1) + 0x1008), .read = true },
+	};
+	vm_exit_handle(&fake_vcpu);
+	assert_int_equal(fake_vm.stop_reason, VM_STOP_NONE);
+	assert_true(nested_has(MIB(1) + 0x1000));
+	assert_int_equal(fake_vcpu.regs.rip, 0x1000);
+	/* INVLPG and page faults have nothing to do with the shadow. */
+	fake_vcpu.exit = (struct vm_exit){ .kind = EXIT_INVLPG, .insn_len = 3 };
+	vm_exit_handle(&fake_vcpu);
+	assert_int_equal(seen.invlpgs, 0);
+	assert_int_equal(fake_vcpu.regs.rip, 0x1003);
+	fake_vcpu.exit =
+		(struct vm_exit){ .kind = EXIT_PAGE_FAULT, .page_fault = { GVA(0x5000), PF_W } };
+	vm_exit_handle(&fake_vcpu);
+	assert_int_equal(seen.faults, 0);
+	assert_int_equal(fake_vcpu.events.pending.vector, VEC_PF);
+	fake_vcpu.exit = (struct vm_exit){ .kind = EXIT_NESTED_FAULT,
+					   .nested = { .gpa = GPA(0x2000), .write = true } };
+	vm_exit_handle(&fake_vcpu);
+	assert_int_equal(fake_vm.stop_reason, VM_STOP_ERROR);
+	done_with_both();
+}
+
+/* PAE paging begins behind the nested tables: PDPTEs are still those that were loaded. */
+static void test_pdptes_after_nested(void **state)
+{
+	static const uint64_t pdpte[4] = { 0x1001, 0x2001, 0x2001, 0x1001 };
+	struct guest_paging gp;
+
+	(void)state;
+	both_tables();
+	fake_vm.backend = &fake_backend_pdptes_ops;
+	paging(false);
+	fake_hw.reg[REG_CR4] = CR4_PAE;
+	fake_hw.reg[REG_CR3] = 0x2000;
+	assert_true(memmap_write(&fake_vm.mem, GPA(0x2000), pdpte, sizeof(pdpte)));
+	fake_hw.pdpte[1] = 0x7001;
+	assert_true(cr_write(&fake_vcpu, 0, CR0_PE | CR0_PG));
+	vcpu_guest_paging(&fake_vcpu, &gp); /* before the shadow has its root */
+	assert_memory_equal(gp.pdpte, pdpte, sizeof(pdpte));
+	assert_true(vm_shadow_load(&fake_vcpu));
+	assert_memory_equal(seen.gp.pdpte, pdpte, sizeof(pdpte));
+	done_with_both();
 }
 
 /* Just what translations depend on makes a root anew, and every write to CR3. */
@@ -415,15 +392,6 @@ static void test_what_changes_the_root(void **state)
 	assert_true(cr_write(&fake_vcpu, 3, fake_hw.reg[REG_CR3]) && loads_root());
 	assert_true(cr_write_efer(&fake_vcpu, EFER_LME | EFER_SCE | EFER_NXE) && loads_root());
 	assert_true(cr_write_efer(&fake_vcpu, EFER_LME | EFER_NXE) && !loads_root());
-}
-
-static void pae(void)
-{
-	fake_hw.reg[REG_EFER] = 0;
-	fake_hw.reg[REG_CR0] = CR0_PE | CR0_ET | CR0_PG;
-	fake_hw.reg[REG_CR4] = CR4_PAE;
-	fake_hw.reg[REG_CR3] = PDPT;
-	fake_hw.seg[SEG_CS].attr = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_DB | 0xb;
 }
 
 static void set_pdpte(unsigned i, uint64_t val)
@@ -472,249 +440,6 @@ static void test_pcid_needs_the_exit(void **state)
 	assert_true(cpuid_guest(&fake_vcpu, 1, 0).ecx & BIT(17)); /* nested paging */
 }
 
-/* --- exits --- */
-
-static void code(const char *bytes, size_t n)
-{
-	fake_hw.reg[REG_CR0] &= ~CR0_PG;
-	fake_hw.reg[REG_EFER] = 0;
-	fake_hw.seg[SEG_CS] = (struct segment){ .attr = 0xc9b, .limit = UINT32_MAX };
-	fake_hw.seg[SEG_DS] = (struct segment){ .attr = 0xc93, .limit = UINT32_MAX };
-	memcpy(fake_ram + 0x1000, bytes, n);
-}
-
-static void page_fault(uint64_t gva, uint32_t error)
-{
-	fake_vcpu.exit =
-		(struct vm_exit){ .kind = EXIT_PAGE_FAULT, .page_fault = { GVA(gva), error } };
-	vm_exit_handle(&fake_vcpu);
-	assert_int_equal(seen.gva.v, gva);
-	assert_int_equal(seen.error, error);
-}
-
-static void test_fault_is_filled(void **state)
-{
-	(void)state;
-	fake_hw.reg[REG_CPL] = 3;
-	page_fault(0x7fff0000, PF_U | PF_W);
-	assert_int_equal(seen.cpl, 3);
-	assert_int_equal(fake_vcpu.regs.rip, 0x1000);
-	assert_int_equal(fake_vcpu.events.pending.kind, EVENT_NONE);
-	assert_int_equal(fake_vm.exits[EXIT_PAGE_FAULT], 1);
-}
-
-static void test_fault_is_the_guests(void **state)
-{
-	(void)state;
-	seen.result = SHADOW_REFLECT;
-	seen.outcome.fault = (struct guest_fault){
-		.vector = VEC_PF, .has_error = true, .error = PF_U, .cr2 = 0x7fff0000
-	};
-	page_fault(0x7fff0000, PF_U | PF_P);
-	assert_int_equal(fake_vcpu.events.pending.vector, VEC_PF);
-	assert_int_equal(fake_vcpu.events.pending.error, PF_U);
-	assert_int_equal(fake_hw.reg[REG_CR2], 0x7fff0000);
-}
-
-static void test_fault_on_a_device(void **state)
-{
-	(void)state;
-	code("\xa3\x10\x00\x00\xe0", 5); /* mov [e0000010h], eax */
-	fake_vcpu.regs.gpr[RAX] = 0x12345678;
-	seen.result = SHADOW_DEVICE;
-	seen.outcome.gpa = GPA(DEVICE + 0x10);
-	page_fault(DEVICE + 0x10, PF_W);
-	assert_int_equal(dev_value, 0x12345678);
-	assert_int_equal(fake_vcpu.regs.rip, 0x1005);
-	assert_int_equal(fake_vm.exits[EXIT_NESTED_FAULT], 0);
-}
-
-/* No entry lets it through, and it is memory nevertheless. */
-static void test_fault_is_emulated_on_memory(void **state)
-{
-	(void)state;
-	code("\xa3\x10\x50\x00\x00", 5); /* mov [5010h], eax */
-	fake_vcpu.regs.gpr[RAX] = 0x12345678;
-	seen.result = SHADOW_DEVICE;
-	seen.outcome.gpa = GPA(0x5010);
-	page_fault(0x5010, PF_W | PF_P);
-	assert_int_equal(fake_vm.stop_reason, VM_STOP_NONE);
-	assert_memory_equal(fake_ram + 0x5010, "\x78\x56\x34\x12", 4);
-	assert_int_equal(fake_vcpu.regs.rip, 0x1005);
-	assert_int_equal(seen.writes, 1);
-}
-
-static void test_fault_on_a_fetch_from_nowhere(void **state)
-{
-	(void)state;
-	seen.result = SHADOW_DEVICE;
-	seen.outcome.gpa = GPA(DEVICE);
-	page_fault(0x1000, PF_I);
-	assert_int_equal(fake_vcpu.events.pending.vector, VEC_UD);
-}
-
-static void test_no_memory_stops(void **state)
-{
-	(void)state;
-	seen.result = SHADOW_NO_MEMORY;
-	page_fault(0x1000, PF_W);
-	assert_int_equal(fake_vm.stop_reason, VM_STOP_ERROR);
-	assert_string_equal(fake_vm.stop_text, "no free memory for its shadow, rip 0x1000");
-}
-
-static void test_invlpg(void **state)
-{
-	(void)state;
-	code("\x0f\x01\x7b\x10", 4); /* invlpg [ebx+10h] */
-	fake_vcpu.regs.gpr[RBX] = 0xfffffff8;
-	fake_hw.seg[SEG_DS].base = 0x300000;
-	fake_vcpu.exit = (struct vm_exit){ .kind = EXIT_INVLPG };
-	vm_exit_handle(&fake_vcpu);
-	assert_int_equal(seen.invlpgs, 1);
-	assert_int_equal(seen.gva.v, 0x300008);
-	assert_int_equal(fake_vcpu.regs.rip, 0x1004);
-	fake_vcpu.exit = (struct vm_exit){ .kind = EXIT_INVLPG,
-					   .insn_len = 3,
-					   .invlpg = { GVA(0x7000), true } };
-	vm_exit_handle(&fake_vcpu);
-	assert_int_equal(seen.invlpgs, 2);
-	assert_int_equal(seen.gva.v, 0x7000);
-	assert_int_equal(fake_vcpu.regs.rip, 0x1007);
-}
-
-/* 0: done; else the vector that was raised. */
-static unsigned invpcid(uint64_t type, uint64_t pcid, uint64_t gva)
-{
-	const uint64_t descriptor[2] = { pcid, gva };
-
-	code("", 0);
-	memcpy(fake_ram + 0x2000, descriptor, sizeof(descriptor));
-	fake_vcpu.regs.rip = 0x1000;
-	fake_vcpu.stale = 0;
-	fake_vcpu.events.pending.kind = EVENT_NONE;
-	fake_vcpu.exit = (struct vm_exit){ .kind = EXIT_INVPCID,
-					   .insn_len = 5,
-					   .invpcid = { GVA(0x2000), type } };
-	vm_exit_handle(&fake_vcpu);
-	if (fake_vcpu.regs.rip == 0x1005 && (fake_vcpu.stale & VCPU_STALE_ROOT))
-		return 0;
-	assert_int_equal(fake_vcpu.regs.rip, 0x1000);
-	assert_int_equal(fake_vcpu.stale, 0);
-	return fake_vcpu.events.pending.vector;
-}
-
-static void test_invpcid(void **state)
-{
-	(void)state;
-	for (unsigned type = 0; type < 4; type++)
-		assert_int_equal(invpcid(type, 0, 0x5000), 0);
-	assert_int_equal(invpcid(4, 0, 0x5000), VEC_GP);
-	assert_int_equal(invpcid(UINT64_MAX, 0, 0x5000), VEC_GP);
-	assert_int_equal(invpcid(0, 7, 0x5000), VEC_GP);
-	assert_int_equal(invpcid(1, 7, 0x5000), VEC_GP);
-	assert_int_equal(invpcid(2, 7, 0x5000), 0);
-	assert_int_equal(invpcid(3, BIT(12), 0x5000), VEC_GP);
-	assert_int_equal(invpcid(0, 0, BIT(47)), VEC_GP);
-	assert_int_equal(invpcid(1, 0, BIT(47)), 0);
-	fake_hw.reg[REG_CR4] |= CR4_PCIDE;
-	assert_int_equal(invpcid(0, 7, 0x5000), 0);
-	fake_hw.reg[REG_CPL] = 3;
-	assert_int_equal(invpcid(2, 0, 0), VEC_GP);
-	fake_hw.reg[REG_CPL] = 0;
-	fake_invpcid_exits = false;
-	assert_int_equal(invpcid(2, 0, 0), VEC_UD);
-}
-
-/* --- CR3 read and written back --- */
-
-static void cr3_read(void)
-{
-	fake_vcpu.exit = (struct vm_exit){ .kind = EXIT_CR_READ,
-					   .cr = { .nr = 3, .gpr = VM_EXIT_GPR_UNKNOWN } };
-	fake_vcpu.regs.rip = 0x1000;
-	vm_exit_handle(&fake_vcpu);
-}
-
-static void test_cr3_written_back_in_one_exit(void **state)
-{
-	(void)state;
-	fake_hw.reg[REG_CR3] = 0x5000;
-	code("\x0f\x20\xd8\x0f\x22\xd8\x90\x90\x90\x90", 10); /* mov eax, cr3; mov cr3, eax */
-	loads_root();
-	cr3_read();
-	assert_int_equal(fake_vcpu.regs.gpr[RAX], 0x5000);
-	assert_int_equal(fake_vcpu.regs.rip, 0x1006);
-	assert_true(loads_root());
-	/* Something else behind it, TF, an interrupt that is due: the read alone. */
-	fake_hw.intr_pending = true;
-	cr3_read();
-	assert_int_equal(fake_vcpu.regs.rip, 0x1003);
-	fake_hw.intr_pending = false;
-	fake_vcpu.regs.rflags |= RFLAGS_TF;
-	cr3_read();
-	assert_int_equal(fake_vcpu.regs.rip, 0x1003);
-	fake_vcpu.regs.rflags &= ~RFLAGS_TF;
-	fake_vcpu.events.pending.kind = EVENT_NONE;
-	memcpy(fake_ram + 0x1003, "\x0f\x22\xe0", 3); /* mov cr4, eax */
-	cr3_read();
-	assert_int_equal(fake_vcpu.regs.rip, 0x1003);
-	assert_false(loads_root());
-}
-
-/* Another register, and what it holds is refused: the fault is the second instruction's. */
-static void test_cr3_write_ahead_faults(void **state)
-{
-	(void)state;
-	code("\x0f\x20\xd8\x0f\x22\xd9\x90\x90\x90\x90", 10); /* mov eax, cr3; mov cr3, ecx */
-	pae();
-	fake_hw.reg[REG_CR0] &= ~CR0_PG;
-	fake_hw.seg[SEG_CS].limit = UINT32_MAX;
-	fake_vcpu.regs.gpr[RCX] = 0x4000;
-	cr3_read();
-	assert_int_equal(fake_hw.reg[REG_CR3], 0x4000);
-	assert_int_equal(fake_vcpu.regs.rip, 0x1006);
-}
-
-/* --- audits, counters --- */
-
-static void exit_once(void)
-{
-	fake_vcpu.exit = (struct vm_exit){ .kind = EXIT_INTR };
-	vm_exit_handle(&fake_vcpu);
-}
-
-static void test_audit(void **state)
-{
-	(void)state;
-	for (unsigned i = 0; i < 10; i++)
-		exit_once();
-	assert_int_equal(seen.audits, 0);
-	vm_tables_destroy(&fake_vm);
-	cfg.audit = 3;
-	assert_int_equal(vm_tables_create(&fake_vm), 0);
-	for (unsigned i = 0; i < 10; i++)
-		exit_once();
-	assert_int_equal(seen.audits, 3);
-	assert_int_equal(fake_vm.stop_reason, VM_STOP_NONE);
-	seen.wrong = true;
-	exit_once();
-	assert_int_equal(fake_vm.stop_reason, VM_STOP_NONE);
-	exit_once();
-	assert_int_equal(fake_vm.stop_reason, VM_STOP_ERROR);
-	assert_string_equal(fake_vm.stop_text, "the shadow is wrong: entry 7");
-}
-
-static void test_counters(void **state)
-{
-	(void)state;
-	vm_shadow_print(&fake_vm);
-	expect_log("vm test: shadow faults             12345\n");
-	expect_log("vm test: shadow emulated             678\n");
-	expect_log("vm test: shadow KiB                   40\n");
-}
-
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -727,21 +452,14 @@ int main(void)
 		TEST(test_told_of_writes),
 		TEST(test_forgets),
 		TEST(test_load),
+		TEST(test_unpaged_on_nested),
+		TEST(test_unpaged_on_shadow),
+		TEST(test_both_follow_the_map),
+		TEST(test_faults_on_nested),
+		TEST(test_pdptes_after_nested),
 		TEST(test_what_changes_the_root),
 		TEST(test_pdptes_are_kept),
 		TEST(test_pcid_needs_the_exit),
-		TEST(test_fault_is_filled),
-		TEST(test_fault_is_the_guests),
-		TEST(test_fault_on_a_device),
-		TEST(test_fault_is_emulated_on_memory),
-		TEST(test_fault_on_a_fetch_from_nowhere),
-		TEST(test_no_memory_stops),
-		TEST(test_invlpg),
-		TEST(test_invpcid),
-		TEST(test_cr3_written_back_in_one_exit),
-		TEST(test_cr3_write_ahead_faults),
-		TEST(test_audit),
-		TEST(test_counters),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

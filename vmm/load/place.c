@@ -22,7 +22,9 @@ void ram_map_fill(struct ram_map *ram, const struct memmap *mem)
 		const struct region *r = &mem->region[i];
 		uint64_t end = r->start.v + r->size;
 
-		if (r->kind == REGION_DISK && ram->nr_disks < RAM_DISKS)
+		if ((r->kind == REGION_DISK ||
+		     (r->kind == REGION_ROM && r->start.v >= PLACE_HIGH)) &&
+		    ram->nr_disks < RAM_DISKS)
 			ram->disk[ram->nr_disks++] = (struct ram_range){ r->start.v, end };
 		if (r->kind != REGION_MEM)
 			continue;

@@ -45,7 +45,8 @@ struct ram_range {
 struct ram_map {
 	unsigned nr, nr_disks;
 	struct ram_range range[RAM_RANGES];
-	struct ram_range disk[RAM_DISKS]; /* disk regions: memory, but not for a kernel to take */
+	/* Disk regions, and ROM above 1 MiB: memory, but not for a kernel to take. */
+	struct ram_range disk[RAM_DISKS];
 };
 
 /* The RAM of mem, less what is kept for tables and firmware. */
@@ -60,7 +61,7 @@ bool ram_place_high(const struct ram_map *ram, uint64_t size, uint64_t min, uint
 		    struct ram_range avoid, uint64_t *at);
 
 /* The memory map as BIOS call e820 would give it, by rising address: RAM; and reserved, disk
- * regions and what lies below 1 MiB. Returns the number of entries. */
+ * regions, ROM, and what else lies below 1 MiB. Returns the number of entries. */
 unsigned ram_map_e820(const struct ram_map *ram, struct e820_entry e820[E820_MAX]);
 
 #endif

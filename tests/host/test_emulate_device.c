@@ -1,0 +1,226 @@
+/*
+ * Instructions on devices that move vectors, or that use more than their one operand.
+ */
+#include "tests/host/emu_fixture.h"
+
+#define GPR fx.vcpu.regs.gpr
+
+static int setup(void **state)
+{
+	int err = fx_setup(state);
+
+	fx.reg[REG_CR4] |= CR4_OSFXSR;
+	GPR[RBX] = WINDOW + 0x20;
+	for (unsigned i = 0; i < 16; i++)
+		fx.dev[0].mem[0x20 + i] = (uint8_t)(i + 1);
+	fake_fpu_status = 0;
+	return err;
+}
+
+struct move {
+	const char *text;
+	uint8_t code[6], len;
+	uint8_t reg;
+	uint8_t first, n; /* bytes of the register that are moved */
+	bool clears;      /* a load: the others */
+};
+
+static const struct move loads[] = {
+	{ "movups xmm1, [rbx]", { 0x0f, 0x10, 0x0b }, 3, 1, 0, 16, false },
+	{ "movapd xmm1, [rbx]", { 0x66, 0x0f, 0x28, 0x0b }, 4, 1, 0, 16, false },
+	{ "movdqa xmm9, [rbx]", { 0x66, 0x44, 0x0f, 0x6f, 0x0b }, 5, 9, 0, 16, false },
+	{ "movdqu xmm1, [rbx]", { 0xf3, 0x0f, 0x6f, 0x0b }, 4, 1, 0, 16, false },
+	{ "movss xmm1, [rbx]", { 0xf3, 0x0f, 0x10, 0x0b }, 4, 1, 0, 4, true },
+	{ "movsd xmm1, [rbx]", { 0xf2, 0x0f, 0x10, 0x0b }, 4, 1, 0, 8, true },
+	{ "movd xmm1, [rbx]", { 0x66, 0x0f, 0x6e, 0x0b }, 4, 1, 0, 4, true },
+	{ "movq xmm1, [rbx]", { 0xf3, 0x0f, 0x7e, 0x0b }, 4, 1, 0, 8, true },
+	{ "movlps xmm1, [rbx]", { 0x0f, 0x12, 0x0b }, 3, 1, 0, 8, false },
+	{ "movhpd xmm1, [rbx]", { 0x66, 0x0f, 0x16, 0x0b }, 4, 1, 8, 8, false },
+};
+
+static const struct move stores[] = {
+	{ "movups [rbx], xmm1", { 0x0f, 0x11, 0x0b }, 3, 1, 0, 16, false },
+	{ "movntdq [rbx], xmm1", { 0x66, 0x0f, 0xe7, 0x0b }, 4, 1, 0, 16, false },
+	{ "movss [rbx], xmm1", { 0xf3, 0x0f, 0x11, 0x0b }, 4, 1, 0, 4, false },
+	{ "movq [rbx], xmm1", { 0x66, 0x0f, 0xd6, 0x0b }, 4, 1, 0, 8, false },
+	{ "movlpd [rbx], xmm1", { 0x66, 0x0f, 0x13, 0x0b }, 4, 1, 0, 8, false },
+	{ "movhps [rbx], xmm1", { 0x0f, 0x17, 0x0b }, 3, 1, 8, 8, false },
+};
+
+static void begin(const struct move *m)
+{
+	fx.vcpu.regs.rip = CODE;
+	fx_code(m->code, m->len);
+	emulates(EMULATE_DONE, m->len);
+	assert_nothing_raised();
+}
+
+static void test_loads(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(loads); i++) {
+		const struct move *m = &loads[i];
+		uint8_t want[16];
+
+		memset(fake_xmm[m->reg], 0xee, 16);
+		memset(want, m->clears ? 0 : 0xee, 16);
+		memcpy(want + m->first, fx.dev[0].mem + 0x20, m->n);
+		begin(m);
+		if (memcmp(fake_xmm[m->reg], want, 16))
+			fail_msg("%s: another register is loaded, or other bytes", m->text);
+	}
+}
+
+static void test_stores(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(stores); i++) {
+		const struct move *m = &stores[i];
+		uint8_t want[32];
+
+		for (unsigned b = 0; b < 16; b++)
+			fake_xmm[1][b] = (uint8_t)(0x40 + b);
+		memset(fx.dev[0].mem + 0x20, 0xee, 32);
+		memset(want, 0xee, 32);
+		memcpy(want, fake_xmm[1] + m->first, m->n);
+		begin(m);
+		if (memcmp(fx.dev[0].mem + 0x20, want, 32))
+			fail_msg("%s: other bytes are stored", m->text);
+	}
+}
+
+/* A device is asked for at most eight bytes a time. */
+static void test_device_is_asked_twice(void **state)
+{
+	(void)state;
+	begin(&loads[0]);
+	assert_int_equal(fx.dev[0].reads, 2);
+	assert_int_equal(fx.dev[0].last_size, 8);
+}
+
+static void test_alignment(void **state)
+{
+	unsigned reads;
+
+	(void)state;
+	GPR[RBX] = WINDOW + 0x28;
+	begin(&loads[0]); /* MOVUPS does not mind */
+	reads = fx.dev[0].reads;
+	fx.vcpu.regs.rip = CODE;
+	FX_CODE(0x0f, 0x28, 0x0b); /* movaps xmm1, [rbx] */
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_GP, 0);
+	assert_int_equal(fx.dev[0].reads, reads);
+}
+
+static void test_mmx(void **state)
+{
+	uint64_t val;
+
+	(void)state;
+	/* movq [rbx], mm3; movd mm4, [rbx]; movntq [rbx], mm4 */
+	FX_CODE(0x0f, 0x7f, 0x1b, 0x0f, 0x6e, 0x23, 0x0f, 0xe7, 0x23);
+	fake_mmx[3] = 0xb3b3b3b3b3b3b3b3;
+	emulates(EMULATE_DONE, 3);
+	memcpy(&val, fx.dev[0].mem + 0x20, 8);
+	assert_int_equal(val, 0xb3b3b3b3b3b3b3b3);
+	emulates(EMULATE_DONE, 3);
+	assert_int_equal(fake_mmx[4], 0xb3b3b3b3);
+	emulates(EMULATE_DONE, 3);
+	memcpy(&val, fx.dev[0].mem + 0x20, 8);
+	assert_int_equal(val, 0xb3b3b3b3);
+	fx.vcpu.regs.rip = CODE;
+	fake_fpu_status = 0x80; /* an x87 exception waits */
+	emulates(EMULATE_FAILED, 0);
+}
+
+static void test_turned_off(void **state)
+{
+	(void)state;
+	FX_CODE(0x0f, 0x10, 0x0b);
+	fx.reg[REG_CR0] |= CR0_TS;
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_NM, 0);
+	fx.vcpu.events.pending.kind = EVENT_NONE;
+	fx.reg[REG_CR0] |= CR0_EM;
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_UD, 0);
+	fx.vcpu.events.pending.kind = EVENT_NONE;
+	fx.reg[REG_CR0] &= ~(CR0_EM | CR0_TS);
+	fx.reg[REG_CR4] &= ~CR4_OSFXSR;
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_UD, 0);
+	assert_int_equal(fx.dev[0].reads, 0);
+}
+
+/* Both pages are judged before anything is stored. */
+static void test_page_fault(void **state)
+{
+	(void)state;
+	FX_CODE(0x0f, 0x11, 0x0b);
+	GPR[RBX] = WINDOW + 4090;
+	window_map(1, DEVICE_B, PTE_P);
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_PF, PF_P | PF_W);
+	assert_int_equal(fx.reg[REG_CR2], WINDOW + 4096);
+	assert_int_equal(fx.dev[0].writes, 0);
+}
+
+static void test_device_and_stack(void **state)
+{
+	uint64_t val;
+
+	(void)state;
+	GPR[RSP] = 0x3000;
+	/* push [rbx]; pop [rbx + 8]; setz [rbx]; call [rbx] */
+	FX_CODE(0xff, 0x33, 0x8f, 0x43, 0x08, 0x0f, 0x94, 0x03, 0xff, 0x13);
+	emulates(EMULATE_DONE, 2);
+	assert_int_equal(GPR[RSP], 0x2ff8);
+	memcpy(&val, fx.ram + 0x2ff8, 8);
+	assert_int_equal(val, 0x0807060504030201);
+	emulates(EMULATE_DONE, 3);
+	assert_memory_equal(fx.dev[0].mem + 0x28, fx.dev[0].mem + 0x20, 8);
+	fx.vcpu.regs.rflags |= RFLAGS_ZF;
+	emulates(EMULATE_DONE, 3);
+	assert_int_equal(fx.dev[0].mem[0x20], 1);
+	memset(fx.dev[0].mem + 0x20, 0, 8);
+	fx.dev[0].mem[0x21] = 0x12;
+	assert_int_equal(emulate_mmio(&fx.vcpu), EMULATE_DONE);
+	assert_int_equal(fx.vcpu.regs.rip, 0x1200);
+	memcpy(&val, fx.ram + 0x2ff8, 8);
+	assert_int_equal(val, CODE + 10);
+}
+
+/* The stack itself in a device. */
+static void test_stack_in_a_device(void **state)
+{
+	(void)state;
+	GPR[RSP] = WINDOW + 0x100;
+	GPR[RAX] = 0x1122334455667788;
+	FX_CODE(0x50, 0x5a); /* push rax; pop rdx */
+	emulates(EMULATE_DONE, 1);
+	assert_int_equal(fx.dev[0].writes, 1);
+	assert_int_equal(fx.dev[0].last_off, 0xf8);
+	emulates(EMULATE_DONE, 1);
+	assert_int_equal(GPR[RDX], 0x1122334455667788);
+	assert_int_equal(GPR[RSP], WINDOW + 0x100);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, fx_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_loads),
+		T(test_stores),
+		T(test_device_is_asked_twice),
+		T(test_alignment),
+		T(test_mmx),
+		T(test_turned_off),
+		T(test_page_fault),
+		T(test_device_and_stack),
+		T(test_stack_in_a_device),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,117 @@
+/*
+ * The guest's FPU and vector registers, which are the processor's own while its vCPU is on it:
+ * loads and stores, and the little of the x87 that firmware and boot code use.
+ */
+#include "arch/x86_64/fpu.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/lib/string.h"
+#include "vmm/emulate_core.h"
+
+#define XMM_SIZE 16u
+
+/* --- x87 control --- */
+
+#define FSW_ES BIT(7) /* an exception waits for the next instruction that looks */
+
+enum emulate_result emu_fpu(struct emu *e)
+{
+	uint64_t cr0 = vcpu_hot_reg(e->vcpu, REG_CR0);
+	bool wait = e->insn->op == INSN_FWAIT;
+	struct emu_span span;
+
+	if (wait ? (cr0 & CR0_MP) && (cr0 & CR0_TS) : cr0 & (CR0_EM | CR0_TS)) {
+		emu_refuse(e, VEC_NM);
+		return emu_fault(e);
+	}
+	switch (e->insn->op) {
+	case INSN_FNINIT:
+		fpu_init();
+		break;
+	case INSN_FNCLEX:
+		fpu_clear_exceptions();
+		break;
+	case INSN_FWAIT:
+		if (fpu_status() & FSW_ES)
+			return EMULATE_FAILED;
+		break;
+	default:
+		if (!emu_locate(e, 0, true, &span))
+			return emu_fault(e);
+		emu_operand_write(e, 0, &span,
+				  e->insn->op == INSN_FNSTCW ? fpu_control() : fpu_status());
+		break;
+	}
+	return emu_retire(e);
+}
+
+/* --- vectors --- */
+
+/* SDM vol. 3, 13.1: SSE wants CR4.OSFXSR; neither it nor MMX works with CR0.EM or TS. */
+static bool vectors_usable(struct emu *e, bool sse)
+{
+	uint64_t cr0 = vcpu_hot_reg(e->vcpu, REG_CR0);
+
+	if ((cr0 & CR0_EM) || (sse && !(vcpu_hot_reg(e->vcpu, REG_CR4) & CR4_OSFXSR)))
+		return emu_refuse(e, VEC_UD);
+	return !(cr0 & CR0_TS) || emu_refuse(e, VEC_NM);
+}
+
+/* The register, and whether it is loaded. False: it is no load or store. */
+static bool find_register(const struct emu *e, unsigned kind, unsigned *reg, bool *load)
+{
+	const struct operand *op = e->insn->operand;
+
+	*load = op[1].kind == OPERAND_MEM;
+	*reg = op[*load ? 0 : 1].reg;
+	return op[*load ? 0 : 1].kind == kind && op[*load ? 1 : 0].kind == OPERAND_MEM &&
+	       op[*load ? 1 : 0].size <= XMM_SIZE;
+}
+
+/* A move of 4, 8 or 16 bytes between XMMn and memory. */
+enum emulate_result emu_xmm(struct emu *e)
+{
+	unsigned at = e->insn->op == INSN_XMM_HIGH ? XMM_SIZE / 2 : 0, reg;
+	uint8_t bytes[XMM_SIZE];
+	struct emu_span span;
+	bool load;
+
+	if (!find_register(e, OPERAND_XMM, &reg, &load))
+		return EMULATE_FAILED;
+	e->one_access = true;
+	if (!vectors_usable(e, true) || !emu_locate(e, load, !load, &span))
+		return emu_fault(e);
+	if (e->insn->aligned && (span.gpa[0].v & (XMM_SIZE - 1))) {
+		emu_refuse_error(e, VEC_GP, 0);
+		return emu_fault(e);
+	}
+	fpu_xmm_read(reg, bytes);
+	if (!load) {
+		emu_span_store(e, &span, bytes + at);
+		return emu_retire(e);
+	}
+	if (e->insn->op == INSN_XMM)
+		memset(bytes, 0, sizeof(bytes));
+	emu_span_load(e, &span, bytes + at);
+	fpu_xmm_write(reg, bytes);
+	return emu_retire(e);
+}
+
+/* MOVD, MOVQ and MOVNTQ of MMn. */
+enum emulate_result emu_mmx(struct emu *e)
+{
+	struct emu_span span;
+	unsigned reg;
+	bool load;
+
+	if (!find_register(e, OPERAND_MMX, &reg, &load) || (fpu_status() & FSW_ES))
+		return EMULATE_FAILED;
+	e->one_access = true;
+	if (!vectors_usable(e, false) || !emu_locate(e, load, !load, &span))
+		return emu_fault(e);
+	if (load)
+		fpu_mmx_write(reg, emu_span_read(e, &span));
+	else
+		emu_span_write(e, &span, fpu_mmx_read(reg));
+	return emu_retire(e);
+}
