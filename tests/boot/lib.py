@@ -16,8 +16,9 @@ BUILD = os.path.join(TOP, "build")
 GUESTS = os.path.join(TOP, "deps", "guests")
 WORK = os.path.join(BUILD, "boot")
 
-# Seconds. TCG on a busy machine is slow: these are to catch what hangs, not what is slow.
+# Seconds. An emulator on a busy machine is slow: these are to catch what hangs, not what is slow.
 SCALE = float(os.environ.get("UMBRA_TIMEOUT_SCALE", "1"))
+BOCHS_SCALE = 3  # so much slower is Bochs than QEMU
 TIMEOUTS = {
     "umbra": 90,     # from power-on to Umbra's first line, BIOS
     "uefi": 240,     # the same through OVMF
@@ -168,6 +169,7 @@ class Machine:
         self.text = ""   # everything seen, without NOISE
         self.at = 0      # up to where it has been looked at
         self.uefi = "--uefi" in options
+        self.scale = BOCHS_SCALE if script == "run-bochs" else 1
         self.changed = threading.Condition()
         self.ended = False
         command = [os.path.join(TOP, "scripts", script), iso, *options]
@@ -223,7 +225,8 @@ class Machine:
         never: a pattern that must not turn up before.
         """
         regex = re.compile(pattern, re.MULTILINE)
-        end = time.monotonic() + timeout(kind)
+        seconds = timeout(kind) * self.scale
+        end = time.monotonic() + seconds
         with self.changed:
             while True:
                 found = regex.search(self.text, self.at)
@@ -239,7 +242,7 @@ class Machine:
                     self._fail(f"/{pattern}/", "QEMU ended first")
                 left = end - time.monotonic()
                 if left <= 0:
-                    self._fail(f"/{pattern}/", f"not seen within {timeout(kind):.0f} s")
+                    self._fail(f"/{pattern}/", f"not seen within {seconds:.0f} s")
                 self.changed.wait(left)
 
     def seen(self, pattern):
@@ -301,11 +304,12 @@ class Machine:
 
     def expect_exit(self, status=0):
         """Wait for QEMU's end."""
-        end = time.monotonic() + timeout("exit")
+        seconds = timeout("exit") * self.scale
+        end = time.monotonic() + seconds
         try:
             got = self.qemu.wait(max(1, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._fail("the end of QEMU", f"it ran on for {timeout('exit'):.0f} s")
+            self._fail("the end of QEMU", f"it ran on for {seconds:.0f} s")
         if got != status:
             self._fail(f"exit status {status} of QEMU", f"it is {got}")
 

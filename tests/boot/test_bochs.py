@@ -1,7 +1,10 @@
-"""On Bochs: SVM with NRIP save and flush-by-ASID, which QEMU has not; processors that do not do.
+"""On Bochs: its exact clock, a mask on SVM's features, processors that do not do, scripts/run-bochs.
 
+What guests do there, on each backend: test_matrix.py.
 Bochs' clock counts instructions (TICKS of them make a second), so what it times is exact.
 """
+import os
+
 import lib
 
 TICKS = 100_000_000
@@ -13,38 +16,13 @@ def boot(name, modules, *options, umbra=lib.UMBRA_LINE):
                        script="run-bochs")
 
 
-def test_linux(name):
-    """Debian's kernel to its shell; what it computes, its clock, its end."""
-    with boot(name, lib.linux("deb64")) as m:
-        m.expect(r"SVM: \d+ ASIDs NP NRIPS FlushByAsid PauseFilter$", "umbra")
-        m.expect_shell("deb64", "work")
-        out = m.command("deb64", "echo $((6 * 7)) from the guest; date +%F")
-        lib.check("42 from the guest" in out, "'42 from the guest'", out)
-        lib.check("2000-01-01" in out, "the date of the machine's RTC, 2000-01-01", out)
-        out = m.command("deb64", "seq 1 1000 | md5sum")
-        lib.check("53d025127ae99ab79e8502aae2d9bea6" in out, "the md5sum of 1 to 1000", out)
-        m.type("poweroff\n")
-        m.expect_vm("deb64", "powered off")
-        m.expect_exit()
-
-
-def run_guests(name, features, umbra, *options, paging="auto"):
-    # Bochs 2.7 comes to a stop in real_mode for good, with nested and with shadow paging.
-    ends = {guest: end for guest, end in lib.TINY_ENDS.items() if guest != "real_mode"}
-    modules = lib.tiny_guests(ends, f"memory=16M debug-exit paging={paging}")
-    with boot(name, modules, *options, umbra=umbra) as m:
-        m.expect(rf"SVM: \d+ ASIDs {features}$", "umbra")
-        m.expect_exit()
-        m.expect_ends(ends)
-
-
-def test_guests(name):
-    run_guests(name, "NP NRIPS FlushByAsid PauseFilter", lib.UMBRA_LINE)
-
-
 def test_masked(name):
-    """The same without any optional feature of SVM but nested paging."""
-    run_guests(name, "NP", lib.UMBRA_LINE + " svm-features=0x1")
+    """The tiny guests without any optional feature of SVM but nested paging."""
+    modules = lib.tiny_guests(lib.TINY_ENDS, "memory=16M debug-exit")
+    with boot(name, modules, umbra=lib.UMBRA_LINE + " svm-features=0x1") as m:
+        m.expect(r"SVM: \d+ ASIDs NP\n", "umbra")
+        m.expect_exit()
+        m.expect_ends(lib.TINY_ENDS)
 
 
 def test_isolation(name):
@@ -70,10 +48,6 @@ def test_clocks(name):
             m.expect(HELLO)
 
 
-def test_shadow(name):
-    run_guests(name, "NP NRIPS FlushByAsid PauseFilter", lib.UMBRA_LINE, paging="shadow")
-
-
 def test_no_nested_paging(name):
     """Where there is none a shadow does, and paging=nested says why it can't be."""
     modules = lib.tiny("tiny", "hello") \
@@ -86,15 +60,34 @@ def test_no_nested_paging(name):
         m.expect_exit()
 
 
-def test_no_svm(name):
-    """An Intel processor: one line, and the machine halts; Ctrl-A X leaves Bochs."""
-    with boot(name, lib.tiny("tiny", "hello"), "--cpu", "corei7_haswell_4770") as m:
+def test_no_virtualization(name):
+    """A processor with neither: one line, and the machine halts; Ctrl-A X leaves Bochs."""
+    with boot(name, lib.tiny("tiny", "hello"), "--cpu", "athlon64_venice") as m:
         m.expect_umbra()
         m.expect(r"umbra: cannot start: ")
         m.still_runs()
         lib.check(not m.seen(HELLO), "no guest", "a guest's line")
         m.type("\x01x")
         m.expect_exit()
+
+
+def test_no_model(name):
+    """What Bochs does not have is named, with what it has."""
+    with boot(name, lib.tiny("tiny", "hello"), "--cpu", "ryzen9") as m:
+        m.expect(r"^run-bochs: no CPU model ryzen9; Bochs has .*\bryzen .*\bcorei7_skylake_x ")
+        m.expect_exit(1)
+
+
+def test_file(name):
+    """COM1 in a file; a folder that is not there is an error at once."""
+    path = os.path.join(lib.WORK, name + "-com1")
+    with boot(name, lib.tiny("tiny", "hello"), "--serial", path) as m:
+        m.expect_exit()
+    with open(path, encoding="latin-1") as f:
+        lib.check(HELLO in f.read(), HELLO, "another text in the file")
+    with boot(name, lib.tiny("tiny", "hello"), "--serial", path + "/com1") as m:
+        m.expect(r"^run-bochs: --serial: cannot write ")
+        m.expect_exit(1)
 
 
 def test_timeout(name):

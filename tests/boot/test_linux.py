@@ -5,7 +5,7 @@ import time
 
 import lib
 
-def run_commands(machine, vm="deb64"):
+def run_commands(machine, vm="deb64", mib=16):
     out = machine.command(vm, "echo $((6 * 7)) from the guest")
     lib.check("42 from the guest" in out, "'42 from the guest'", out)
 
@@ -13,8 +13,8 @@ def run_commands(machine, vm="deb64"):
     lib.check("hypervisor" in out, "the hypervisor flag in /proc/cpuinfo", out)
     lib.check("model name" in out, "a model name in /proc/cpuinfo", out)
 
-    out = machine.command(vm, "dd if=/dev/zero of=/tmp/z bs=64k count=256 && wc -c </tmp/z")
-    lib.check("16777216" in out, "16777216 bytes written by dd", out)
+    out = machine.command(vm, f"dd if=/dev/zero of=/tmp/z bs=64k count={mib * 16} && wc -c </tmp/z")
+    lib.check(f"{mib << 20}" in out, f"{mib << 20} bytes written by dd", out)
     machine.command(vm, "rm /tmp/z")
 
     machine.type("sleep 1000\n")
@@ -30,11 +30,12 @@ def power_off(machine, vm="deb64"):
     machine.expect_exit()
 
 
-def computed():
-    """64 MiB of numbers, and the command that makes and hashes the same in the guest."""
-    block = "".join(f"{n}\n" for n in range(1, 170000)).encode()[:1 << 20]
-    data = b"".join(block + b"%d\n" % i for i in range(64))
-    command = ("seq 1 169999 | head -c 1048576 >/tmp/n; i=0; while [ $i -lt 64 ]; do "
+def computed(blocks, size):
+    """So many blocks of numbers, and the command that makes and hashes the same in the guest."""
+    last = size // 4
+    block = "".join(f"{n}\n" for n in range(1, last + 1)).encode()[:size]
+    data = b"".join(block + b"%d\n" % i for i in range(blocks))
+    command = (f"seq 1 {last} | head -c {size} >/tmp/n; i=0; while [ $i -lt {blocks} ]; do "
                "cat /tmp/n; echo $i; i=$((i+1)); done | sha256sum")
     return data, command
 
@@ -76,15 +77,15 @@ def test_bzimage_32(name):
         power_off(m, "deb32")
 
 
-def compute(machine, vm="deb64"):
+def compute(machine, vm="deb64", blocks=64, size=1 << 20, forks=1000):
     """64 MiB computed and hashed as on the host; 1,000 fork/execs."""
-    data, command = computed()
+    data, command = computed(blocks, size)
     want = hashlib.sha256(data).hexdigest()
     out = machine.command(vm, command, "work")
     lib.check(want in out, f"sha256 {want} as on the host", out)
-    out = machine.command(vm, "i=0; while [ $i -lt 1000 ]; do /bin/busybox true && "
+    out = machine.command(vm, f"i=0; while [ $i -lt {forks} ]; do /bin/busybox true && "
                           "i=$((i+1)) || break; done; echo ran $i", "work")
-    lib.check("ran 1000" in out, "'ran 1000' fork/execs", out)
+    lib.check(f"ran {forks}" in out, f"'ran {forks}' fork/execs", out)
 
 
 def keep_time(machine, vm="deb64"):

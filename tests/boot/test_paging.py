@@ -9,24 +9,11 @@ import subprocess
 import threading
 
 import lib
+from models import MODELS, TCG
 
 # What the manuals leave open: whether a walk that faults sets A above the fault. Under nested
 # paging: each walk reads the PAE PDPTEs, and MOV CR3 checks none (APM vol. 2, 15.25.10).
 OPEN = {"walk-sets-a", "late-pdptes", "unchecked-pdptes"}
-# What the emulators are known for; see docs/testing.md.
-TCG = {
-    "32": {"walk-sets-a"},
-    "pse": {"walk-sets-a", "rsvd-without-p"},
-    "pae": {"walk-sets-a", "rsvd-without-p", "late-pdptes", "unchecked-pdptes"},
-    "64": {"walk-sets-a", "rsvd-without-p", "bit8-ignored", "eager-a-1g"},
-    "la57": {"walk-sets-a", "rsvd-without-p", "bit8-ignored", "eager-a-1g"},
-}
-BOCHS = {
-    "32": {"implicit-honours-ac"},
-    "pse": {"implicit-honours-ac"},
-    "pae": {"implicit-honours-ac", "late-pdptes", "unchecked-pdptes"},
-    "64": {"implicit-honours-ac", "bit8-ignored"},
-}
 PARTS = ("rights", "accessed and dirty", "string input and output", "one after the other",
          "absent, reserved, ignored", "protection keys", "five levels on and off",
          "addresses, flushes, tables as data", "edits at random")
@@ -56,29 +43,22 @@ def results(text, known):
     return parts
 
 
-# The machines that Umbra runs on: script, CPU model, the modes' known departures.
-MACHINES = {
-    "epyc": ("run-qemu", None, TCG),
-    "max": ("run-qemu", "max", TCG),
-    "bochs": ("run-bochs", None, BOCHS),
-}
 # Who enters the kernel of each mode: QEMU takes multiboot 1 or, without it, the PVH note.
 ENTRY = {"32": 1, "pse": 2, "pae": 1, "64": 2, "la57": 1}
 ENTRY_NATIVE = {1: "multiboot 1", 2: "PVH"}
 FOUR = ("32", "pse", "pae", "64")
 FIVE = FOUR + ("la57",)
-# Machine, modes, how Umbra lets the guest page, and the kernel's line: every=N is one tree of
+# Model, modes, how Umbra lets the guest page, and the kernel's line: every=N is one tree of
 # flags in N, as under shadow paging each costs some exits.
 CELLS = [
-    ("epyc", FOUR, "nested", ""),
+    ("tcg", FOUR, "nested", ""),
     ("max", FIVE, "nested", ""),
-    ("bochs", FOUR, "nested", "steps=2000"),
-    ("epyc", FOUR[:3], "shadow", ""),
+    ("tcg", FOUR[:3], "shadow", ""),
     ("max", FIVE[3:], "shadow", "every=13"),
 ]
-# Only edits at random, from a fresh seed: machine, modes, Umbra's options, the kernel's line.
+# Only edits at random, from a fresh seed: model, modes, Umbra's options, the kernel's line.
 RANDOM = [
-    ("epyc", FOUR, "shadow=1M audit=100", "every=0 steps=20000"),
+    ("tcg", FOUR, "shadow=1M audit=100", "every=0 steps=20000"),
     ("max", FIVE[4:], "shadow=1M audit=100", "every=0 steps=20000"),
 ]
 
@@ -114,30 +94,28 @@ def native_cases(mode, line):
         return dict(native_parts[mode, line])
 
 
-def under_umbra(name, machine, mode, paging, line):
-    """The cases under Umbra, and whether an emulator that is known made the processor.
+def under_umbra(name, model, mode, paging, line):
+    """The cases under Umbra, and whether an emulator made the processor.
 
     paging: and more of Umbra's options. Under shadow paging nothing departs from the manuals.
     """
-    script, cpu, known = MACHINES[machine]
     options = f"memory=16M debug-exit paging={paging} -- {line}"
-    iso = lib.make_iso(name, lib.tiny("paging", f"paging_{mode}", options))
-    with lib.Machine(name, iso, *(("--cpu", cpu) if cpu else ()), script=script) as m:
-        m.expect_umbra()
+    with model.boot(name, lib.tiny("paging", f"paging_{mode}", options)) as m:
+        model.expect_backend(m)
         m.expect_vm("paging", r"debug-exit status \d+$", "work")
         m.expect_exit()
         entered_by(m.text, f"multiboot {ENTRY[mode]}")
-        emulated = script != "run-qemu" or "accelerator TCG" in m.text
-        expected = known[mode] if emulated else None
+        emulated = model.emulated(m)
+        expected = model.departs[mode] if emulated else None
         return results(m.text, set() if paging.startswith("shadow") else expected), emulated
 
 
-def run_cell(name, machine, mode, paging, line):
-    parts, emulated = under_umbra(name, machine, mode, paging, line)
-    if not emulated or MACHINES[machine][2] is not TCG:
+def run_cell(name, model, mode, paging, line):
+    parts, emulated = under_umbra(name, MODELS[model], mode, paging, line)
+    if not emulated:
         return
     native = native_cases(mode, line)
-    for part in EPYC_LACKS if machine == "epyc" else ():
+    for part in EPYC_LACKS if model == "tcg" else ():
         del parts[part], native[part]
     lib.check(parts == native, f"the cases counted natively, {native}", parts)
 
@@ -154,15 +132,15 @@ def test_linux_la57(name):
 
 def add_tests():
     """One test a cell and mode: test_64_max, test_64_max_shadow, test_random_64 and so on."""
-    def make(machine, mode, paging, line):
-        return lambda name: run_cell(name, machine, mode, paging, line)
-    for machine, modes, paging, line in CELLS:
+    def make(model, mode, paging, line):
+        return lambda name: run_cell(name, model, mode, paging, line)
+    for model, modes, paging, line in CELLS:
         for mode in modes:
-            name = f"test_{mode}_{machine}" + ("" if paging == "nested" else f"_{paging}")
-            globals()[name] = make(machine, mode, paging, line)
-    for machine, modes, options, line in RANDOM:
+            name = f"test_{mode}_{model}" + ("" if paging == "nested" else f"_{paging}")
+            globals()[name] = make(model, mode, paging, line)
+    for model, modes, options, line in RANDOM:
         for mode in modes:
-            globals()[f"test_random_{mode}"] = make(machine, mode, "shadow " + options, line)
+            globals()[f"test_random_{mode}"] = make(model, mode, "shadow " + options, line)
 
 
 add_tests()

@@ -2,6 +2,7 @@
 import re
 
 import lib
+from models import MODELS
 
 LARGE_PAGES = 8
 LINE = f"console=ttyS0 quiet hugepages={LARGE_PAGES}"
@@ -21,14 +22,14 @@ CELLS = [
 ]
 
 
-def stress(name, kernel, paging, options, seconds, build):
-    line = f"{LINE} seconds={seconds} procs=4 seed={len(name) * 7919 + seconds}"
+def stress(name, kernel, paging, options, seconds, build, model=MODELS["tcg"], more=""):
+    line = f"{LINE} {more} seconds={seconds} procs=4 seed={len(name) * 7919 + seconds}"
     initrd = "initrd-stress-64" if kernel == "amd64" else "initrd-stress-32"
     modules = [(lib.guest_file(f"vmlinuz-{kernel}"),
                 f"vm=stress kernel {MEMORY} paging={paging} {options} stats -- {line}"),
                (lib.guest_file(initrd), "vm=stress initrd")]
-    with lib.Machine(name, lib.make_iso(name, modules, build=build)) as m:
-        m.expect_umbra()
+    with model.boot(name, modules, build=build) as m:
+        model.expect_backend(m)
         m.expect(r"^stress: \d+ s, 4 processes", "shell", never=r"Kernel panic")
         last = m.expect(r"^stress: (OK|WRONG).*\n", "work", never=r"Kernel panic").group()
         lib.check("OK" in last, "stress: OK", last)
