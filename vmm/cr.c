@@ -69,14 +69,20 @@ static bool load_pdptes(struct vcpu *vcpu, uint64_t cr3)
 	return true;
 }
 
-/* What MOV CR0 checks before PG goes from 0 to 1. */
+#define TSS_TYPE_32BIT 0x8u
+
+/* What MOV CR0 checks before PG goes from 0 to 1. An Intel processor takes no TSS of 16 bits into
+ * long mode (SDM vol. 3, 9.8.5), and VM entry none that is there. */
 static bool paging_may_start(struct vcpu *vcpu)
 {
-	struct segment cs;
+	struct segment cs, tr;
 
 	if (!(vcpu_hot_reg(vcpu, REG_EFER) & EFER_LME))
 		return true;
 	vcpu->vm->backend->get_seg(vcpu, SEG_CS, &cs);
+	vcpu->vm->backend->get_seg(vcpu, SEG_TR, &tr);
+	if (cpuid_policy()->intel && !(tr.attr & TSS_TYPE_32BIT))
+		return false;
 	return (vcpu_hot_reg(vcpu, REG_CR4) & CR4_PAE) && !(cs.attr & SEG_ATTR_L);
 }
 

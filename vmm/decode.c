@@ -297,6 +297,15 @@ static uint8_t classify(const struct insn *insn, const ZydisDecodedInstruction *
 	}
 }
 
+static enum decode_status failure(ZyanStatus status, unsigned n)
+{
+	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
+		return DECODE_TOO_LONG;
+	if (status != ZYDIS_STATUS_NO_MORE_DATA)
+		return DECODE_INVALID;
+	return n < VM_EXIT_MAX_INSN ? DECODE_TRUNCATED : DECODE_TOO_LONG;
+}
+
 enum decode_status decode_insn(struct insn *out, const uint8_t *bytes, unsigned n,
 			       unsigned code_size)
 {
@@ -312,9 +321,7 @@ enum decode_status decode_insn(struct insn *out, const uint8_t *bytes, unsigned 
 		return DECODE_INVALID;
 	status = ZydisDecoderDecodeInstruction(&decoder, &context, bytes, n, &z);
 	if (ZYAN_FAILED(status))
-		return status == ZYDIS_STATUS_NO_MORE_DATA && n < VM_EXIT_MAX_INSN
-			       ? DECODE_TRUNCATED
-			       : DECODE_INVALID;
+		return failure(status, n);
 
 	*out = (struct insn){ .op = op_of_mnemonic[z.mnemonic],
 			      .len = z.length,

@@ -219,6 +219,7 @@ enum decode_status {
 	DECODE_OK,
 	DECODE_TRUNCATED, /* valid so far, but more bytes are needed */
 	DECODE_INVALID,   /* #UD */
+	DECODE_TOO_LONG,  /* #GP: it does not end with the 15th byte */
 };
 
 /* Decode the instruction in bytes[n] (n <= 15), in 16-, 32- or 64-bit code: code_size 2, 4, 8. */

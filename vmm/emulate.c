@@ -76,6 +76,10 @@ static enum emulate_result decode(struct vcpu *vcpu, unsigned code_size, const s
 	}
 	if (status == DECODE_TRUNCATED)
 		return cut_short(vcpu, n);
+	if (status == DECODE_TOO_LONG) {
+		vcpu_raise_error(vcpu, VEC_GP, 0);
+		return EMULATE_FAULT;
+	}
 	return status == DECODE_OK ? EMULATE_DONE : undefined(vcpu);
 }
 

@@ -305,6 +305,11 @@ static void run_vcpu(struct cpu *cpu, struct vcpu *vcpu, bool others)
 		if (vcpu->stale)
 			load_stale(vcpu);
 		vcpu_inject_pending(vcpu);
+		/* What the core delivers itself may be one fault too many. */
+		if (vcpu->vm->stop_reason != VM_STOP_NONE) {
+			irq_enable();
+			return;
+		}
 		backend->run(vcpu, &vcpu->exit);
 		irq_enable();
 		if (vcpu->exit.kind == EXIT_CPUID)

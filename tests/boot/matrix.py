@@ -127,7 +127,8 @@ def run_stress(name, job):
     """Processes that change their memory at random, see test_stress.py."""
     kernel, line, _ = LINUX[job.mode]
     options = "shadow=2M" if job.paging == "shadow" else ""
-    test_stress.stress(name, kernel, job.paging, options, 10, ".", MODELS[job.model],
+    seconds = 10 if job.long else 3
+    test_stress.stress(name, kernel, job.paging, options, seconds, ".", MODELS[job.model],
                        f"{LINUX_LINE} {line}")
 
 

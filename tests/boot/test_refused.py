@@ -7,8 +7,8 @@ REFUSED = "the processor refused the guest's state, rip 0x[0-9a-f]+, stopped"
 
 
 def run_spoiled(name, expected, *options, script="run-qemu"):
-    """A VM for each word: its kernel's line has corrupt=WORD. expected: by guest, the lines that stand
-    before the one that says that the VM was refused, by word."""
+    """A VM for each word: its kernel's line has corrupt=WORD. expected: by guest, the lines that
+    stand before the one that says that the VM was refused, by word."""
     modules, patterns = [], []
     for guest, words in expected.items():
         for word, lines in words.items():
@@ -27,8 +27,8 @@ def vmrun(words):
     return "SVM: VMRUN refused: " + words
 
 
-# A word of the VMCB, and what the auditor says of it; of a guest in 32-bit mode without paging, and of
-# one in 64-bit mode, where it is by the exit behind the @.
+# A word of the VMCB, and what the auditor says of it; of a guest in 32-bit mode without paging, and
+# of one in 64-bit mode, where it is by the exit behind the @.
 VMCB = {
     "efer:0": vmrun("EFER.SVME is clear"),
     "efer:0x1200": vmrun("a reserved bit of EFER is set"),

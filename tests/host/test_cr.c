@@ -100,6 +100,37 @@ static void test_cr0_enters_long_mode(void **state)
 	takes(0, REG_CR0, CR0_PE | CR0_PG, CR0_PE | CR0_PG | CR0_ET);
 }
 
+static struct cpuid_regs like_intel(uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_regs r = fake_cpuid_amd(leaf, subleaf);
+
+	if (leaf == 0) {
+		r.ebx = 'G' | 'e' << 8 | 'n' << 16 | 'u' << 24;
+		r.edx = 'i' | 'n' << 8 | 'e' << 16 | 'I' << 24;
+		r.ecx = 'n' | 't' << 8 | 'e' << 16 | 'l' << 24;
+	}
+	return r;
+}
+
+static void test_cr0_16_bit_tss(void **state)
+{
+	(void)state;
+	flat32();
+	fake_hw.reg[REG_EFER] = EFER_LME;
+	fake_hw.reg[REG_CR4] = CR4_PAE;
+	fake_hw.seg[SEG_TR].attr = SEG_ATTR_P | 0x3;
+	cpuid_init(like_intel, XCR0_X87);
+	refuses(0, CR0_PE | CR0_PG, "PG with LME and a TSS of 16 bits");
+	fake_hw.seg[SEG_TR].attr = SEG_ATTR_P | 0xb;
+	takes(0, REG_CR0, CR0_PE | CR0_PG, CR0_PE | CR0_PG | CR0_ET);
+	flat32();
+	fake_hw.reg[REG_EFER] = EFER_LME;
+	fake_hw.reg[REG_CR4] = CR4_PAE;
+	fake_hw.seg[SEG_TR].attr = SEG_ATTR_P | 0x3;
+	cpuid_init(fake_cpuid_amd, XCR0_X87);
+	takes(0, REG_CR0, CR0_PE | CR0_PG, CR0_PE | CR0_PG | CR0_ET);
+}
+
 static void set_pdpte(unsigned i, uint64_t val)
 {
 	memcpy(fake_ram + PDPT + 8 * i, &val, 8);
@@ -383,6 +414,7 @@ int main(void)
 		cmocka_unit_test_setup(test_cr0_unchanged_is_not_set, setup),
 		cmocka_unit_test_setup(test_cr0_leaves_long_mode_from_compatibility, setup),
 		cmocka_unit_test_setup(test_cr0_enters_long_mode, setup),
+		cmocka_unit_test_setup(test_cr0_16_bit_tss, setup),
 		cmocka_unit_test_setup(test_pae_loads_pdptes, setup),
 		cmocka_unit_test_setup(test_pae_accessed_where_they_are_held, setup),
 		cmocka_unit_test_setup(test_pae_loaded_before_the_register, setup),

@@ -427,7 +427,7 @@ static void test_invalid(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
 		assert_int_equal(decode_insn(&insn, ones, 15, sizes[i]), DECODE_INVALID);
 		assert_int_equal(decode_insn(&insn, lock_mov, 3, sizes[i]), DECODE_INVALID);
-		assert_int_equal(decode_insn(&insn, prefixes, 15, sizes[i]), DECODE_INVALID);
+		assert_int_equal(decode_insn(&insn, prefixes, 15, sizes[i]), DECODE_TOO_LONG);
 	}
 	for (unsigned n = 0; n < sizeof(mov); n++)
 		assert_int_equal(decode_insn(&insn, mov, n, 8), DECODE_TRUNCATED);

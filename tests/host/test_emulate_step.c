@@ -387,6 +387,25 @@ static void test_code_limit(void **state)
 	assert_raised(VEC_GP, 0);
 }
 
+/* Fifteen bytes, prefixes and all, are the most. */
+static void test_too_long(void **state)
+{
+	uint8_t code[17];
+
+	(void)state;
+	fx_mode_16();
+	memset(code, 0x2e, sizeof(code));
+	code[14] = 0x40; /* inc ax */
+	begin(code, sizeof(code));
+	steps(EMULATE_DONE);
+	assert_int_equal(RIP, 15);
+	code[14] = 0x2e;
+	code[15] = 0x40;
+	begin(code, sizeof(code));
+	steps(EMULATE_FAULT);
+	assert_raised(VEC_GP, 0);
+}
+
 /* Paged code: what no processor has fetched is judged, and a page that is not there faults with
  * its own address. */
 static void test_code_pages(void **state)
@@ -669,6 +688,7 @@ int main(void)
 		T(test_real_mode_segments),
 		T(test_limits_at_the_border),
 		T(test_code_limit),
+		T(test_too_long),
 		T(test_code_pages),
 		T(test_load_far),
 		T(test_refused_in_real_mode),

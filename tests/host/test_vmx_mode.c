@@ -98,6 +98,7 @@ static void test_v86_and_back(void **state)
 	assert_int_equal(fake_vmcs_get(VMCS_GUEST_ES_SELECTOR), 0x4000);
 	segment_is(SEG_ES, 0x4000, 0x93, 0xffff, 0x40000);
 	set_segment(SEG_TR, 0x28, 0x83, 0x2b, 0x5100);
+	assert_int_equal(fake_vmcs_get(VMCS_GUEST_TR_BASE), 0);
 	set_segment(SEG_IDTR, 0, 0, 0x7ff, 0x9000);
 	assert_int_equal(fake_vmcs_get(VMCS_GUEST_IDTR_LIMIT), 0x7ff);
 	vmx_backend.set_reg(&vcpu, REG_SYSENTER_CS, 0x20);
@@ -164,6 +165,12 @@ static void exception_is(unsigned type, unsigned vector, enum vm_exit_kind kind)
 	assert_int_equal(exit_info.kind, kind);
 }
 
+static void play_ept_violation_at_13(void)
+{
+	set_exit(VMX_EXIT_EPT_VIOLATION, BIT(0));
+	fake_vmcs_set(VMCS_GUEST_PHYSICAL_ADDRESS, 0xa000d);
+}
+
 /* What a task may not do real mode does; and some exceptions stand behind their instruction. */
 static void test_v86_exits(void **state)
 {
@@ -182,6 +189,9 @@ static void test_v86_exits(void **state)
 	/* It is no user that has faulted. */
 	exception_is(INTR_TYPE_HARDWARE_EXCEPTION, VEC_PF, EXIT_PAGE_FAULT);
 	assert_int_equal(exit_info.page_fault.error, PF_W);
+	/* Nor is an address a vector. */
+	run_one(play_ept_violation_at_13);
+	assert_int_equal(exit_info.kind, EXIT_NESTED_FAULT);
 	/* All of which protected mode delivers. */
 	protected_mode();
 	exception_is(INTR_TYPE_HARDWARE_EXCEPTION, VEC_GP, EXIT_EXCEPTION);

@@ -35,6 +35,19 @@ static int setup_old_controls(void **state)
 	return setup_vm(~(uint32_t)VMX_FEATURE_TRUE_CONTROLS, NULL);
 }
 
+/* EPT, and nothing else of the secondary controls. */
+static int setup_ept_alone(void **state)
+{
+	(void)state;
+	fake_vmx_reset();
+	fake_msr_set(MSR_VMX_PROC2_CONTROLS, PROC2_EPT << 32);
+	vmx_mask_features(UINT32_MAX);
+	assert_int_equal(vmx_probe(), 0);
+	assert_int_equal(vmx_cpu_enable(), 0);
+	return make_vm(NULL);
+}
+
+#define EPT_ALONE(fn) cmocka_unit_test_setup_teardown(fn, setup_ept_alone, teardown)
 #define BARE(fn) cmocka_unit_test_setup_teardown(fn, setup_bare, teardown)
 #define OLD_CONTROLS(fn) cmocka_unit_test_setup_teardown(fn, setup_old_controls, teardown)
 
@@ -87,6 +100,7 @@ static void test_reset_state(void **state)
 	assert_int_equal(get(REG_INTR_SHADOW), 0);
 	assert_int_equal(get(REG_NMI_BLOCKED), 0);
 	assert_int_equal(fake_vmcs_get(VMCS_GUEST_DEBUGCTL), 0);
+	assert_int_equal(fake_vmcs_get(VMCS_LINK_POINTER), UINT64_MAX);
 	entered();
 }
 
@@ -107,6 +121,7 @@ static void test_host_state(void **state)
 	assert_int_equal(fake_vmcs_get(VMCS_HOST_CS_SELECTOR), 0x8);
 	assert_int_equal(fake_vmcs_get(VMCS_HOST_SS_SELECTOR), 0x10);
 	assert_int_equal(fake_vmcs_get(VMCS_HOST_GS_SELECTOR), 0);
+	assert_int_equal(fake_vmcs_get(VMCS_HOST_SYSENTER_CS), 0);
 }
 
 static bool has(uint32_t field, uint64_t bits)
@@ -155,6 +170,14 @@ static void test_bare_controls(void **state)
 	entered();
 }
 
+static void test_ept_alone(void **state)
+{
+	(void)state;
+	assert_int_equal(fake_vmcs_get(VMCS_PROC2_CONTROLS), PROC2_EPT);
+	protected_mode();
+	entered();
+}
+
 /* --- registers one by one --- */
 
 static void round_trip(enum vcpu_reg reg, uint64_t val)
@@ -176,11 +199,16 @@ static void round_trips(void)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
 		round_trip(regs[i], 0x1000 + i);
+	round_trip(REG_CR8, 9);
+	/* None is another's: once more, from the end. */
+	for (unsigned i = ARRAY_SIZE(regs); i-- > 0;)
+		round_trip(regs[i], 0x1000 + i);
 	for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
 		assert_int_equal(get(regs[i]), 0x1000 + i);
-	round_trip(REG_CR8, 9);
+	assert_int_equal(get(REG_CR8), 9);
 	vmx_backend.set_reg(&vcpu, REG_CR8, 0x12);
 	assert_int_equal(get(REG_CR8), 2);
+	assert_int_equal(get(REG_DR6), 0x1001);
 	/* Read only. */
 	vmx_backend.set_reg(&vcpu, REG_CPL, 3);
 	vmx_backend.set_reg(&vcpu, REG_CS_ATTR, 0);
@@ -551,6 +579,9 @@ static void test_shadow_registers(void **state)
 		has_any(VMCS_PROC2_CONTROLS, PROC2_EPT | PROC2_UNRESTRICTED_GUEST | PROC2_INVPCID));
 	vcpu.pdpte[0] = 0x1111;
 	shadow_registers();
+	/* Nor are the processor's PDPTEs the guest's, when it has such paging too. */
+	set_cr(REG_CR4, CR4_PAE);
+	entered();
 	assert_int_equal(vcpu.pdpte[0], 0x1111);
 }
 
@@ -615,6 +646,9 @@ static void test_exceptions(void **state)
 	(void)state;
 	exits_on(own);
 	vmx_backend.set_intercept_exception(&vcpu, VEC_UD, true);
+	vmx_backend.set_intercept_exception(&vcpu, VEC_NM, true);
+	exits_on(own | BIT(VEC_UD) | BIT(VEC_NM));
+	vmx_backend.set_intercept_exception(&vcpu, VEC_NM, false);
 	exits_on(own | BIT(VEC_UD));
 	/* A guest must not be able to loop in the delivery of these: never off. */
 	vmx_backend.set_intercept_exception(&vcpu, VEC_DB, false);
@@ -634,6 +668,20 @@ static void test_shadow_exceptions(void **state)
 	exits_on(own | BIT(VEC_PF));
 	vmx_backend.set_root(&vcpu, HPA(NESTED_ROOT), ROOT_NESTED);
 	exits_on(own);
+}
+
+/* As it is made, before there is a root. */
+static void test_made_for_a_shadow(void **state)
+{
+	struct vcpu other;
+
+	(void)state;
+	make_vcpu(&vm, &other);
+	exits_on(BIT(VEC_DB) | BIT(VEC_AC) | BIT(VEC_MC) | BIT(VEC_PF));
+	assert_true(cr3_exits());
+	assert_int_equal(vmx_vcpu(&other)->root_kind, ROOT_SHADOW);
+	assert_int_equal(fake_vmcs_get(VMCS_CR0_READ_SHADOW), CR0_CD | CR0_NW | CR0_ET);
+	vmx_backend.vcpu_destroy(&other);
 }
 
 /* --- roots, and what is dropped --- */
@@ -721,7 +769,8 @@ static void test_root_kinds(void **state)
 	hardware_has(CR0_PE | CR0_ET | FIXED_CR0, 0, 0, 0);
 	vmx_backend.set_root(&vcpu, HPA(SHADOW_ROOT), ROOT_SHADOW);
 	hardware_has(CR0_PE | CR0_PG | CR0_WP | CR0_ET | FIXED_CR0, SHADOW_ROOT, CR4_PAE, EFER_NXE);
-	assert_false(has_any(VMCS_PROC2_CONTROLS, PROC2_EPT | PROC2_UNRESTRICTED_GUEST));
+	assert_int_equal(fake_vmcs_get(VMCS_PROC2_CONTROLS),
+			 PROC2_VPID | PROC2_RDTSCP | PROC2_WBINVD | PROC2_PAUSE_LOOP);
 	assert_true(cr3_exits());
 	assert_int_equal(fake_vmcs_get(VMCS_GUEST_PAT), PAT_RESET);
 	vmx_backend.set_root(&vcpu, HPA(0xd000), ROOT_SHADOW);
@@ -793,6 +842,7 @@ int main(void)
 		TEST(test_host_state),
 		TEST(test_controls),
 		BARE(test_bare_controls),
+		EPT_ALONE(test_ept_alone),
 		TEST(test_registers),
 		TEST(test_kept_registers),
 		TEST(test_segments),
@@ -808,6 +858,7 @@ int main(void)
 		SHADOW(test_shadow_invlpg),
 		TEST(test_exceptions),
 		SHADOW(test_shadow_exceptions),
+		SHADOW(test_made_for_a_shadow),
 		TEST(test_what_flushes),
 		TEST(test_flush),
 		SHADOW(test_root_kinds),

@@ -94,6 +94,23 @@ static void test_exit_information(void **state)
 	assert_int_equal(exit_info.io.addr_size, 0);
 }
 
+/* What the reason gives no meaning to is left over from another exit. */
+static void play_left_over(void)
+{
+	set_exit(VMX_EXIT_EXTERNAL_INTERRUPT, 0x1234);
+	fake_vmcs_set(VMCS_EXIT_INTR_INFO, 0x5678);
+	fake_vmcs_set(VMCS_EXIT_INSN_INFO, 0x9abc);
+}
+
+static void test_nothing_left_over(void **state)
+{
+	(void)state;
+	run_one(play_left_over);
+	assert_int_equal(exit_info.raw[0], VMX_EXIT_EXTERNAL_INTERRUPT);
+	for (unsigned i = 1; i < VM_EXIT_RAW_WORDS; i++)
+		assert_int_equal(exit_info.raw[i], 0);
+}
+
 static void play_task_gate(void)
 {
 	set_exit(9, 0x28 | UINT64_C(3) << 30);
@@ -173,6 +190,7 @@ static void test_debug_exception(void **state)
 	run_one(play_int1);
 	assert_int_equal(exit_info.insn_len, 1);
 	assert_int_equal(fake_cpu.dr6, DR6_INIT | BIT(1) | BIT(13) | BIT(14));
+	assert_string_equal(fake_log, "");
 }
 
 /* --- injection --- */
@@ -351,7 +369,9 @@ static void test_pending_debug(void **state)
 	want_pending = BIT(12) | BIT(2);
 	run_one(play_pending_debug);
 	vmx_set_interruptibility(vv, 0);
+	vcpu.regs.rflags |= RFLAGS_TF;
 	run_one(play_pending_debug);
+	vcpu.regs.rflags &= ~RFLAGS_TF;
 	/* Whoever ends the shadow has done the instruction in it. */
 	vmx_set_interruptibility(vv, INTERRUPTIBILITY_MOV_SS);
 	vmx_set_reg(&vcpu, REG_INTR_SHADOW, 0);
@@ -389,7 +409,7 @@ static void play_plain_ept_violation(void)
 
 static void play_iret_page_fault(void)
 {
-	hardware_exception(VEC_PF, 0xabc000);
+	hardware_exception(VEC_PF, 0xabc001);
 	fake_vmcs_set(VMCS_EXIT_INTR_INFO,
 		      fake_vmcs_get(VMCS_EXIT_INTR_INFO) | INTR_INFO_ERROR | BIT(12));
 	fake_vmcs_set(VMCS_EXIT_INTR_ERROR, PF_W);
@@ -417,9 +437,10 @@ static void test_iret_that_page_faults(void **state)
 	protected_mode();
 	run_one(play_iret_page_fault);
 	assert_int_equal(exit_info.kind, EXIT_PAGE_FAULT);
-	assert_int_equal(exit_info.page_fault.gva.v, 0xabc000);
+	assert_int_equal(exit_info.page_fault.gva.v, 0xabc001);
 	assert_int_equal(exit_info.page_fault.error, PF_W);
 	assert_int_equal(get(REG_NMI_BLOCKED), 1);
+	assert_int_equal(get(REG_DR6), DR6_INIT);
 }
 
 /* --- windows --- */
@@ -516,6 +537,20 @@ static void test_deadline(void **state)
 }
 
 /* --- refusals --- */
+
+static int setup_no_timer(void **state)
+{
+	(void)state;
+	return setup_vm(~(uint32_t)VMX_FEATURE_PREEMPTION_TIMER, NULL);
+}
+
+/* A processor without the timer has no field for it either: fake_vmx.c sees who touches it. */
+static void test_no_timer(void **state)
+{
+	(void)state;
+	run_one(play_intr);
+	assert_int_equal(exit_info.kind, EXIT_INTR);
+}
 
 static void assert_logged(const char *text)
 {
@@ -698,6 +733,7 @@ int main(void)
 		TEST(test_plain_exit),
 		TEST(test_launch_then_resume),
 		TEST(test_exit_information),
+		TEST(test_nothing_left_over),
 		TEST(test_task_switch_keeps_rf),
 		TEST(test_host_exceptions),
 		TEST(test_debug_exception),
@@ -714,6 +750,7 @@ int main(void)
 		TEST(test_windows),
 		TEST(test_nmi_window_after_sti),
 		TEST(test_deadline),
+		cmocka_unit_test_setup_teardown(test_no_timer, setup_no_timer, teardown),
 		TEST(test_instruction_fails),
 		TEST(test_guest_state_is_refused),
 		TEST(test_machine_check_on_entry),
