@@ -98,7 +98,7 @@ int svm_probe(void)
 	struct cpuid_regs svm;
 
 	if (!cpu->svm) {
-		log_info("SVM: CPUID does not offer it");
+		log_debug("SVM: CPUID does not offer it");
 		return -ENODEV;
 	}
 	if (disabled_by_firmware()) {

@@ -103,7 +103,7 @@ int vmx_probe(void)
 	const char *missing;
 
 	if (!cpu->vmx) {
-		log_info("VMX: CPUID does not offer it");
+		log_debug("VMX: CPUID does not offer it");
 		return -ENODEV;
 	}
 	if (disabled_by_firmware()) {

@@ -4,6 +4,8 @@ What guests do there, on each backend: test_matrix.py.
 Bochs' clock counts instructions (TICKS of them make a second), so what it times is exact.
 """
 import os
+import re
+import subprocess
 
 import lib
 
@@ -69,6 +71,19 @@ def test_no_virtualization(name):
         lib.check(not m.seen(HELLO), "no guest", "a guest's line")
         m.type("\x01x")
         m.expect_exit()
+
+
+def test_make_run(name):
+    """`make run`: BACKEND and MACHINE choose the script and the processor."""
+    del name
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    for words, expected in ((["BACKEND=vmx"], "run-bochs .*--cpu corei7_skylake_x "),
+                            (["BACKEND=svm", "MACHINE=bochs"], "run-bochs .*--cpu ryzen "),
+                            (["BACKEND=svm"], "run-qemu "), ([], "run-qemu ")):
+        run = subprocess.run(["make", "-n", "-C", lib.TOP, "run", *words], env=env, check=False,
+                             capture_output=True, text=True, errors="replace")
+        lib.check(re.search(rf"^scripts/{expected}.*umbra\.iso", run.stdout, re.MULTILINE),
+                  f"{expected}for make run {' '.join(words)}", run.stdout[-300:] + run.stderr)
 
 
 def test_no_model(name):

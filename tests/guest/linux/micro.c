@@ -1,7 +1,7 @@
 /*
  * micro PHASE [N]: one microbenchmark, or a step of the bench's /init. A phase begins and ends
- * with an instruction that the counting plugin knows (tests/bench/count.c): what prepares it
- * is not counted. `micro list` prints the phases' numbers and names; `micro mark N` only marks.
+ * with a mark that those who count know (tests/bench/count.c, bochs.py): what prepares it is
+ * not counted. `micro list` prints the phases' numbers and names; `micro mark N` only marks.
  */
 #include "tests/guest/linux/sys.h"
 
@@ -19,9 +19,11 @@
 	MARK(c);                                                                                   \
 	MARK(d)
 
-/* The nop 0f 1f 80 'P' 'M' 'K' n: phase n begins. */
+/* The nop 0f 1f 80 'P' 'M' 'K' n: phase n begins. For Bochs its magic break, which is no more
+ * than a nop elsewhere, with 'P' 'M' 'K' n in EAX. */
 static void mark(unsigned phase)
 {
+	__asm__ volatile("xchg %%bx, %%bx" : : "a"(0x504d4b00 | phase));
 	switch (phase) {
 		MARKS4(0, 1, 2, 3);
 		MARKS4(4, 5, 6, 7);
