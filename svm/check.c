@@ -2,6 +2,7 @@
 
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/fault.h"
+#include "arch/x86_64/include/msr.h"
 #include "svm/perm.h"
 
 /* EFER bits that some CPU with SVM defines. APM vol. 2, 3.1.7. */
@@ -39,20 +40,6 @@ static bool bad_event(const struct vmcb *v)
 	}
 }
 
-/* A PAT byte: UC, WC, WT, WP, WB or UC-. APM vol. 2, 7.8.1. */
-static bool bad_pat(uint64_t pat)
-{
-	const unsigned valid = 1 << 0 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7;
-
-	for (unsigned i = 0; i < 8; i++) {
-		unsigned type = pat >> (8 * i) & 0xff;
-
-		if (type > 7 || !(valid >> type & 1))
-			return true;
-	}
-	return false;
-}
-
 static bool cr3_reserved(const struct vmcb *v, const struct svm_limits *lim)
 {
 	return (v->efer & EFER_LMA) && (v->cr3 & BITS(63, lim->maxphyaddr));
@@ -88,7 +75,7 @@ static bool np_enabled(const struct vmcb *v)
 	X(asid, "ASID is zero", !v->asid)                                                          \
 	X(n_cr3, "a reserved bit of nCR3 is set",                                                  \
 	  np_enabled(v) && (v->n_cr3 & BITS(63, lim->maxphyaddr)))                                 \
-	X(g_pat, "G_PAT holds an undefined type", np_enabled(v) && bad_pat(v->g_pat))              \
+	X(g_pat, "G_PAT holds an undefined type", np_enabled(v) && !pat_is_valid(v->g_pat))        \
 	X(cet, "CR4.CET is set without CR0.WP", (v->cr4 & CR4_CET) && !(v->cr0 & CR0_WP))
 
 #define X(id, words, broken)                                                                       \

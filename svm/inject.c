@@ -4,8 +4,6 @@
 #include "svm/event.h"
 #include "svm/state.h"
 
-#define DR7_GD BIT(13)
-
 bool svm_can_inject(const struct vcpu *vcpu, enum vm_event_kind kind)
 {
 	const struct svm_vcpu *sv = svm_vcpu(vcpu);

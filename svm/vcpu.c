@@ -68,19 +68,8 @@ static void init_intercepts(struct svm_vcpu *sv)
 /* APM vol. 2, table 14-1. The general registers are the core's. */
 static void init_state(struct vcpu *vcpu)
 {
-	static const struct segment code = { 0xf000, 0x9b, 0xffff, 0xffff0000 };
-	static const struct segment data = { 0, 0x93, 0xffff, 0 };
-	static const struct segment ldt = { 0, 0x82, 0xffff, 0 };
-	static const struct segment tss = { 0, 0x8b, 0xffff, 0 };
-	static const struct segment table = { 0, 0, 0xffff, 0 };
-	static const struct segment *const segs[SEG_REGS] = {
-		[SEG_ES] = &data,    [SEG_CS] = &code,    [SEG_SS] = &data,  [SEG_DS] = &data,
-		[SEG_FS] = &data,    [SEG_GS] = &data,    [SEG_LDTR] = &ldt, [SEG_TR] = &tss,
-		[SEG_GDTR] = &table, [SEG_IDTR] = &table,
-	};
-
 	for (unsigned i = 0; i < SEG_REGS; i++)
-		svm_set_seg(vcpu, (enum seg_reg)i, segs[i]);
+		svm_set_seg(vcpu, (enum seg_reg)i, vcpu_reset_seg((enum seg_reg)i));
 	svm_set_reg(vcpu, REG_EFER, 0);
 	svm_set_reg(vcpu, REG_CR0, CR0_CD | CR0_NW | CR0_ET);
 	svm_set_reg(vcpu, REG_DR6, DR6_INIT);

@@ -27,8 +27,6 @@
 #define ERROR_EXT 1u
 #define ERROR_IDT 2u
 
-#define DR7_GD BIT(13)
-
 static const struct guest_access implicit_read = { .implicit = true };
 
 /* Go to the handler, with what stands on the stack already. */

@@ -11,7 +11,6 @@
 #define DR6_SETTABLE (BITS(3, 0) | BITS(15, 13))
 #define DR6_BD BIT(13)
 #define DR7_SETTABLE (BITS(31, 16) | BIT(13) | BITS(9, 0))
-#define DR7_GD BIT(13)
 
 /* --- as an exit --- */
 

@@ -30,10 +30,6 @@ struct msr_range {
 	static bool name(MAYBE struct vcpu *vcpu, MAYBE const struct msr_range *r,                 \
 			 MAYBE uint32_t msr, MAYBE uint64_t val)
 
-/* Memory types of MTRRs and PAT: UC 0, WC 1, WT 4, WP 5, WB 6; PAT adds UC- 7. */
-#define MTRR_TYPES (BIT(0) | BIT(1) | BIT(4) | BIT(5) | BIT(6))
-#define PAT_TYPES (MTRR_TYPES | BIT(7))
-
 #define MTRR_UC 0
 #define MTRR_WP 5
 #define MTRR_WB 6
@@ -54,14 +50,6 @@ enum { MISC_HWCR, MISC_SYSCFG, MISC_ENABLE, MISC_DE_CFG, MISC_NB_CFG };
 static bool canonical(uint64_t val)
 {
 	return addr_is_canonical(val, cpuid_policy()->la57 ? 57 : 48);
-}
-
-static bool types_valid(uint64_t bytes, uint64_t types)
-{
-	for (unsigned i = 0; i < 64; i += 8)
-		if ((bytes >> i & 0xff) > 7 || !(types & BIT(bytes >> i & 0xff)))
-			return false;
-	return true;
 }
 
 static uint64_t above_maxphyaddr(void)
@@ -147,7 +135,7 @@ WRITER(write_efer)
 
 WRITER(write_pat)
 {
-	return types_valid(val, PAT_TYPES) && write_reg(vcpu, r, msr, val);
+	return pat_is_valid(val) && write_reg(vcpu, r, msr, val);
 }
 
 /* arg: enum seg_reg */
@@ -243,7 +231,7 @@ WRITER(write_mtrr_var)
 		return false;
 	if (is_mask ? val & BITS(10, 0) : val & BITS(11, 8))
 		return false;
-	if (!is_mask && !types_valid(val & 0xff, MTRR_TYPES))
+	if (!is_mask && !memory_types_valid(val & 0xff, MTRR_TYPES))
 		return false;
 	vcpu->msrs.mtrr_var[msr - r->first] = val;
 	return true;
@@ -258,7 +246,7 @@ READER(read_mtrr_fixed)
 
 WRITER(write_mtrr_fixed)
 {
-	if (!types_valid(val, MTRR_TYPES))
+	if (!memory_types_valid(val, MTRR_TYPES))
 		return false;
 	vcpu->msrs.mtrr_fixed[r->arg + msr - r->first] = val;
 	return true;
@@ -272,7 +260,8 @@ READER(read_mtrr_def)
 
 WRITER(write_mtrr_def)
 {
-	if ((val & ~(MTRR_DEF_E | MTRR_DEF_FE | 0xff)) || !types_valid(val & 0xff, MTRR_TYPES))
+	if ((val & ~(MTRR_DEF_E | MTRR_DEF_FE | 0xff)) ||
+	    !memory_types_valid(val & 0xff, MTRR_TYPES))
 		return false;
 	vcpu->msrs.mtrr_def_type = val;
 	return true;

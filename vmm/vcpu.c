@@ -47,6 +47,22 @@ int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 	return 0;
 }
 
+const struct segment *vcpu_reset_seg(enum seg_reg reg)
+{
+	static const struct segment code = { 0xf000, 0x9b, 0xffff, 0xffff0000 };
+	static const struct segment data = { 0, 0x93, 0xffff, 0 };
+	static const struct segment ldt = { 0, 0x82, 0xffff, 0 };
+	static const struct segment tss = { 0, 0x8b, 0xffff, 0 };
+	static const struct segment table = { 0, 0, 0xffff, 0 };
+	static const struct segment *const segs[SEG_REGS] = {
+		[SEG_ES] = &data,    [SEG_CS] = &code,    [SEG_SS] = &data,  [SEG_DS] = &data,
+		[SEG_FS] = &data,    [SEG_GS] = &data,    [SEG_LDTR] = &ldt, [SEG_TR] = &tss,
+		[SEG_GDTR] = &table, [SEG_IDTR] = &table,
+	};
+
+	return segs[reg];
+}
+
 void vcpu_destroy(struct vcpu *vcpu)
 {
 	list_remove(&vcpu->sched_node);

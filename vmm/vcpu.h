@@ -96,6 +96,9 @@ static inline uint64_t vcpu_hot_reg(const struct vcpu *vcpu, unsigned reg)
 
 /* 0 or -ENOMEM; the vCPU is in the state after RESET. */
 int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out);
+/* A segment register, or descriptor table, after RESET. APM vol. 2, table 14-1; SDM vol. 3,
+ * table 9-1. */
+const struct segment *vcpu_reset_seg(enum seg_reg reg);
 /* Free it and take it off the run queue; not while it is loaded on a CPU. */
 void vcpu_destroy(struct vcpu *vcpu);
 

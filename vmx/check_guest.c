@@ -146,7 +146,7 @@ static bool bad_pdpte(const struct vmcs_image *v, uint64_t pdpte, const struct v
 	CANONICAL(X, sysenter_esp, VMCS_GUEST_SYSENTER_ESP)                                        \
 	CANONICAL(X, sysenter_eip, VMCS_GUEST_SYSENTER_EIP)                                        \
 	X(pat, VMCS_GUEST_PAT, "an undefined type",                                                \
-	  entry_on(v, ENTRY_CTL_LOAD_PAT) && bad_pat(F(VMCS_GUEST_PAT)))                           \
+	  entry_on(v, ENTRY_CTL_LOAD_PAT) && !pat_is_valid(F(VMCS_GUEST_PAT)))                     \
 	X(efer, VMCS_GUEST_EFER, "a reserved bit is set",                                          \
 	  entry_on(v, ENTRY_CTL_LOAD_EFER) && (F(VMCS_GUEST_EFER) & ~EFER_VALID))                  \
 	X(lma, VMCS_GUEST_EFER, "LMA is not the IA-32e mode guest control",                        \

@@ -36,7 +36,7 @@ static bool bad_efer_mode(const struct vmcs_image *v)
 	CANONICAL(X, sysenter_esp, VMCS_HOST_SYSENTER_ESP)                                         \
 	CANONICAL(X, sysenter_eip, VMCS_HOST_SYSENTER_EIP)                                         \
 	X(pat, VMCS_HOST_PAT, "an undefined type",                                                 \
-	  exit_on(v, EXIT_CTL_LOAD_PAT) && bad_pat(F(VMCS_HOST_PAT)))                              \
+	  exit_on(v, EXIT_CTL_LOAD_PAT) && !pat_is_valid(F(VMCS_HOST_PAT)))                        \
 	X(efer, VMCS_HOST_EFER, "a reserved bit is set",                                           \
 	  exit_on(v, EXIT_CTL_LOAD_EFER) && (F(VMCS_HOST_EFER) & ~EFER_VALID))                     \
 	X(efer_mode, VMCS_HOST_EFER, "LMA or LME does not fit the host's address-space size",      \

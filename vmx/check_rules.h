@@ -9,6 +9,7 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/desc.h"
+#include "arch/x86_64/include/msr.h"
 #include "vmx/check.h"
 #include "vmx/vmcs.h"
 
@@ -77,20 +78,6 @@ static inline bool beyond_phys(uint64_t addr, const struct vmx_limits *lim)
 static inline bool not_canonical(uint64_t addr, const struct vmx_limits *lim)
 {
 	return !addr_is_canonical(addr, lim->linear_bits);
-}
-
-/* A PAT byte: UC, WC, WT, WP, WB or UC-. SDM vol. 3, 11.12.2. */
-static inline bool bad_pat(uint64_t pat)
-{
-	const unsigned valid = 1 << 0 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7;
-
-	for (unsigned i = 0; i < 8; i++) {
-		unsigned type = pat >> (8 * i) & 0xff;
-
-		if (type > 7 || !(valid >> type & 1))
-			return true;
-	}
-	return false;
 }
 
 static inline bool ia32e_guest(const struct vmcs_image *v)

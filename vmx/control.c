@@ -110,8 +110,8 @@ static void hardware_registers(const struct vcpu *vcpu, struct vmx_guest_cr *hw)
 	}
 }
 
-/* The guest's PDPTEs are the processor's, as the core has loaded them. SDM vol.
- * 3, 26.3.2.4. */
+/* The guest's PDPTEs are the processor's, as the core has loaded them.
+ * SDM vol. 3, 26.3.2.4. */
 static void write_pdptes(const struct vcpu *vcpu)
 {
 	vmwrite64(VMCS_GUEST_PDPTE0, vcpu->pdpte[0]);
@@ -120,10 +120,7 @@ static void write_pdptes(const struct vcpu *vcpu)
 	vmwrite64(VMCS_GUEST_PDPTE3, vcpu->pdpte[3]);
 }
 
-/* EFER without a control that switches it: LMA and LME follow the entry's and
- * the exit's mode; SCE alone is to be the guest's, and does nothing for the
- * host. SDM vol. 3, 26.3.2.1, 27.5.1. */
-static void switch_efer_by_hand(const struct vmx_vcpu *vv)
+void vmx_switch_efer(const struct vmx_vcpu *vv)
 {
 	uint64_t efer = rdmsr(MSR_EFER), want = (efer & ~EFER_SCE) | (vv->guest.efer & EFER_SCE);
 
@@ -142,7 +139,7 @@ static void write_efer(struct vmx_vcpu *vv, uint64_t efer)
 	if (vmx_machine.vmx.load_efer)
 		vmwrite64(VMCS_GUEST_EFER, efer);
 	else
-		switch_efer_by_hand(vv);
+		vmx_switch_efer(vv);
 }
 
 static void write_masks(const struct vcpu *vcpu, struct vmx_vcpu *vv)

@@ -1,12 +1,9 @@
-/* Events into the guest, and the windows for them. SDM vol.
- * 3, 26.6, 26.7.5, 26.7.6. */
+/* Events into the guest, and the windows for them. SDM vol. 3, 26.6, 26.7.5, 26.7.6. */
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/fault.h"
 #include "vmx/event.h"
 #include "vmx/insn.h"
 #include "vmx/state.h"
-
-#define DR7_GD BIT(13)
 
 void vmx_set_interruptibility(struct vmx_vcpu *vv, uint32_t bits)
 {

@@ -1,8 +1,8 @@
 /*
  * How the processor is to run the guest. With unrestricted guest: as it is,
  * whatever the state. Without, VMX operation has CR0.PE set, and VM entry takes
- * only such segment registers as protected mode can load (SDM vol.
- * 3, 23.8, 26.3.1.2). Then real mode is a virtual-8086 task with IOPL 0, so
+ * only such segment registers as protected mode can load (SDM
+ * vol. 3, 23.8, 26.3.1.2). Then real mode is a virtual-8086 task with IOPL 0, so
  * that every instruction that minds the difference leaves with #GP; and what
  * can be neither that nor protected mode is emulated, an instruction at a time:
  * real mode with other limits than 64 KiB, or the way from one mode to the

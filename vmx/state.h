@@ -147,6 +147,10 @@ void vmx_write_host_state(void);
 
 /* After a change of vv->guest, of the root, or of the mode. The VMCS is current. */
 void vmx_update_control(struct vcpu *vcpu);
+/* EFER where no control switches it: LMA and LME follow the entry's and the exit's mode; SCE alone
+ * is to be the guest's while it is loaded, and does nothing for the host. SDM vol.
+ * 3, 26.3.2.1, 27.5.1. */
+void vmx_switch_efer(const struct vmx_vcpu *vv);
 void vmx_update_exceptions(struct vmx_vcpu *vv);
 /* Set or clear primary processor-based controls. */
 void vmx_set_proc(struct vmx_vcpu *vv, uint32_t bits, bool on);

@@ -114,20 +114,10 @@ static void init_constants(const struct vcpu *vcpu)
 /* SDM vol. 3, table 9-1. The general registers are the core's. */
 static void init_state(struct vcpu *vcpu)
 {
-	static const struct segment code = { 0xf000, 0x9b, 0xffff, 0xffff0000 };
-	static const struct segment data = { 0, 0x93, 0xffff, 0 };
-	static const struct segment ldt = { 0, 0x82, 0xffff, 0 };
-	static const struct segment tss = { 0, 0x8b, 0xffff, 0 };
-	static const struct segment table = { 0, 0, 0xffff, 0 };
-	static const struct segment *const segs[SEG_REGS] = {
-		[SEG_ES] = &data,    [SEG_CS] = &code,    [SEG_SS] = &data,  [SEG_DS] = &data,
-		[SEG_FS] = &data,    [SEG_GS] = &data,    [SEG_LDTR] = &ldt, [SEG_TR] = &tss,
-		[SEG_GDTR] = &table, [SEG_IDTR] = &table,
-	};
 	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
 
 	for (unsigned i = 0; i < SEG_REGS; i++)
-		vmx_set_seg(vcpu, (enum seg_reg)i, segs[i]);
+		vmx_set_seg(vcpu, (enum seg_reg)i, vcpu_reset_seg((enum seg_reg)i));
 	vv->guest.cr0 = CR0_CD | CR0_NW | CR0_ET;
 	vv->pat = PAT_RESET;
 	vv->dr6 = DR6_INIT;
@@ -205,7 +195,8 @@ void vmx_vcpu_load(struct vcpu *vcpu)
 	vmx_load_kept(vv);
 	vv->loaded = true;
 	vmx_use(vcpu);
-	vmx_update_control(vcpu);
+	if (!vmx_machine.vmx.load_efer)
+		vmx_switch_efer(vv);
 }
 
 void vmx_vcpu_put(struct vcpu *vcpu)

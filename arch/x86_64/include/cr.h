@@ -90,5 +90,6 @@
 #define DR6_INIT UINT64_C(0xffff0ff0)
 #define DR6_BS BIT(14)
 #define DR7_INIT UINT64_C(0x400)
+#define DR7_GD BIT(13)
 
 #endif

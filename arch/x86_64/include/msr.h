@@ -2,6 +2,9 @@
 #ifndef UMBRA_MSR_H
 #define UMBRA_MSR_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "arch/x86_64/include/bits.h"
 
 #define MSR_TSC 0x10u
@@ -78,5 +81,24 @@
 #define VM_CR_LOCK BIT(3)
 #define VM_CR_SVMDIS BIT(4)
 #define MSR_VM_HSAVE_PA 0xc0010117u
+
+/* Memory types of MTRRs and PAT: UC 0, WC 1, WT 4, WP 5, WB 6; PAT adds UC- 7. APM vol.
+ * 2, 7.7, 7.8; SDM vol. 3, 11.11, 11.12. */
+#define MTRR_TYPES (BIT(0) | BIT(1) | BIT(4) | BIT(5) | BIT(6))
+#define PAT_TYPES (MTRR_TYPES | BIT(7))
+
+/* Is each of the eight bytes one of these types? */
+static inline bool memory_types_valid(uint64_t bytes, uint64_t types)
+{
+	for (unsigned i = 0; i < 64; i += 8)
+		if ((bytes >> i & 0xff) > 7 || !(types & BIT(bytes >> i & 0xff)))
+			return false;
+	return true;
+}
+
+static inline bool pat_is_valid(uint64_t pat)
+{
+	return memory_types_valid(pat, PAT_TYPES);
+}
 
 #endif
