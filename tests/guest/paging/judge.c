@@ -20,11 +20,11 @@ static const struct {
 	[LOAD_CR3] = { "MOV CR3", 0, false }, [LOAD_CR4] = { "MOV CR4", 0, false },
 };
 
-void ask_oracle(uintptr_t va, struct oracle_access a, struct oracle_result *res)
+static void ask(uintptr_t va, struct oracle_access a, bool honours_ac, struct oracle_result *res)
 {
 	struct oracle_cpu now = cpu;
 
-	if (a.implicit && cpu.ac && deviation.implicit_honours_ac)
+	if (a.implicit && cpu.ac && honours_ac)
 		now.smap = false;
 #if PAGING == 57
 	oracle_5level(&now, va, a, res);
@@ -37,6 +37,11 @@ void ask_oracle(uintptr_t va, struct oracle_access a, struct oracle_result *res)
 #endif
 	if (!res->ok && deviation.rsvd_without_p && (res->error & 8))
 		res->error &= ~1u;
+}
+
+void ask_oracle(uintptr_t va, struct oracle_access a, struct oracle_result *res)
+{
+	ask(va, a, deviation.implicit_honours_ac, res);
 }
 
 static void put_difference(const struct tree *t, enum access_kind kind, bool user,
@@ -151,12 +156,15 @@ static void judge(const struct tree *t, enum access_kind kind, bool user, bool a
 				   .user = user,
 				   .implicit = kind == IMPLICIT };
 	uintptr_t at = TEST_VA + t->offset + kinds[kind].offset;
-	struct oracle_result res;
+	struct oracle_result res, if_cached;
 	const char *what;
 
 	cpu.ac = ac;
 	ask_oracle(at, a, &res);
+	ask(at, a, deviation.cached_honours_ac, &if_cached);
 	machine_access(kind, user, ac, TEST_VA + t->offset);
+	if (deviation.cached_honours_ac && io.vector == DONE)
+		res = if_cached;
 	what = wrong_outcome(kind, at, &res);
 	count(t, kind, user, &res, what ? what : wrong_entries(t, &res));
 }

@@ -517,6 +517,7 @@ static void say_deviations(void)
 		{ &deviation.bit8_ignored, "deviation: bit8-ignored" },
 		{ &deviation.eager_a_1g, "deviation: eager-a-1g" },
 		{ &deviation.implicit_honours_ac, "deviation: implicit-honours-ac" },
+		{ &deviation.cached_honours_ac, "deviation: cached-honours-ac" },
 		{ &deviation.late_pdptes, "deviation: late-pdptes" },
 		{ &deviation.unchecked_pdptes, "deviation: unchecked-pdptes" },
 	};
@@ -584,6 +585,9 @@ static void find_deviations(void)
 		place(&t);
 		machine_access(IMPLICIT, true, true, TEST_VA);
 		deviation.implicit_honours_ac = io.vector == DONE;
+		machine_access(READ, true, false, TEST_VA);
+		machine_access(IMPLICIT, true, true, TEST_VA);
+		deviation.cached_honours_ac = io.vector == DONE && !deviation.implicit_honours_ac;
 	}
 	say_deviations();
 }

@@ -170,6 +170,7 @@ struct deviations {
 	bool bit8_ignored;   /* AMD: bit 8 of PML4E and PDPE is not reserved */
 	bool eager_a_1g;     /* A is set in a 1 GiB page's entry before it is looked at whole */
 	bool implicit_honours_ac; /* SMAP: AC allows an implicit access of CPL 3 */
+	bool cached_honours_ac;   /* the same, but only where the TLB has the page */
 	bool late_pdptes;         /* PAE: each walk reads the PDPTE (open with nested paging) */
 	bool unchecked_pdptes;    /* and MOV CR3 takes any */
 };
