@@ -11,10 +11,12 @@
 #include "vmx/perm.h"
 #include "vmx/state.h"
 
-/* Pause-loop exiting: PAUSEs at most so many cycles apart, for so many cycles,
- * are spinning. */
+/*
+ * Pause-loop exiting: PAUSEs at most so many cycles apart, for so many cycles, are spinning.
+ * Long enough that a delay loop of some microseconds is none: about what SVM's filter counts.
+ */
 #define PLE_GAP 128
-#define PLE_WINDOW 4096
+#define PLE_WINDOW 131072
 
 #define PIN_ALWAYS (PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS)
 /*

@@ -302,6 +302,14 @@ class Machine:
             self._fail(f"status 0 of `{line}`", f"it is {status}, after:\n{out}")
         return out.partition("$?\n")[2]  # less the echo of what was typed
 
+    def begin(self, line):
+        """Type a command that does not end by itself; it has begun when this returns.
+
+        Until the shell has given the terminal back, what is typed is the shell's: no ^C.
+        """
+        self.type(f"echo be''gun; {line}\n")
+        self.expect(r"^begun$", "command")
+
     def expect_exit(self, status=0):
         """Wait for QEMU's end."""
         seconds = timeout("exit") * self.scale

@@ -17,8 +17,7 @@ def run_commands(machine, vm="deb64", mib=16):
     lib.check(f"{mib << 20}" in out, f"{mib << 20} bytes written by dd", out)
     machine.command(vm, "rm /tmp/z")
 
-    machine.type("sleep 1000\n")
-    time.sleep(1)
+    machine.begin("sleep 1000")
     machine.type("\x03")
     machine.expect_shell(vm, "command")
 
@@ -139,8 +138,8 @@ def test_paste(name):
     text = "".join(f"line {i:3} {'abcdefghij' * 5}\n" for i in range(150))
     with lib.boot(name, lib.linux("deb64")) as m:
         m.expect_shell("deb64")
-        m.type("stty -echo; sha256sum; stty echo\n")
-        time.sleep(2)
+        m.begin("stty -echo; echo ready; sha256sum; stty echo")
+        m.expect(r"^ready$", "command")
         m.paste(text)
         time.sleep(2)
         m.type("\x04")

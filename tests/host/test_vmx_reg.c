@@ -153,7 +153,7 @@ static void test_controls(void **state)
 	assert_true(has(VMCS_ENTRY_CONTROLS,
 			ENTRY_CTL_LOAD_DEBUG | ENTRY_CTL_LOAD_EFER | ENTRY_CTL_LOAD_PAT));
 	assert_int_equal(fake_vmcs_get(VMCS_PLE_GAP), 128);
-	assert_int_equal(fake_vmcs_get(VMCS_PLE_WINDOW), 4096);
+	assert_int_equal(fake_vmcs_get(VMCS_PLE_WINDOW), 131072);
 	assert_int_equal(fake_vmcs_get(VMCS_PF_ERROR_MASK) | fake_vmcs_get(VMCS_PF_ERROR_MATCH), 0);
 	assert_int_equal(fake_vmcs_get(VMCS_IO_BITMAP_B),
 			 fake_vmcs_get(VMCS_IO_BITMAP_A) + PAGE_SIZE);
