@@ -168,6 +168,7 @@ int svm_cpu_enable(void)
 		return trace_error(-ENOMEM);
 	}
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
+	svm_machine.host_cr4 = read_cr4() & CR4_MCE;
 	wrmsr(MSR_VM_HSAVE_PA, cpu->hsave.v);
 	svm_vmsave(cpu->host_vmcb);
 	cpus[id] = cpu;

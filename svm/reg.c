@@ -104,6 +104,9 @@ static void update_control(struct svm_vcpu *sv)
 	hw.cr0 &= ~CR0_HIDDEN;
 	if (sv->shadow)
 		shadow_control(g, &hw);
+	/* A machine check that finds MCE clear shuts the processor down, whoever runs: it is the
+	 * host's. APM vol. 2, 9.3.2. QEMU, Bochs: there are none. */
+	hw.cr4 |= svm_machine.host_cr4;
 	vmcb_set_cr0(v, hw.cr0);
 	vmcb_set_cr4(v, hw.cr4);
 	vmcb_set_efer(v, hw.efer | EFER_SVME);

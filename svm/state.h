@@ -21,6 +21,7 @@ struct svm_machine {
 	uint32_t nr_asids;   /* ASIDs 1 to nr_asids - 1 are for guests */
 	bool rdpru;          /* the CPU has RDPRU, and its intercept */
 	bool invpcid;        /* the CPU has INVPCID, and its intercept */
+	uint64_t host_cr4;   /* bits of CR4 that are the host's while a guest runs: MCE */
 	struct svm_limits limits;
 	struct backend_caps caps;
 };

@@ -102,6 +102,9 @@ static void hardware_registers(const struct vcpu *vcpu, struct vmx_guest_cr *hw)
 	if (vv->root_kind == ROOT_NESTED && vmx->unrestricted_guest)
 		must &= ~(CR0_PE | CR0_PG);
 	hw->cr0 = ((hw->cr0 & ~CR0_HIDDEN) | must) & vmx->cr0_fixed1;
+	/* A machine check that finds MCE clear shuts the processor down, whoever runs: it is the
+	 * host's. SDM vol. 3, 6.15. QEMU, Bochs: there are none. */
+	hw->cr4 |= read_cr4() & CR4_MCE;
 	hw->cr4 = (hw->cr4 | vmx->cr4_fixed0) & vmx->cr4_fixed1;
 	if (vv->mode == MODE_V86) {
 		/* It runs in ring 3, where real mode has no such things. */

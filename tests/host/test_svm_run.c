@@ -440,6 +440,22 @@ static void test_shadow_registers(void **state)
 	guest_has(CR0_PE | CR0_ET | CR0_PG | CR0_WP, CR4_PSE | CR4_SMEP, 0);
 }
 
+/* Machine checks are the host's to take, whatever the guest makes of MCE. */
+static void test_host_takes_machine_checks(void **state)
+{
+	(void)state;
+	svm_machine.host_cr4 = CR4_MCE;
+	svm_set_reg(&vcpu, REG_CR4, CR4_PSE);
+	assert_int_equal(v->cr4, CR4_PSE | CR4_MCE);
+	assert_int_equal(svm_get_reg(&vcpu, REG_CR4), CR4_PSE);
+	assert_true(vmcb_intercepts(v, INTERCEPT_CR_READ + 4));
+	svm_set_reg(&vcpu, REG_CR4, CR4_PSE | CR4_MCE);
+	assert_int_equal(v->cr4, CR4_PSE | CR4_MCE);
+	assert_int_equal(svm_get_reg(&vcpu, REG_CR4), CR4_PSE | CR4_MCE);
+	assert_false(vmcb_intercepts(v, INTERCEPT_CR_READ + 4));
+	svm_machine.host_cr4 = 0;
+}
+
 static void test_shadow_cr3(void **state)
 {
 	(void)state;
@@ -860,6 +876,7 @@ int main(void)
 		TEST(test_nmi_in_shadow),
 		TEST(test_other_bit_is_no_shadow),
 		TEST(test_no_memory),
+		TEST(test_host_takes_machine_checks),
 		TEST(test_cr2),
 	};
 

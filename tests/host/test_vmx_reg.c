@@ -386,6 +386,19 @@ static void test_nested_registers(void **state)
 	assert_int_equal(get(REG_EFER), 0);
 }
 
+/* Machine checks are the host's to take, whatever the guest makes of MCE. */
+static void test_host_takes_machine_checks(void **state)
+{
+	(void)state;
+	fake_cpu.cr4 |= CR4_MCE;
+	protected_mode();
+	set_cr(REG_CR4, CR4_PSE);
+	hardware_has(CR0_PE | CR0_ET | FIXED_CR0, 0, CR4_PSE | CR4_MCE, 0);
+	guest_has(CR0_PE | CR0_ET, 0, CR4_PSE, 0);
+	set_cr(REG_CR4, CR4_PSE | CR4_MCE);
+	guest_has(CR0_PE | CR0_ET, 0, CR4_PSE | CR4_MCE, 0);
+}
+
 #define OWNED_CR4 (CR4_TSD | CR4_DE | CR4_OSFXSR | CR4_OSXMMEXCPT)
 
 static void owned(uint64_t cr0, uint64_t cr4)
@@ -847,6 +860,7 @@ int main(void)
 		TEST(test_kept_registers),
 		TEST(test_segments),
 		TEST(test_nested_registers),
+		TEST(test_host_takes_machine_checks),
 		TEST(test_owned_bits),
 		TEST(test_registers_carried_out),
 		TEST(test_pdptes),
