@@ -9,6 +9,7 @@
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
+#include "vmm/cpuid.h"
 #include "vmx/insn.h"
 #include "vmx/state.h"
 #include "vmx/vmx.h"
@@ -139,12 +140,13 @@ const struct backend_caps *vmx_caps(void)
 	return &vmx_machine.caps;
 }
 
+/* Addresses are as wide as the processor can have them, whatever CR4.LA57 says now. */
 struct vmx_limits vmx_limits(void)
 {
 	return (struct vmx_limits){
 		.caps = &vmx_machine.vmx,
 		.maxphyaddr = cpu_features()->maxphyaddr,
-		.linear_bits = 48,
+		.linear_bits = cpuid_policy()->la57 ? 57 : 48,
 	};
 }
 

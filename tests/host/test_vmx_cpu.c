@@ -11,8 +11,10 @@
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/mm.h"
+#include "tests/host/fake_backend.h"
 #include "tests/host/fake_vmx.h"
 #include "tests/host/fakes.h"
+#include "vmm/cpuid.h"
 #include "vmx/state.h"
 #include "vmx/vmx.h"
 
@@ -33,6 +35,13 @@ static void assert_logged(const char *text)
 {
 	if (!strstr(fake_log, text))
 		fail_msg("not logged: \"%s\", but: \"%s\"", text, fake_log);
+}
+
+static struct cpuid_regs no_leaves(uint32_t leaf, uint32_t subleaf)
+{
+	(void)leaf;
+	(void)subleaf;
+	return (struct cpuid_regs){ 0 };
 }
 
 static void test_probe(void **state)
@@ -59,6 +68,17 @@ static void test_probe(void **state)
 	assert_int_equal(vmx_limits().maxphyaddr, 39);
 	assert_int_equal(vmx_limits().linear_bits, 48);
 	assert_ptr_equal(vmx_limits().caps, &vmx_machine.vmx);
+}
+
+/* A guest may have LA57 where the processor has it, and bases of 57 bits in any case. */
+static void test_linear_width(void **state)
+{
+	(void)state;
+	assert_int_equal(vmx_probe(), 0);
+	cpuid_init(fake_cpuid_all_ones, XCR0_X87 | XCR0_SSE);
+	assert_int_equal(vmx_limits().linear_bits, 57);
+	cpuid_init(no_leaves, 0);
+	assert_int_equal(vmx_limits().linear_bits, 48);
 }
 
 static void test_limits_of_nested_tables(void **state)
@@ -232,6 +252,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_probe, setup),
+		cmocka_unit_test_setup(test_linear_width, setup),
 		cmocka_unit_test_setup(test_limits_of_nested_tables, setup),
 		cmocka_unit_test_setup(test_less, setup),
 		cmocka_unit_test_setup(test_missing_msrs, setup),
