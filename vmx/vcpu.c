@@ -163,7 +163,6 @@ int vmx_vcpu_init(struct vcpu *vcpu)
 	vv->root_kind = vcpu->vm->shadow ? ROOT_SHADOW : ROOT_NESTED;
 	init_controls(vcpu);
 	init_constants(vcpu);
-	vmx_write_host_state();
 	init_state(vcpu);
 	vmx_update_control(vcpu);
 	vmx_update_exceptions(vv);
@@ -188,15 +187,17 @@ void vmx_vcpu_load(struct vcpu *vcpu)
 {
 	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
 
-	/* On another CPU than last time neither its VPID nor what its tables gave there counts. */
+	vmx_load_kept(vv);
+	vv->loaded = true;
+	vmx_use(vcpu);
+	/* On another CPU than last time neither its VPID nor what its tables gave there counts, and
+	 * exits are to find that CPU's GS, GDT and TSS. */
 	if (vv->cpu != vmx_this_cpu()) {
 		vv->cpu = vmx_this_cpu();
 		vv->vpid_generation = 0;
 		vv->flush_nested = true;
+		vmx_write_host_state();
 	}
-	vmx_load_kept(vv);
-	vv->loaded = true;
-	vmx_use(vcpu);
 	if (!vmx_machine.vmx.load_efer)
 		vmx_switch_efer(vv);
 }
