@@ -166,6 +166,11 @@ static void after_exit(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vm_exit *e
 	case EXIT_PAGE_FAULT:
 		block_nmis_again(vv, &info, exit->kind);
 		break;
+	case EXIT_TASK_SWITCH:
+		/* The core does the rest of an IRET, and NMIs come again behind it. */
+		if (exit->task.iret)
+			vmx_set_interruptibility(vv, vv->interruptibility & ~INTERRUPTIBILITY_NMI);
+		break;
 	case EXIT_EXCEPTION:
 		/* INT1, the only one with a length, changes no DR6. */
 		if (exit->exception.vector == VEC_DB && !exit->insn_len)

@@ -137,6 +137,27 @@ static void test_task_switch_keeps_rf(void **state)
 	assert_false(exit_info.task.rf);
 }
 
+static uint64_t task_source; /* exit qualification 31:30 */
+
+static void play_task_switch(void)
+{
+	fake_vmcs_set(VMCS_GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_NMI);
+	set_exit(9, task_source << 30 | 0x28);
+}
+
+/* An NMI's task ends with IRET, and with it the block; no other switch ends that. */
+static void test_task_switch_unblocks_nmis(void **state)
+{
+	enum { CALL, IRET, JMP, GATE };
+
+	(void)state;
+	for (task_source = CALL; task_source <= GATE; task_source++) {
+		run_one(play_task_switch);
+		assert_int_equal(exit_info.kind, EXIT_TASK_SWITCH);
+		assert_int_equal(get(REG_NMI_BLOCKED), task_source != IRET);
+	}
+}
+
 /* --- the host's own exceptions --- */
 
 static void play_nmi(void)
@@ -735,6 +756,7 @@ int main(void)
 		TEST(test_exit_information),
 		TEST(test_nothing_left_over),
 		TEST(test_task_switch_keeps_rf),
+		TEST(test_task_switch_unblocks_nmis),
 		TEST(test_host_exceptions),
 		TEST(test_debug_exception),
 		TEST(test_inject),
