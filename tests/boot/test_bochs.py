@@ -1,4 +1,4 @@
-"""On Bochs: its exact clock, a mask on SVM's features, processors that do not do, scripts/run-bochs.
+"""On Bochs: its exact clock, features masked, processors that do not do, scripts/run-bochs.
 
 What guests do there, on each backend: test_matrix.py.
 Bochs' clock counts instructions (TICKS of them make a second), so what it times is exact.
@@ -8,6 +8,7 @@ import re
 import subprocess
 
 import lib
+from models import MODELS
 
 TICKS = 100_000_000
 HELLO = r"hello from a tiny guest"
@@ -27,15 +28,83 @@ def test_masked(name):
         m.expect_ends(lib.TINY_ENDS)
 
 
-def test_isolation(name):
+def masked_vmx(name, mask, features, paging="nested"):
+    """The tiny guests with only these features of VMX, some of which no model lacks."""
+    modules = lib.tiny_guests(lib.TINY_ENDS, f"memory=16M debug-exit paging={paging}")
+    with boot(name, modules, "--cpu", "corei7_haswell_4770",
+              umbra=f"{lib.UMBRA_LINE} vmx-features={mask}") as m:
+        m.expect(rf"VMX: VMCS \w+{features}\n", "umbra")
+        m.expect_exit()
+        m.expect_ends(lib.TINY_ENDS)
+
+
+def test_vmx_true_controls(name):
+    """Neither them nor unrestricted guest: CR3's exits cannot be turned off."""
+    masked_vmx(name, "0x0fb", " EPT VPID PreemptionTimer EPT1G PauseLoop InvVpidContext "
+                              "InvEptContext")
+
+
+def test_vmx_contexts(name):
+    """INVVPID and INVEPT that drop everything."""
+    masked_vmx(name, "0x13f", " EPT VPID UnrestrictedGuest PreemptionTimer EPT1G PauseLoop "
+                              "TrueControls")
+
+
+def test_vmx_vpid_and_timer(name):
+    """EPT without VPIDs and without the preemption timer."""
+    masked_vmx(name, "0x1f5", " EPT UnrestrictedGuest EPT1G PauseLoop InvEptContext TrueControls")
+
+
+def test_vmx_nothing(name):
+    """None of what is optional: shadow paging."""
+    masked_vmx(name, "0", "", "shadow")
+
+
+def linux_setup(name, cpu):
+    """Linux' 16-bit setup code, nested where that is there, and in a shadow."""
+    modules = []
+    for paging in MODELS[cpu].pagings:
+        modules += lib.tiny(paging, "linux16", f"memory=32M debug-exit paging={paging}")
+        modules.append((lib.guest_file("vmlinuz-amd64"), f"vm={paging} initrd"))
+    with boot(name, modules, "--cpu", MODELS[cpu].cpu) as m:
+        m.expect_exit()
+        m.expect_ends({paging: "debug-exit status 33" for paging in MODELS[cpu].pagings})
+
+
+def test_linux_setup_v86(name):
+    """In virtual-8086 mode, with an identity map and in a shadow."""
+    linux_setup(name, "lynnfield")
+
+
+def test_linux_setup_no_ept(name):
+    linux_setup(name, "penryn")
+
+
+def test_linux_setup_unrestricted(name):
+    linux_setup(name, "haswell")
+
+
+def isolation(name, *options):
     """Two guests whose registers and memory stay their own (tests/guest/isolation.asm)."""
-    options = "memory=16M debug-exit"
-    modules = lib.tiny("a", "isolation", options + " -- A") \
-        + lib.tiny("b", "isolation", options + " -- u")
-    with boot(name, modules) as m:
+    line = "memory=16M debug-exit"
+    modules = lib.tiny("a", "isolation", line + " -- A") \
+        + lib.tiny("b", "isolation", line + " -- u")
+    with boot(name, modules, *options) as m:
         for vm in "abab":
             m.expect_vm(vm, "reset by the guest, restarting", "work",
                         never="WRONG|debug-exit status|stopped")
+
+
+def test_isolation_svm(name):
+    isolation(name)
+
+
+def test_isolation_vmx(name):
+    isolation(name, "--cpu", "corei7_haswell_4770")
+
+
+def test_isolation_vmx_shadow(name):
+    isolation(name, "--cpu", "core2_penryn_t9600")
 
 
 def test_clocks(name):
