@@ -217,7 +217,7 @@ void vmx_dump(const struct vcpu *vcpu)
 	dump_host(&image);
 }
 
-/* --- a last look, in debug builds --- */
+/* --- a last look, in debug builds. Bochs: some states pass that the manual refuses. --- */
 
 #ifdef UMBRA_DEBUG
 static void corrupt(struct vcpu *vcpu, const struct vm_corrupt *c)

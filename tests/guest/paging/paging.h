@@ -165,14 +165,21 @@ void user_outs(void), user_ins(void), user_load_cr3(void), user_load_cr4(void);
  * each is looked for at the start and said, and all else is expected of it.
  */
 struct deviations {
-	bool walk_sets_a;    /* open: a walk that faults sets A above the fault */
-	bool rsvd_without_p; /* error code of a reserved bit: P is clear */
-	bool bit8_ignored;   /* AMD: bit 8 of PML4E and PDPE is not reserved */
-	bool eager_a_1g;     /* A is set in a 1 GiB page's entry before it is looked at whole */
-	bool implicit_honours_ac; /* SMAP: AC allows an implicit access of CPL 3 */
-	bool cached_honours_ac;   /* the same, but only where the TLB has the page */
-	bool late_pdptes;         /* PAE: each walk reads the PDPTE (open with nested paging) */
-	bool unchecked_pdptes;    /* and MOV CR3 takes any */
+	/* Open: a walk that faults sets A above the fault. QEMU: it does. */
+	bool walk_sets_a;
+	/* QEMU: the error code of a reserved bit has P clear. */
+	bool rsvd_without_p;
+	/* QEMU, Bochs: bit 8 of PML4E and PDPE is not reserved on an AMD processor. */
+	bool bit8_ignored;
+	/* QEMU: A is set in a 1 GiB page's entry before it is looked at whole. */
+	bool eager_a_1g;
+	/* Bochs: under SMAP, AC allows an implicit access of CPL 3; */
+	bool implicit_honours_ac;
+	bool cached_honours_ac; /* or only where the TLB has the page */
+	/* Open with nested paging: each PAE walk reads the PDPTE. QEMU, Bochs: under SVM it
+	 * does; */
+	bool late_pdptes;
+	bool unchecked_pdptes; /* and MOV CR3 takes any */
 };
 extern struct deviations deviation;
 extern unsigned nr_cases, nr_wrong; /* tried; of these, with another outcome */
