@@ -472,6 +472,7 @@ enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t erro
 {
 	struct shadow *s = sv->s;
 	struct fault f;
+	enum shadow_result result = SHADOW_RESUME;
 	uint32_t code = 0;
 
 	/* Not all of it is needed, nor cleared, each time. */
@@ -496,10 +497,18 @@ enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t erro
 			return allowed(&f, out);
 		if (i == 0 && is_implicit(&f, error))
 			f.access &= ~PT_ACC_NO_SMAP;
-		if (!pt_judge(&sv->policy, &f.w, f.access, &code))
-			return reflect(&f, code, out);
-		if (pt_mark(&f.tree, &f.w, f.access & PT_ACC_WRITE))
-			return allowed(&f, out);
+		if (!pt_judge(&sv->policy, &f.w, f.access, &code)) {
+			result = reflect(&f, code, out);
+			break;
+		}
+		if (pt_mark(&f.tree, &f.w, f.access & PT_ACC_WRITE)) {
+			result = allowed(&f, out);
+			break;
+		}
 	}
-	return SHADOW_RESUME;
+	/* What has been done for the guest, or is its own fault, is not tried again: the next time
+	 * is another. */
+	if (result != SHADOW_RESUME)
+		sv->refused = false;
+	return result;
 }

@@ -119,8 +119,9 @@ static struct world {
 	uint64_t max_bytes;
 	enum pt_kind kinds[3];
 	enum pt_kind kind;
-	/* The only entries of tables that are ever not 0, as 8-byte ones. */
-	unsigned slots[6], nr_slots;
+	/* The only entries of tables that are ever not 0, as 8-byte ones: nr_slots that are
+	 * written, and behind them what only the seed of PDPTEs has filled. */
+	unsigned slots[6 + 3], nr_slots, nr_filled;
 	uint8_t walked[GIB(5) / PAGE_SIZE / 8]; /* frames that have been walked as tables */
 	/* Pages that were reached lately; pages that let the kernel write to tables. */
 	uint64_t recent[16], window[8];
@@ -149,6 +150,14 @@ static unsigned entry_size(void)
 static unsigned some_slot(void)
 {
 	return world.slots[below(world.nr_slots)];
+}
+
+static bool is_slot(unsigned index)
+{
+	for (unsigned i = 0; i < world.nr_slots; i++)
+		if (world.slots[i] == index)
+			return true;
+	return false;
 }
 
 static uint64_t leaf_target(unsigned how)
@@ -234,12 +243,15 @@ static unsigned nr_levels(void)
 					 : 2;
 }
 
-/* The number of indices of that level that lead to anything, and the i-th of them. */
+/* The number of indices of that level that some_page() may take and that lead to anything, and the
+ * i-th of them. */
 static unsigned nr_indices(unsigned level)
 {
 	if (world.kind == PT_PAE && level == 2)
 		return 4;
-	return world.kind == PT_32 ? 2 * world.nr_slots : world.nr_slots;
+	if (world.kind == PT_32)
+		return 2 * world.nr_filled;
+	return level < 2 ? world.nr_filled : world.nr_slots;
 }
 
 static unsigned index_of(unsigned level, unsigned i)
@@ -254,10 +266,12 @@ static unsigned shift_of(unsigned level)
 	return 12 + (world.kind == PT_32 ? 10 : 9) * level;
 }
 
+/* As the mode has it: an address kept from another one may be none in this. */
 static uint64_t canonical(uint64_t va)
 {
-	unsigned bits = world.kind == PT_5LEVEL ? 57 : 48;
+	unsigned bits = world.kind == PT_5LEVEL ? 57 : has_long_mode() ? 48 : 32;
 
+	va &= BIT(bits) - 1;
 	return has_long_mode() && (va >> (bits - 1) & 1) ? va | ~(BIT(bits) - 1) : va;
 }
 
@@ -283,7 +297,8 @@ static uint64_t some_page(void)
 	uint64_t va = 0;
 
 	if (paging() && world.nr_recent && one_in(2))
-		return world.recent[below(MIN(world.nr_recent, ARRAY_SIZE(world.recent)))];
+		return canonical(
+			world.recent[below(MIN(world.nr_recent, ARRAY_SIZE(world.recent)))]);
 
 	if (!paging())
 		return (one_in(3) ? PICK(data) : PICK(tables)) & UINT32_MAX;
@@ -524,7 +539,8 @@ static bool find_window(uint64_t *va)
 	for (unsigned i = 0; i < 60; i++) {
 		*va = some_page();
 		if (i < 8 && world.nr_window && paging())
-			*va = world.window[below(MIN(world.nr_window, ARRAY_SIZE(world.window)))];
+			*va = canonical(world.window[below(
+				MIN(world.nr_window, ARRAY_SIZE(world.window)))]);
 		mc_oracle(*va, true, false, false, &res);
 		if (!res.ok || !was_walked(res.pa))
 			continue;
@@ -716,7 +732,10 @@ static void start_world(const enum pt_kind *kinds, unsigned nr_slots, uint64_t m
 	memcpy(world.kinds, kinds, sizeof(world.kinds));
 	memcpy(world.slots, slots, sizeof(slots));
 	memset(world.walked, 0, sizeof(world.walked));
-	world.nr_slots = nr_slots;
+	world.nr_slots = world.nr_filled = nr_slots;
+	for (unsigned i = 1; kinds[0] == PT_PAE && i < 4; i++)
+		if (!is_slot(i))
+			world.slots[world.nr_filled++] = i;
 	world.nr_recent = world.nr_window = 0;
 	world.neat = r & 0x300;
 	world.kind = kinds[0];

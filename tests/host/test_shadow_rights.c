@@ -85,6 +85,30 @@ static void test_keys(void **state)
 	stop();
 }
 
+/* With CR0.WP clear a key does not bind the kernel, however often the same instruction writes: not
+ * an access of the processor's own, which AC would not excuse. */
+static void test_key_without_wp(void **state)
+{
+	uint64_t root;
+
+	(void)state;
+	start(PT_4LEVEL);
+	root = new_root();
+	map(root, USER, FX_LARGE | P | W | U | UINT64_C(5) << 59);
+	turn_on(root, CR4_PKE | CR4_SMAP);
+	mc.gp.cr0 &= ~CR0_WP;
+	mc.ac = true;
+	mc_load();
+	passes(wr(USER, 0));
+	mc.gp.pkru = 2u << 10;
+	for (unsigned i = 0; i < 4; i++)
+		passes(wr(USER, 0));
+	mc.ac = false;
+	mc_load();
+	faults(wr(USER, 0), PF_P | PF_W);
+	stop();
+}
+
 static void test_nxe(void **state)
 {
 	uint64_t root;
@@ -338,7 +362,7 @@ int main(void)
 		cmocka_unit_test(test_pdptes),  cmocka_unit_test(test_accessed_dirty),
 		cmocka_unit_test(test_hooked),  cmocka_unit_test(test_rom),
 		cmocka_unit_test(test_disk),    cmocka_unit_test(test_owner),
-		cmocka_unit_test(test_written),
+		cmocka_unit_test(test_written), cmocka_unit_test(test_key_without_wp),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
