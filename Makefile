@@ -35,7 +35,7 @@ PYTHON := python3
 
 # --- what there is to compile -------------------------------------------------------------
 
-CORE_DIRS := arch/x86_64/lib paging vmm vmm/dev vmm/load vmm/monitor
+CORE_DIRS := arch/x86_64/lib paging vmm vmm/dev vmm/gdb vmm/load vmm/monitor
 KERNEL_DIRS := boot arch/x86_64 $(CORE_DIRS) svm vmx
 
 KERNEL_C := $(sort $(wildcard $(KERNEL_DIRS:=/*.c)))
@@ -69,6 +69,7 @@ DEBUG_FLAGS := $(if $(filter debug,$(BUILD)),-DUMBRA_DEBUG -fsanitize=undefined 
 	-fsanitize-undefined-trap-on-error)
 KERNEL_CFLAGS := -std=gnu11 -O2 -g $(KERNEL_MACHINE) -fstack-protector-strong \
 	-mstack-protector-guard=global -fno-strict-aliasing -fno-omit-frame-pointer -fno-common \
+	-fno-asynchronous-unwind-tables \
 	$(WARN) -Wstrict-prototypes $(INCLUDES) $(DEBUG_FLAGS) $(EXTRA_CFLAGS)
 KERNEL_LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
 	--build-id=none
@@ -347,6 +348,7 @@ FUZZ_CFLAGS := -std=gnu11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=undefined -D_GNU_SOURCE $(WARN) -I.
 FUZZ_BINS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_SHARED := tests/fuzz/world.c tests/host/oracle.c arch/x86_64/lib/printf.c \
+	$(addprefix vmm/gdb/,packet.c regs.c stub.c) \
 	$(filter-out paging/host%,$(sort $(wildcard paging/*.c)))
 FUZZ_OBJS := $(FUZZ_SHARED:%.c=$(B)/fuzz/obj/%.o)
 $(eval $(call stamp,$(B)/fuzz/flags,clang $(FUZZ_CFLAGS) $(FUZZ_SHARED)))
@@ -439,7 +441,7 @@ guest-tests: $(B)/guest/initrd-stress-64 $(B)/guest/initrd-stress-32
 # --- bench ----------------------------------------------------------------------------------
 
 bench-parts: $(B)/bench/count.so $(B)/bench/paging $(B)/bench/initrd-64 $(B)/bench/initrd-32 \
-	$(GUEST_FILES)
+	$(B)/guest/neighbour.elf $(GUEST_FILES)
 
 $(B)/bench/count.so: tests/bench/count.c $(H)/flags
 	@mkdir -p $(@D)

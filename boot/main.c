@@ -12,6 +12,7 @@
 #include "arch/x86_64/image.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/include/version.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/ioapic.h"
 #include "arch/x86_64/lapic.h"
@@ -19,6 +20,7 @@
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
+#include "arch/x86_64/serial_line.h"
 #include "arch/x86_64/timer.h"
 #include "arch/x86_64/trap.h"
 #include "arch/x86_64/vga.h"
@@ -27,10 +29,10 @@
 #include "svm/svm.h"
 #include "vmm/backend.h"
 #include "vmm/config.h"
+#include "vmm/gdb/gdb.h"
 #include "vmm/run.h"
 #include "vmx/vmx.h"
 
-#define VERSION "0.1"
 #define MEMORY_MIN MIB(16) /* free, for Umbra and the smallest guests */
 
 /* Called by boot.asm with the boot information's address and the image's. */
@@ -92,7 +94,7 @@ static void start_console(uint64_t info_pa, uint64_t image_pa)
 		com1[0] = '\0';
 	early_loglevel();
 	console_init(com1);
-	log_info("Umbra " VERSION ", loaded at 0x%llx by %s", (unsigned long long)image_pa,
+	log_info("Umbra " UMBRA_VERSION ", loaded at 0x%llx by %s", (unsigned long long)image_pa,
 		 *boot_info.loader ? boot_info.loader : "an unnamed boot loader");
 	if (wrong)
 		cannot_start("%s", wrong);
@@ -129,6 +131,7 @@ static void start_memory(void)
 	if (host_paging_init(&boot_info))
 		cannot_start("no memory for the page tables");
 	frame_init_high(&boot_info);
+	serial_line_set_mapper(host_map_mmio);
 	open_mmio_console();
 	if (host_paging_audit())
 		cannot_start("the page tables give away a right they must not");
@@ -192,6 +195,7 @@ _Noreturn void umbra_main(uint64_t info_pa, uint64_t image_pa)
 	backend = start_backend();
 	if (vmm_init(&config, backend))
 		cannot_start("no memory for the VMs");
-	vga_line("Umbra " VERSION " is running; its console is the serial port.", "");
+	gdb_init(config.gdb);
+	vga_line("Umbra " UMBRA_VERSION " is running; its console is the serial port.", "");
 	vmm_run();
 }

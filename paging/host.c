@@ -87,6 +87,7 @@ int host_paging_init(const struct boot_info *bi)
 
 	pt_format_init(&format, PT_4LEVEL, &caps);
 	status = pt_create(&tree, &format, host_pt_mem());
+	host_pt_tree_set(tree);
 	if (status == PT_OK)
 		status = build(bi, &flush);
 	/* The new tree is not in use yet: nothing is cached of it. */
@@ -133,9 +134,4 @@ int host_paging_audit(void)
 	log_err("host page tables: page at 0x%llx has rights 0x%x", (unsigned long long)bad.addr,
 		bad.attrs & PT_RIGHTS);
 	return trace_error(-EINVAL);
-}
-
-struct pt_tree host_pt_tree(void)
-{
-	return tree;
 }

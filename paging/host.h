@@ -28,8 +28,9 @@ void *host_map_mmio(hpa_t pa, uint64_t size);
  */
 int host_paging_audit(void);
 
-/* The final tables as a tree, for looking at it only. */
+/* The final tables as a tree, for looking at it only; which host_paging_init() says once. */
 struct pt_tree host_pt_tree(void);
+void host_pt_tree_set(struct pt_tree tree);
 
 /*
  * Memory for tables that hardware walks: through the direct map, pages from the frame

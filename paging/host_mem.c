@@ -51,3 +51,15 @@ const struct pt_mem *host_pt_mem(void)
 
 	return &mem;
 }
+
+static struct pt_tree final;
+
+struct pt_tree host_pt_tree(void)
+{
+	return final;
+}
+
+void host_pt_tree_set(struct pt_tree tree)
+{
+	final = tree;
+}

@@ -65,6 +65,14 @@ const struct shadow_stats *shadow_stats(const struct shadow *s)
 	return &s->stats;
 }
 
+bool shadow_tree(const struct shadow_vcpu *sv, const struct pt_mem *mem, struct pt_tree *out)
+{
+	const struct sp *root = &sv->s->sp[sv->root];
+
+	*out = (struct pt_tree){ .fmt = root->hw, .mem = mem, .root = root->pa.v };
+	return sv->root;
+}
+
 uint64_t shadow_bytes(const struct shadow *s)
 {
 	return s->pages * PAGE_SIZE;

@@ -153,6 +153,15 @@ void shadow_forget(struct shadow *s, gpa_t gpa, uint64_t size);
  */
 bool shadow_audit(struct shadow *s, char *why, size_t size);
 
+/* The same with every entry that differs, by line(); how many there were. */
+unsigned shadow_audit_all(struct shadow *s, void (*line)(void *ctx, const char *why), void *ctx);
+
+/*
+ * What hardware walks for this vCPU as a tree, for looking at it only; mem: the machine's memory.
+ * False: no root has been loaded.
+ */
+bool shadow_tree(const struct shadow_vcpu *sv, const struct pt_mem *mem, struct pt_tree *out);
+
 const struct shadow_stats *shadow_stats(const struct shadow *s);
 /* Bytes of shadow pages in use now, and at most. */
 uint64_t shadow_bytes(const struct shadow *s);

@@ -5,8 +5,13 @@
 
 struct audit {
 	struct shadow *s;
-	char *why;
+	/* What differs, in words; does the audit go on? */
+	bool (*wrong)(struct audit *a, const char *why);
+	char *why; /* shadow_audit()'s */
 	size_t size;
+	void (*line)(void *ctx, const char *why); /* shadow_audit_all()'s */
+	void *ctx;
+	unsigned count;
 	const struct sp *p;
 	unsigned slot;
 	uint64_t spte;
@@ -15,11 +20,12 @@ struct audit {
 static bool differs(struct audit *a, const char *what, uint64_t want)
 {
 	unsigned long long table = a->p->gfn * PAGE_SIZE;
+	char why[160];
 
-	ksnprintf(a->why, a->size,
+	ksnprintf(why, sizeof(why),
 		  "shadow of table 0x%llx role 0x%x entry %u is 0x%llx: %s (0x%llx)", table,
 		  a->p->role, a->slot, (unsigned long long)a->spte, what, (unsigned long long)want);
-	return false;
+	return a->wrong(a, why);
 }
 
 /* --- lists --- */
@@ -179,10 +185,12 @@ static bool check_sp(struct audit *a)
 		bool used = p->used[a->slot / 64] >> (a->slot % 64) & 1;
 
 		a->spte = p->spt[a->slot];
-		if (used != (a->spte != 0))
-			return differs(a, "is not counted right", used);
-		if (used && !check_entry(a))
+		if (used != (a->spte != 0)) {
+			if (!differs(a, "is not counted right", used))
+				return false;
+		} else if (used && !check_entry(a)) {
 			return false;
+		}
 	}
 	a->spte = 0;
 	if (p->state == SP_UNSYNC && !a->s->invlpg_exits)
@@ -190,15 +198,41 @@ static bool check_sp(struct audit *a)
 	return true;
 }
 
-bool shadow_audit(struct shadow *s, char *why, size_t size)
+static bool audit(struct audit *a)
 {
-	struct audit a = { .s = s, .why = why, .size = size };
-
-	for (uint32_t i = 1; i < s->nr_sps; i++) {
-		a.p = &s->sp[i];
-		a.slot = 0;
-		if (a.p->state != SP_FREE && !a.p->orphan && !check_sp(&a))
+	for (uint32_t i = 1; i < a->s->nr_sps; i++) {
+		a->p = &a->s->sp[i];
+		a->slot = 0;
+		if (a->p->state != SP_FREE && !a->p->orphan && !check_sp(a))
 			return false;
 	}
 	return true;
+}
+
+static bool stop_at(struct audit *a, const char *why)
+{
+	ksnprintf(a->why, a->size, "%s", why);
+	return false;
+}
+
+bool shadow_audit(struct shadow *s, char *why, size_t size)
+{
+	struct audit a = { .s = s, .wrong = stop_at, .why = why, .size = size };
+
+	return audit(&a);
+}
+
+static bool tell(struct audit *a, const char *why)
+{
+	a->count++;
+	a->line(a->ctx, why);
+	return true;
+}
+
+unsigned shadow_audit_all(struct shadow *s, void (*line)(void *ctx, const char *why), void *ctx)
+{
+	struct audit a = { .s = s, .wrong = tell, .line = line, .ctx = ctx };
+
+	audit(&a);
+	return a.count;
 }

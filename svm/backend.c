@@ -1,7 +1,6 @@
 /* SVM's entries of the backend table, and those of them that are a few lines. */
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/errno.h"
-#include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
 #include "svm/exit.h"
 #include "svm/perm.h"
@@ -76,6 +75,12 @@ static void set_intercept_exception(struct vcpu *vcpu, unsigned vector, bool on)
 
 	sv->exceptions = (on ? sv->exceptions | bit : sv->exceptions & ~bit) | sv->own_exceptions;
 	vmcb_set_exceptions(sv->vmcb, sv->exceptions);
+	svm_update_intn(sv);
+}
+
+static void set_intercept_dr(struct vcpu *vcpu, bool on)
+{
+	svm_set_intercept_dr(svm_vcpu(vcpu), on);
 }
 
 /* On another CPU than last time neither its cached VMCB nor its ASIDs mean anything. */
@@ -109,42 +114,6 @@ static void flush(struct vcpu *vcpu, enum flush_scope scope)
 	svm_vcpu(vcpu)->flush = true;
 }
 
-typedef unsigned long long ull;
-
-static void dump_seg(const char *name, const struct vmcb_seg *s)
-{
-	log_info("  %-4s %04x base %016llx limit %08x attrib %03x", name, s->selector, (ull)s->base,
-		 s->limit, s->attrib);
-}
-
-static void dump(const struct vcpu *vcpu)
-{
-	const struct svm_vcpu *sv = svm_vcpu(vcpu);
-	const struct vmcb *v = sv->vmcb;
-	const char *broken = svm_check_vmcb(v, &svm_machine.limits);
-
-	log_info("VMCB at %llx: %s", (ull)sv->vmcb_pa.v, broken ? broken : "consistent");
-	log_info("  exit %llx %s info1 %llx info2 %llx intinfo %llx nrip %llx", (ull)v->exit_code,
-		 svm_exit_name(v->exit_code), (ull)v->exit_info1, (ull)v->exit_info2,
-		 (ull)v->exit_int_info, (ull)v->nrip);
-	log_info("  intercepts %08x %08x %08x %08x %08x %08x", v->intercept[0], v->intercept[1],
-		 v->intercept[2], v->intercept[3], v->intercept[4], v->intercept[5]);
-	log_info("  eventinj %llx vintr %llx shadow %llx asid %u tlb %u clean %x",
-		 (ull)v->event_inj, (ull)v->v_intr, (ull)v->interrupt_shadow, v->asid,
-		 v->tlb_control, v->clean);
-	log_info("  np %llx ncr3 %llx g_pat %llx tsc_offset %llx iopm %llx msrpm %llx",
-		 (ull)v->np_control, (ull)v->n_cr3, (ull)v->g_pat, (ull)v->tsc_offset,
-		 (ull)v->iopm_base_pa, (ull)v->msrpm_base_pa);
-	log_info("  cr0 %llx cr2 %llx cr3 %llx cr4 %llx efer %llx cpl %u", (ull)v->cr0, (ull)v->cr2,
-		 (ull)v->cr3, (ull)v->cr4, (ull)v->efer, v->cpl);
-	log_info("  rip %llx rsp %llx rax %llx rflags %llx dr6 %llx dr7 %llx", (ull)v->rip,
-		 (ull)v->rsp, (ull)v->rax, (ull)v->rflags, (ull)v->dr6, (ull)v->dr7);
-	dump_seg("cs", &v->cs);
-	dump_seg("ss", &v->ss);
-	dump_seg("ldtr", &v->ldtr);
-	dump_seg("tr", &v->tr);
-}
-
 const struct vmm_backend svm_backend = {
 	.name = "SVM",
 	.probe = svm_probe,
@@ -167,8 +136,9 @@ const struct vmm_backend svm_backend = {
 	.set_intercept_io = set_intercept_io,
 	.set_intercept_msr = set_intercept_msr,
 	.set_intercept_exception = set_intercept_exception,
+	.set_intercept_dr = set_intercept_dr,
 	.set_intercept_invlpg = set_intercept_invlpg,
 	.set_root = svm_set_root,
 	.flush = flush,
-	.dump = dump,
+	.dump = svm_dump,
 };

@@ -2,6 +2,7 @@
 #include "arch/x86_64/cpu.h"
 
 #include "arch/x86_64/frame.h"
+#include "arch/x86_64/image.h"
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/include/msr.h"
@@ -18,6 +19,9 @@
 #define CPUID_EXT_SIZES 0x80000008u
 #define CPUID_SIZES_EBX_RDPRU BIT(4)
 #define CPUID_SVM 0x8000000au
+#define CPUID_1_ECX_HYPERVISOR BIT(31)
+#define CPUID_HYPERVISOR 0x40000000u
+#define SIGNATURE_TCGT 0x54474354u
 #define CPUID_7_EBX_INVPCID BIT(10)
 
 struct svm_machine svm_machine;
@@ -92,6 +96,13 @@ static bool disabled_by_firmware(void)
 	return !wrmsr_safe(MSR_VM_CR, vm_cr & ~VM_CR_SVMDIS);
 }
 
+/* QEMU's emulation, as its leaves say. */
+static bool runs_on_tcg(void)
+{
+	return (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR) &&
+	       cpuid(CPUID_HYPERVISOR, 0).ebx == SIGNATURE_TCGT;
+}
+
 int svm_probe(void)
 {
 	const struct cpu_features *cpu = cpu_features();
@@ -115,6 +126,9 @@ int svm_probe(void)
 	svm_machine.nr_asids = svm.ebx;
 	svm_machine.rdpru = cpuid(CPUID_EXT_SIZES, 0).ebx & CPUID_SIZES_EBX_RDPRU;
 	svm_machine.invpcid = cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ebx & CPUID_7_EBX_INVPCID);
+	svm_machine.arms_dr7 = runs_on_tcg();
+	svm_machine.image_start = (uintptr_t)__image_start;
+	svm_machine.image_end = (uintptr_t)__image_end;
 	svm_machine.limits.maxphyaddr = cpu->maxphyaddr;
 	svm_machine.limits.cr4_valid = cr4_valid_bits();
 	describe_features(svm_machine.features);

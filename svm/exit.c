@@ -71,6 +71,9 @@ static void decode_exception(const struct vmcb *v, uint32_t features, struct vm_
 		return;
 	}
 	exit->exception.vector = (uint8_t)(v->exit_code - SVM_EXIT_EXCEPTION);
+	/* INT3 and INTO, one byte each: RIP is still at them. */
+	if (exit->exception.vector == VEC_BP || exit->exception.vector == VEC_OF)
+		exit->insn_len = 1;
 	exit->exception.error = (uint32_t)v->exit_info1;
 	exit->exception.cr2 = v->exit_info2;
 }
@@ -131,8 +134,8 @@ struct exit_row {
 
 #define CR_READ(n) [0x00 + (n)] = { "VMEXIT_CR" #n "_READ", EXIT_CR_READ, decode_cr, true }
 #define CR_WRITE(n) [0x10 + (n)] = { "VMEXIT_CR" #n "_WRITE", EXIT_CR_WRITE, decode_cr, true }
-#define DR_READ(n) [0x20 + (n)] = { "VMEXIT_DR" #n "_READ", EXIT_UNKNOWN, NULL, true }
-#define DR_WRITE(n) [0x30 + (n)] = { "VMEXIT_DR" #n "_WRITE", EXIT_UNKNOWN, NULL, true }
+#define DR_READ(n) [0x20 + (n)] = { "VMEXIT_DR" #n "_READ", EXIT_DR, NULL, true }
+#define DR_WRITE(n) [0x30 + (n)] = { "VMEXIT_DR" #n "_WRITE", EXIT_DR, NULL, true }
 #define EXCEPTION(n)                                                                               \
 	[SVM_EXIT_EXCEPTION + (n)] = { "VMEXIT_EXCP" #n, EXIT_EXCEPTION, decode_exception, false }
 #define SIXTEEN(X)                                                                                 \
@@ -172,7 +175,7 @@ static const struct exit_row rows[SVM_EXIT_TABLE] = {
 	[0x72] = { "VMEXIT_CPUID", EXIT_CPUID, NULL, true },
 	[0x73] = { "VMEXIT_RSM", EXIT_VIRT_INSN, NULL, true },
 	[0x74] = { "VMEXIT_IRET", EXIT_NMI_WINDOW, NULL, false },
-	[0x75] = { "VMEXIT_SWINT", EXIT_UNKNOWN, NULL, true },
+	[0x75] = { "VMEXIT_SWINT", EXIT_SOFT_INT, NULL, true },
 	[0x76] = { "VMEXIT_INVD", EXIT_INVD, NULL, true },
 	[0x77] = { "VMEXIT_PAUSE", EXIT_PAUSE, NULL, true },
 	[0x78] = { "VMEXIT_HLT", EXIT_HLT, NULL, true },

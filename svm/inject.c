@@ -1,4 +1,5 @@
 /* Events into the guest, and the windows for them. */
+#include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/fault.h"
 #include "svm/event.h"
@@ -27,12 +28,46 @@ void svm_update_iret(struct svm_vcpu *sv)
 	vmcb_set_intercept(sv->vmcb, INTERCEPT_IRET, sv->nmi_blocked || sv->nmi_window);
 }
 
+void svm_update_intn(struct svm_vcpu *sv)
+{
+	vmcb_set_intercept(sv->vmcb, INTERCEPT_INTN, sv->exceptions & BIT(VEC_BP));
+}
+
+/* Is it an instruction's event, and would the instruction only exit again? */
+static bool must_inject_soft(const struct svm_vcpu *sv, const struct vm_event *ev)
+{
+	return (ev->kind == EVENT_SOFT_INT || ev->kind == EVENT_SOFT_EXC) && ev->insn_len &&
+	       (sv->exceptions & BIT(VEC_BP));
+}
+
+/* The frame is to have the address behind the instruction. */
+static uint64_t inject_soft(struct vcpu *vcpu, const struct vm_event *ev)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+	unsigned type = ev->kind == EVENT_SOFT_INT ? EVENT_TYPE_SOFT : EVENT_TYPE_EXCEPTION;
+
+	sv->soft_len = ev->insn_len;
+	vcpu->regs.rip += ev->insn_len;
+	sv->vmcb->nrip = vcpu->regs.rip;
+	return EVENT_V | (uint64_t)type << EVENT_TYPE_SHIFT | ev->vector;
+}
+
+void svm_undo_soft(struct vcpu *vcpu)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+
+	if (sv->vmcb->exit_int_info & EVENT_V)
+		vcpu->regs.rip -= sv->soft_len;
+	sv->soft_len = 0;
+}
+
 void svm_inject(struct vcpu *vcpu, const struct vm_event *ev)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
 	struct vmcb *v = sv->vmcb;
 
-	v->event_inj = svm_event_encode(ev, v->cr0 & CR0_PE);
+	v->event_inj = must_inject_soft(sv, ev) ? inject_soft(vcpu, ev)
+						: svm_event_encode(ev, v->cr0 & CR0_PE);
 	if (ev->kind == EVENT_NMI) {
 		sv->nmi_blocked = true;
 		svm_update_iret(sv);

@@ -1,17 +1,32 @@
 /* Into the guest and out again. */
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/fault.h"
+#include "arch/x86_64/insn.h"
 #include "arch/x86_64/log.h"
 #include "svm/exit.h"
 #include "svm/insn.h"
 #include "svm/state.h"
 #include "svm/step.h"
+#include "vmm/dr.h"
 #include "vmm/vm.h"
+
+/*
+ * A breakpoint of the guest's that stands in Umbra's own image would be met on the way in or out,
+ * and again in what handles that, without end: it is not armed. Nor is GD, which would stop the
+ * host's own MOV to DR7; the guest's all exit.
+ */
+static uint64_t dr7_to_arm(const struct vcpu *vcpu, const struct vmcb *v)
+{
+	if (!svm_machine.arms_dr7 || !(v->dr7 & DR7_ENABLED))
+		return 0;
+	return dr_without(vcpu, v->dr7 & ~DR7_GD, svm_machine.image_start, svm_machine.image_end);
+}
 
 /* One entry and exit, with the registers that the VMCB holds carried over. */
 static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmcb *v)
 {
 	struct vcpu_regs *regs = &vcpu->regs;
+	uint64_t dr7 = dr7_to_arm(vcpu, v);
 
 	if (sv->asid_generation != sv->cpu->asid_generation || sv->flush)
 		svm_asid_renew(sv);
@@ -25,7 +40,11 @@ static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmc
 	v->rip = regs->rip;
 	v->rflags = regs->rflags;
 	svm_last_look(vcpu);
+	if (dr7 & DR7_ENABLED)
+		write_dr7(dr7);
 	svm_enter(regs, sv->vmcb_pa.v, sv->cpu->host_vmcb.v);
+	if (dr7 & DR7_ENABLED)
+		write_dr7(DR7_INIT);
 	regs->gpr[RAX] = v->rax;
 	regs->gpr[RSP] = v->rsp;
 	regs->rip = v->rip;
@@ -126,6 +145,40 @@ static void root_was_lost(struct vcpu *vcpu)
 			(unsigned long long)svm_vcpu(vcpu)->vmcb->cr3);
 }
 
+#define DR6_CAUSES (BITS(3, 0) | BITS(15, 13))
+#define DR7_TYPE(dr7, n) ((dr7) >> (16 + 4 * (n)) & 3) /* 0: of code */
+
+/* The breakpoints of the guest's that are enabled, and, if asked for, stand at this address. */
+static uint64_t enabled_breakpoints(const struct vcpu *vcpu, bool code, uint64_t at)
+{
+	const struct vmcb *v = svm_vcpu(vcpu)->vmcb;
+	const uint64_t *hw = dr_hardware(vcpu);
+	uint64_t hits = 0;
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (!(v->dr7 >> (2 * i) & 3) || (DR7_TYPE(v->dr7, i) == 0) != code)
+			continue;
+		if (!code || (vcpu->debug.on ? hw[i] : dr_read(vcpu, i)) == at)
+			hits |= BIT(i);
+	}
+	return hits;
+}
+
+/* Bochs: #DB leaves before DR6 says why: it is what it can be. before: RFLAGS at the entry, as IRET
+ * may have loaded others. */
+static void explain_debug_exception(struct vcpu *vcpu, uint64_t before)
+{
+	struct vmcb *v = svm_vcpu(vcpu)->vmcb;
+	uint64_t why = (v->rflags | before) & RFLAGS_TF ? DR6_BS : 0;
+
+	if (v->dr6 & DR6_CAUSES)
+		return;
+	why |= enabled_breakpoints(vcpu, true, v->cs.base + v->rip);
+	if (!why)
+		why = enabled_breakpoints(vcpu, false, 0);
+	vmcb_set_dr6(v, v->dr6 | why);
+}
+
 void svm_run(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
@@ -134,14 +187,19 @@ void svm_run(struct vcpu *vcpu, struct vm_exit *exit)
 
 	for (;;) {
 		bool shadow = in_shadow(v) && !(v->event_inj & EVENT_V), lost = false;
-		uint64_t rip = vcpu->regs.rip;
+		uint64_t rip = vcpu->regs.rip, rflags;
 
 		if (shadow && sv->step == STEP_NONE && nmi_waits_for_shadow(sv))
 			svm_step_begin(vcpu, STEP_SHADOW);
+		rflags = vcpu->regs.rflags;
 		enter_once(vcpu, sv, v);
 		if (svm_exit_is_invalid(v->exit_code))
 			break;
 		v->event_inj = 0;
+		if (sv->soft_len)
+			svm_undo_soft(vcpu);
+		if (v->exit_code == SVM_EXIT_EXCEPTION + VEC_DB)
+			explain_debug_exception(vcpu, rflags);
 		if (shadow && vcpu->regs.rip == rip)
 			lost = shadow_was_lost(v);
 		if (sv->step == STEP_NONE && !lost && v->exit_code != SVM_EXIT_IRET)

@@ -19,9 +19,13 @@ struct svm_machine {
 	uint32_t features;   /* SVM_FEATURE_* in use */
 	uint32_t clean_mask; /* clean bits after a run: CLEAN_ALL, or 0 without them */
 	uint32_t nr_asids;   /* ASIDs 1 to nr_asids - 1 are for guests */
-	bool rdpru;          /* the CPU has RDPRU, and its intercept */
-	bool invpcid;        /* the CPU has INVPCID, and its intercept */
-	uint64_t host_cr4;   /* bits of CR4 that are the host's while a guest runs: MCE */
+	/* QEMU: VMRUN loads DR7, but only MOV to DR7 arms breakpoints, and keeps books of them that
+	 * go by the DR7 of before: the host does it for the guest, always. */
+	bool arms_dr7;
+	uint64_t image_start, image_end; /* Umbra's own addresses, where it arms none */
+	bool rdpru;                      /* the CPU has RDPRU, and its intercept */
+	bool invpcid;                    /* the CPU has INVPCID, and its intercept */
+	uint64_t host_cr4; /* bits of CR4 that are the host's while a guest runs: MCE */
 	struct svm_limits limits;
 	struct backend_caps caps;
 };
@@ -69,6 +73,7 @@ struct svm_vcpu {
 	enum svm_step step;
 	bool step_guest_tf; /* the guest's own TF when the step began */
 	uint64_t step_rip, step_dr6;
+	uint8_t soft_len; /* RIP was moved so far to inject a software event */
 	bool cr2_changed; /* the CPU's own CR2 is not the VMCB's */
 	bool shadow;      /* the VM has no nested table: the VMCB's CR3 is the core's */
 	hpa_t root;       /* its CR3 then */
@@ -111,6 +116,8 @@ void svm_asid_renew(struct svm_vcpu *sv);
 
 int svm_vcpu_init(struct vcpu *vcpu);
 void svm_vcpu_destroy(struct vcpu *vcpu);
+/* All MOVs to and from debug registers, if asked for or the machine wants it so. */
+void svm_set_intercept_dr(struct svm_vcpu *sv, bool on);
 
 /* --- reg.c --- */
 
@@ -126,12 +133,20 @@ void svm_set_seg(struct vcpu *vcpu, enum seg_reg reg, const struct segment *seg)
 bool svm_can_inject(const struct vcpu *vcpu, enum vm_event_kind kind);
 void svm_inject(struct vcpu *vcpu, const struct vm_event *ev);
 void svm_request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on);
+/* QEMU: INT3's exception intercept does nothing, but that of INT n takes it too. */
+void svm_update_intn(struct svm_vcpu *sv);
+/* Move RIP back to the INT whose delivery was cut off. */
+void svm_undo_soft(struct vcpu *vcpu);
 /* Intercept IRET just when it ends an NMI, or when the core waits to inject one. */
 void svm_update_iret(struct svm_vcpu *sv);
 
 /* --- run.c --- */
 
 void svm_run(struct vcpu *vcpu, struct vm_exit *exit);
+
+/* --- dump.c --- */
+
+void svm_dump(const struct vcpu *vcpu, const struct printer *p);
 
 /* --- corrupt.c --- */
 

@@ -34,7 +34,7 @@ static void restore_intercepts(struct svm_vcpu *sv)
 
 	vmcb_set_exceptions(v, sv->exceptions);
 	vmcb_set_intercept(v, INTERCEPT_PUSHF, false);
-	vmcb_set_intercept(v, INTERCEPT_INTN, false);
+	svm_update_intn(sv);
 	vmcb_set_intercept(v, INTERCEPT_VINTR, sv->intr_window);
 	if (sv->intr_window)
 		vmcb_set_v_intr(v, v->v_intr | V_IRQ);

@@ -29,6 +29,15 @@ static const uint8_t always[] = {
 #define PAUSE_FILTER_COUNT 3000
 #define PAUSE_FILTER_THRESHOLD 128
 
+void svm_set_intercept_dr(struct svm_vcpu *sv, bool on)
+{
+	on |= svm_machine.arms_dr7;
+	for (unsigned i = 0; i < 16; i++) {
+		vmcb_set_intercept(sv->vmcb, INTERCEPT_DR_READ + i, on);
+		vmcb_set_intercept(sv->vmcb, INTERCEPT_DR_WRITE + i, on);
+	}
+}
+
 /*
  * What a guest without nested paging does to its translations is the core's to do. INVLPG it
  * does itself, by its ASID, while the core does not ask for its exits. A guest that knows no
@@ -50,6 +59,7 @@ static void init_intercepts(struct svm_vcpu *sv)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(always); i++)
 		vmcb_set_intercept(v, always[i], true);
+	svm_set_intercept_dr(sv, false);
 	vmcb_set_intercept(v, INTERCEPT_RDPRU, svm_machine.rdpru);
 	sv->own_exceptions = SVM_OWN_EXCEPTIONS;
 	if (sv->shadow)

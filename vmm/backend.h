@@ -13,6 +13,7 @@
 #include "paging/nested.h"
 #include "vmm/exit.h"
 
+struct printer;
 struct vm;
 struct vcpu;
 
@@ -130,6 +131,10 @@ struct vmm_backend {
 	void (*set_intercept_msr)(struct vm *vm, uint32_t msr, bool read, bool write);
 	void (*set_intercept_exception)(struct vcpu *vcpu, unsigned vector, bool on);
 
+	/* MOV to and from debug registers, all of them. Off at first; for debugging, as is the
+	 * intercept of #BP, with which INT n may exit too. */
+	void (*set_intercept_dr)(struct vcpu *vcpu, bool on);
+
 	/* INVLPG, which the guest does itself, or exits. Off at first; for shadow paging. */
 	void (*set_intercept_invlpg)(struct vcpu *vcpu, bool on);
 
@@ -145,8 +150,8 @@ struct vmm_backend {
 	void (*set_deadline)(struct vcpu *vcpu, uint64_t tsc);
 	void (*flush)(struct vcpu *vcpu, enum flush_scope scope);
 
-	/* Log the hardware's own control and state words (VMCB, VMCS). */
-	void (*dump)(const struct vcpu *vcpu);
+	/* The hardware's own control and state words (VMCB, VMCS), field by field. */
+	void (*dump)(const struct vcpu *vcpu, const struct printer *p);
 };
 
 #endif

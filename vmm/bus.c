@@ -89,8 +89,11 @@ static __attribute__((noinline)) uint32_t bus_in_bytes(struct bus *bus, uint32_t
 		uint32_t p = port + i;
 		uint32_t byte = 0xff;
 
-		if (p < BUS_IO_PORTS && bus->port_owner[p])
-			byte = bus_in(bus, (uint16_t)p, 1);
+		if (p < BUS_IO_PORTS && bus->port_owner[p]) {
+			const struct io_range *r = io_at(bus, (uint16_t)p);
+
+			byte = r->ops->in(r->dev, (uint16_t)p, 1) & 0xff;
+		}
 		val |= byte << (8 * i);
 	}
 	return val;
@@ -102,15 +105,40 @@ static __attribute__((noinline)) void bus_out_bytes(struct bus *bus, uint32_t po
 	for (unsigned i = 0; i < size; i++) {
 		uint32_t p = port + i;
 
-		if (p < BUS_IO_PORTS && bus->port_owner[p])
-			bus_out(bus, (uint16_t)p, 1, val >> (8 * i) & 0xff);
+		if (p < BUS_IO_PORTS && bus->port_owner[p]) {
+			const struct io_range *r = io_at(bus, (uint16_t)p);
+
+			r->ops->out(r->dev, (uint16_t)p, 1, val >> (8 * i) & 0xff);
+		}
 	}
+}
+
+/* The guest's first access to the port: its entry is made, and the access comes again. */
+static __attribute__((noinline)) uint32_t bus_in_first(struct bus *bus, uint16_t port,
+						       unsigned size)
+{
+	touches_new(bus->touches, TOUCH_PORT, port, io_at(bus, port)->name);
+	return bus_in(bus, port, size);
+}
+
+static __attribute__((noinline)) void bus_out_first(struct bus *bus, uint16_t port, unsigned size,
+						    uint32_t val)
+{
+	touches_new(bus->touches, TOUCH_PORT, port, io_at(bus, port)->name);
+	bus_out(bus, port, size, val);
 }
 
 uint32_t bus_in(struct bus *bus, uint16_t port, unsigned size)
 {
 	const struct io_range *r = io_at(bus, port);
 
+	if (bus->touches) {
+		struct touch *t = touches_find(bus->touches, TOUCH_PORT, port);
+
+		if (!t)
+			return bus_in_first(bus, port, size);
+		t->in++;
+	}
 	if (__builtin_expect(io_holds(r, port, size), 1))
 		return r->ops->in(r->dev, port, size) & (uint32_t)ones(size);
 	return bus_in_bytes(bus, port, size);
@@ -120,6 +148,15 @@ void bus_out(struct bus *bus, uint16_t port, unsigned size, uint32_t val)
 {
 	const struct io_range *r = io_at(bus, port);
 
+	if (bus->touches) {
+		struct touch *t = touches_find(bus->touches, TOUCH_PORT, port);
+
+		if (!t) {
+			bus_out_first(bus, port, size, val);
+			return;
+		}
+		t->out++;
+	}
 	if (__builtin_expect(io_holds(r, port, size), 1))
 		r->ops->out(r->dev, port, size, val & (uint32_t)ones(size));
 	else
@@ -176,30 +213,55 @@ static bool mmio_holds(const struct mmio_range *r, uint64_t addr, unsigned size)
 	return r && size <= r->size && addr - r->base.v <= r->size - size;
 }
 
-uint64_t bus_mmio_read(struct bus *bus, gpa_t gpa, unsigned size)
+static uint64_t mmio_read(struct bus *bus, uint64_t addr, unsigned size)
 {
-	const struct mmio_range *r = mmio_at(bus, gpa.v);
+	const struct mmio_range *r = mmio_at(bus, addr);
 	uint64_t val = 0;
 
-	if (mmio_holds(r, gpa.v, size))
-		return r->ops->read(r->dev, gpa.v - r->base.v, size) & ones(size);
+	if (mmio_holds(r, addr, size))
+		return r->ops->read(r->dev, addr - r->base.v, size) & ones(size);
 	if (size == 1)
 		return 0xff;
 	for (unsigned i = 0; i < size; i++)
-		val |= bus_mmio_read(bus, GPA(gpa.v + i), 1) << (8 * i);
+		val |= mmio_read(bus, addr + i, 1) << (8 * i);
 	return val;
 }
 
-void bus_mmio_write(struct bus *bus, gpa_t gpa, unsigned size, uint64_t val)
+static void mmio_write(struct bus *bus, uint64_t addr, unsigned size, uint64_t val)
 {
-	const struct mmio_range *r = mmio_at(bus, gpa.v);
+	const struct mmio_range *r = mmio_at(bus, addr);
 
-	if (mmio_holds(r, gpa.v, size)) {
-		r->ops->write(r->dev, gpa.v - r->base.v, size, val & ones(size));
+	if (mmio_holds(r, addr, size)) {
+		r->ops->write(r->dev, addr - r->base.v, size, val & ones(size));
 		return;
 	}
 	if (size == 1)
 		return;
 	for (unsigned i = 0; i < size; i++)
-		bus_mmio_write(bus, GPA(gpa.v + i), 1, val >> (8 * i) & 0xff);
+		mmio_write(bus, addr + i, 1, val >> (8 * i) & 0xff);
+}
+
+static struct touch *touch_memory(struct bus *bus, uint64_t addr)
+{
+	struct touch *t = touches_find(bus->touches, TOUCH_MEMORY, addr);
+	const struct mmio_range *r;
+
+	if (t)
+		return t;
+	r = mmio_at(bus, addr);
+	return touches_new(bus->touches, TOUCH_MEMORY, addr, r ? r->name : NULL);
+}
+
+uint64_t bus_mmio_read(struct bus *bus, gpa_t gpa, unsigned size)
+{
+	if (bus->touches)
+		touch_memory(bus, gpa.v)->in++;
+	return mmio_read(bus, gpa.v, size);
+}
+
+void bus_mmio_write(struct bus *bus, gpa_t gpa, unsigned size, uint64_t val)
+{
+	if (bus->touches)
+		touch_memory(bus, gpa.v)->out++;
+	mmio_write(bus, gpa.v, size, val);
 }

@@ -7,14 +7,18 @@
 #define UMBRA_VMM_BUS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arch/x86_64/include/addr.h"
+#include "vmm/touches.h"
 
 /* size: 1, 2 or 4. port is the absolute port; it lies in the registered range. */
 struct io_ops {
 	uint32_t (*in)(void *dev, uint16_t port, unsigned size);
 	void (*out)(void *dev, uint16_t port, unsigned size, uint32_t val);
+	/* How the device stands, in a few words for the operator; NULL: it has none. */
+	void (*describe)(const void *dev, char *text, size_t size);
 };
 
 /* size: 1, 2, 4 or 8. off: from the start of the registered range. */
@@ -48,6 +52,7 @@ struct bus {
 	struct io_range io[BUS_IO_RANGES];       /* io[0] is unused: index 0 means nobody */
 	struct mmio_range mmio[BUS_MMIO_RANGES]; /* sorted by base */
 	uint8_t *port_owner;                     /* [BUS_IO_PORTS] index into io[] */
+	struct touches *touches;                 /* where accesses are counted; NULL: nowhere */
 };
 
 /* An empty bus. 0 or -ENOMEM. */

@@ -5,6 +5,7 @@
 #include "arch/x86_64/lib/parse.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
+#include "vmm/sched.h"
 #include "vmm/vm.h"
 
 #define MEMORY_DEFAULT MIB(256)
@@ -79,6 +80,19 @@ static const struct choice log_levels[] = {
 	{ "debug", LOG_DEBUG },
 };
 
+/* Cut the token before its first c; *rest is what follows. False: there is none. */
+static bool cut_at(struct token *tok, char c, struct token *rest)
+{
+	for (size_t i = 0; i < tok->len; i++) {
+		if (tok->text[i] == c) {
+			*rest = (struct token){ tok->text + i + 1, tok->len - i - 1 };
+			tok->len = i;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* --- tokens of a kernel's line: each returns NULL, or what is wrong with the value --- */
 
 static const char *set_name(struct vm_config *vm, const struct token *val)
@@ -127,6 +141,49 @@ static const char *set_vcpus(struct vm_config *vm, const struct token *val)
 		return "more virtual CPUs than this version has";
 	vm->vcpus = (unsigned)n;
 	return NULL;
+}
+
+static const char *set_weight(struct vm_config *vm, const struct token *val)
+{
+	uint64_t n;
+
+	if (!parse_u64(val, &n))
+		return "not a number";
+	if (n < SCHED_WEIGHT_MIN || n > SCHED_WEIGHT_MAX)
+		return "not from 1 to 10000";
+	vm->weight = (unsigned)n;
+	return NULL;
+}
+
+/* One CPU, or FIRST-LAST. */
+static const char *add_cpus(uint64_t *cpus, struct token first)
+{
+	struct token last = first, behind;
+	uint64_t from, to;
+
+	if (cut_at(&first, '-', &behind))
+		last = behind;
+	if (!parse_u64(&first, &from) || !parse_u64(&last, &to) || from > to)
+		return "not a list of CPUs (such as 0 or 0,2-3)";
+	if (to >= SCHED_CPUS)
+		return "no CPU of such a number runs guests";
+	*cpus |= BITS((unsigned)to, (unsigned)from);
+	return NULL;
+}
+
+static const char *set_cpus(struct vm_config *vm, const struct token *val)
+{
+	struct token part = *val, rest = part;
+	const char *what = NULL;
+	bool more = true;
+
+	vm->cpus = 0;
+	while (more && !what) {
+		more = cut_at(&part, ',', &rest);
+		what = add_cpus(&vm->cpus, part);
+		part = rest;
+	}
+	return what;
 }
 
 static const char *set_paging(struct vm_config *vm, const struct token *val)
@@ -180,20 +237,22 @@ static const char *set_on_crash(struct vm_config *vm, const struct token *val)
 	return NULL;
 }
 
-#ifdef UMBRA_DEBUG
-/* Cut the token before its first c; *rest is what follows. False: there is none. */
-static bool cut_at(struct token *tok, char c, struct token *rest)
+/* Whether there is such a port, and nobody else's, is seen when it is opened. */
+static const char *set_com2(struct vm_config *vm, const struct token *val)
 {
-	for (size_t i = 0; i < tok->len; i++) {
-		if (tok->text[i] == c) {
-			*rest = (struct token){ tok->text + i + 1, tok->len - i - 1 };
-			tok->len = i;
-			return true;
-		}
-	}
-	return false;
+	struct token port = { val->text + 5, val->len - 5 };
+
+	vm->com2[0] = '\0';
+	if (token_is(val, "none"))
+		return NULL;
+	if (val->len <= 5 || memcmp(val->text, "phys:", 5) != 0 || port.len >= sizeof(vm->com2))
+		return "not none or phys:PORT";
+	memcpy(vm->com2, port.text, port.len);
+	vm->com2[port.len] = '\0';
+	return NULL;
 }
 
+#ifdef UMBRA_DEBUG
 /* FIELD:VALUE or FIELD:VALUE@EXITS. Whether there is such a field the backend says. */
 static const char *set_corrupt(struct vm_config *vm, const struct token *val)
 {
@@ -217,9 +276,10 @@ static const struct {
 	const char *key;
 	const char *(*set)(struct vm_config *vm, const struct token *val);
 } kernel_values[] = {
-	{ "memory", set_memory },     { "vcpus", set_vcpus }, { "paging", set_paging },
-	{ "shadow", set_shadow },     { "audit", set_audit }, { "on-reset", set_on_reset },
-	{ "on-crash", set_on_crash },
+	{ "memory", set_memory },   { "vcpus", set_vcpus },       { "weight", set_weight },
+	{ "cpus", set_cpus },       { "paging", set_paging },     { "shadow", set_shadow },
+	{ "audit", set_audit },     { "on-reset", set_on_reset }, { "on-crash", set_on_crash },
+	{ "com2", set_com2 },
 #ifdef UMBRA_DEBUG
 	{ "corrupt", set_corrupt },
 #endif
@@ -256,6 +316,8 @@ static bool take_kernel_token(struct line *l, const struct token *tok)
 		l->vm.debug_exit = true;
 	else if (token_is(tok, "stats"))
 		l->vm.stats = true;
+	else if (token_is(tok, "paused"))
+		l->vm.paused = true;
 	else
 		return false;
 	return true;
@@ -332,6 +394,7 @@ static void parse_line(struct line *l, unsigned number, const struct boot_module
 	l->module = m;
 	l->vm.memory = MEMORY_DEFAULT;
 	l->vm.vcpus = 1;
+	l->vm.weight = SCHED_WEIGHT_DEFAULT;
 	l->vm.audit = AUDIT_DEFAULT;
 	l->vm.cmdline = "";
 	while (parse_token(&p, &tok)) {
@@ -488,14 +551,68 @@ static const char *take_mask(const struct token *val, uint32_t *mask)
 	return NULL;
 }
 
+/*
+ * run=COMMANDS at *line, in the forms that it has behind GRUB, which takes quotes away and puts
+ * its own around a word with blanks: "run=vms; exits deb64", with \ before a quote, or
+ * run=vms,mem, where a comma parts commands too. False: there is none.
+ */
+static bool take_run(struct umbra_config *cfg, const char **line, const char **wrong)
+{
+	const char *p = *line;
+	bool quoted;
+	size_t n = 0;
+
+	while (*p == ' ' || *p == '\t')
+		p++;
+	quoted = *p == '"';
+	p += quoted;
+	if (strncmp(p, "run=", 4) != 0)
+		return false;
+	p += 4;
+	if (!quoted && *p == '"') {
+		quoted = true;
+		p++;
+	}
+	for (; *p && (quoted ? *p != '"' : *p != ' ' && *p != '\t'); p++) {
+		if (*p == '\\' && p[1])
+			p++;
+		if (n == CONFIG_RUN_MAX)
+			*wrong = "run=: longer than 511 characters";
+		else
+			cfg->run[n++] = *p == ',' && !quoted ? ';' : *p;
+	}
+	if (quoted && !*p)
+		*wrong = "run=: the quote has no end";
+	cfg->run[*wrong ? 0 : n] = '\0';
+	*line = p + (*p == '"');
+	return true;
+}
+
+/* Whether there is such a port is seen when it is opened. */
+static const char *take_gdb(const struct token *val, char *gdb)
+{
+	if (!val->len || val->len >= CONFIG_GDB_MAX)
+		return "not a serial port";
+	memcpy(gdb, val->text, val->len);
+	gdb[val->len] = '\0';
+	return NULL;
+}
+
 static void parse_own_line(struct umbra_config *cfg, const char *line)
 {
 	struct token tok, val;
 	int v;
 
-	while (parse_token(&line, &tok)) {
+	for (;;) {
 		const char *wrong = NULL;
 
+		if (take_run(cfg, &line, &wrong)) {
+			if (wrong)
+				log_err("error: Umbra's line: %s; ignored", wrong);
+			continue;
+		}
+		if (!parse_token(&line, &tok))
+			return;
 		if (token_value(&tok, "loglevel", &val)) {
 			if (choose(log_levels, ARRAY_SIZE(log_levels), &val, &v))
 				cfg->loglevel = (enum log_level)v;
@@ -506,6 +623,14 @@ static void parse_own_line(struct umbra_config *cfg, const char *line)
 				cfg->on_idle = (enum on_idle)v;
 			else
 				wrong = "not poweroff, reboot or monitor";
+		} else if (token_value(&tok, "gdb", &val)) {
+			wrong = take_gdb(&val, cfg->gdb);
+		} else if (token_value(&tok, "log", &val)) {
+			cfg->log_always = token_is(&val, "line");
+			wrong = cfg->log_always ? NULL : "not line";
+		} else if (token_value(&tok, "console", &val)) {
+			cfg->console_follow = token_is(&val, "follow");
+			wrong = cfg->console_follow ? NULL : "not follow";
 		} else if (token_value(&tok, "svm-features", &val)) {
 			wrong = take_mask(&val, &cfg->svm_features);
 		} else if (token_value(&tok, "vmx-features", &val)) {
@@ -538,6 +663,21 @@ void config_parse(struct umbra_config *cfg, const struct boot_info *bi)
 	else
 		log_err("error: no guest: the menu entry has no line such as "
 			"\"module2 /guests/vmlinuz vm=NAME kernel memory=256M -- console=ttyS0\"");
+}
+
+bool config_change(struct vm_config *vm, const char *word, char *why, size_t size)
+{
+	struct token tok = { word, strlen(word) };
+	struct line l = { .vm = *vm };
+
+	if (!take_kernel_token(&l, &tok))
+		ksnprintf(l.why, sizeof(l.why), "unknown token \"%.*s\"", quoted_len(&tok), word);
+	if (l.why[0]) {
+		str_copy(why, l.why, size);
+		return false;
+	}
+	*vm = l.vm;
+	return true;
 }
 
 bool config_early_value(const char *cmdline, const char *key, char *buf, size_t size)

@@ -22,6 +22,9 @@
 #define VM_CONFIG_MAX 64
 #define VM_CONFIG_MODULES 16
 #define VM_CONFIG_DISKS 8
+#define VM_COM2_MAX 40
+#define CONFIG_GDB_MAX 64
+#define CONFIG_RUN_MAX 511
 
 enum paging_mode { PAGING_AUTO, PAGING_NESTED, PAGING_SHADOW };
 enum on_idle { ON_IDLE_MONITOR, ON_IDLE_POWEROFF, ON_IDLE_REBOOT };
@@ -53,12 +56,16 @@ struct vm_config {
 	char name[VM_NAME_MAX];
 	uint64_t memory; /* bytes; a multiple of 1 MiB */
 	unsigned vcpus;
+	unsigned weight; /* its share of a CPU (sched.h); 0: the default */
+	uint64_t cpus;   /* bit n: it may run on CPU n; 0: on all */
 	enum paging_mode paging;
 	uint64_t shadow;        /* bytes for shadow pages; 0: what suits the memory */
 	uint64_t audit;         /* every so many exits the shadow is audited; 0: never */
 	enum on_reset on_reset; /* on-reset=restart|stop */
 	enum on_crash on_crash; /* on-crash=stop|restart: triple fault */
 	bool debug_exit;        /* debug-exit: port 0xf4 stops the VM */
+	bool paused;            /* whenever it starts, it waits to be resumed */
+	char com2[VM_COM2_MAX]; /* com2=phys:...: where the machine's port is; "": no cable */
 	bool stats;             /* print the exit counters when the VM stops */
 	struct vm_corrupt corrupt;
 	const char *cmdline; /* what follows " -- ", in GRUB's memory; "" if none */
@@ -73,8 +80,12 @@ struct vm_config {
 struct umbra_config {
 	enum log_level loglevel;
 	enum on_idle on_idle;
+	bool log_always;          /* log=line: onto the line whoever is in front */
+	bool console_follow;      /* console=follow: all VMs' output is seen */
+	char gdb[CONFIG_GDB_MAX]; /* gdb=: the debugger's line, in com1='s words; "": none */
 	/* Those that may be used; all ones if the line does not say. */
 	uint32_t svm_features, vmx_features;
+	char run[CONFIG_RUN_MAX + 1]; /* the monitor's commands of run=, parted by ';' */
 	unsigned nr_vms;
 	struct vm_config vm[VM_CONFIG_MAX];
 };
@@ -85,6 +96,12 @@ struct umbra_config {
  * token ignored.
  */
 void config_parse(struct umbra_config *cfg, const struct boot_info *bi);
+
+/*
+ * Change what a word of a kernel's line sets (memory=, paging=, stats...). False: it is none, or
+ * its value is wrong: why[size] says so and nothing has changed.
+ */
+bool config_change(struct vm_config *vm, const char *word, char *why, size_t size);
 
 /*
  * The value of `key=` in Umbra's own line, for those who need it before config_parse()

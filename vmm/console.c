@@ -1,93 +1,388 @@
 #include "vmm/console.h"
 
-#include <stddef.h>
-
+#include "arch/x86_64/clock.h"
 #include "arch/x86_64/console.h"
+#include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/timer.h"
+#include "vmm/console_view.h"
 #include "vmm/dev/pc.h"
-#include "vmm/vm.h"
 
-/* Room that must be there before those who wait for it are told: a UART's FIFO or two. */
-#define ROOM_WORTH_TELLING 64
+#define CTRL_BRACKET 0x1d
+#define TYPED_BYTES 4096   /* what may be typed ahead of a VM */
+#define MONITOR_AHEAD 4096 /* little, so that ^C ends a long output at once */
+#define MONITOR_LOW 1024
+/* A VM that has taken nothing for so long while its queue is full has lost what comes next. */
+#define DEAF_NS NS_PER_SEC
 
-static void (*operator_input)(uint8_t c);
-static struct vm *front;
-static struct vm *writer; /* whose output came last; only compared */
-static int held = -1;     /* typed, and not yet taken by the VM in front */
-static uint64_t waiting;  /* bit n: VM n had a byte refused */
-static struct vm *waiter[VM_MAX];
-static_assert(VM_MAX <= 64, "one bit a VM in waiting");
+static const struct console_operator *operator;
+static struct speaker *front = &speakers[0];
+static struct speaker *last; /* the VM that was in front last */
+static bool begun;           /* the run loop runs: guests may speak */
+static bool follow;
+static bool log_always;
+static bool stays;          /* the operator went to the monitor himself */
+static bool after_escape;   /* Ctrl-] was typed: the next key is for the console */
+static bool pressed;        /* a Ctrl-] may wait behind what is held back, */
+static uint64_t pressed_ns; /* and since when */
+static struct timer deaf;
+/* Bit n: VM n has input queued; had a byte refused; has a port of the machine. */
+static uint64_t fed, waiting, tied;
+static uint64_t log_seen; /* log_sent() when the monitor's prompt was whole */
+static_assert(VM_MAX <= 64, "one bit a VM");
 
-/* Another VM's unfinished line is left alone; false: no room to do so. */
-static bool begin_line(void)
+static struct speaker *const monitor = &speakers[0];
+
+static struct speaker *speaker_of(const struct vm *vm)
 {
-	if (!console_line_open())
-		return true;
-	return console_space() >= 2 && console_try_putc('\r') && console_try_putc('\n');
+	return &speakers[vm->id + 1];
 }
 
-bool console_vm_tx(struct vm *vm, uint8_t c)
+static bool is_stopped(const struct speaker *s)
 {
-	if ((vm == writer || begin_line()) && console_try_putc(c)) {
-		writer = vm;
-		return true;
+	return s->vm->state == VM_STOPPED && !s->vm->restart.armed;
+}
+
+/* --- who is in front --- */
+
+static void arrived(void)
+{
+	log_set_line(log_always || !front->vm);
+	log_seen = log_sent();
+	if (!front->vm && operator)
+		operator->enter();
+}
+
+static void go(struct speaker *s)
+{
+	if (front == s)
+		return;
+	front = s;
+	if (s->vm) {
+		last = s;
+		stays = false;
+	} else {
+		log_set_line(true);
 	}
-	waiting |= BIT(vm->id);
-	waiter[vm->id] = vm;
-	return false;
-}
-
-void console_set_operator(void (*input)(uint8_t c))
-{
-	operator_input = input;
+	view_set(s, follow);
 }
 
 void console_set_front(struct vm *vm)
 {
-	front = vm;
+	go(vm ? speaker_of(vm) : monitor);
 }
 
 struct vm *console_front(void)
 {
-	return front;
+	return front->vm;
 }
 
-void console_forget(struct vm *vm)
+bool console_operator_stays(void)
 {
-	waiting &= ~BIT(vm->id);
-	if (front == vm) {
-		front = NULL;
-		held = -1;
+	return stays;
+}
+
+int console_add(struct vm *vm)
+{
+	struct speaker *s = speaker_of(vm);
+	uint8_t *buf = s->out.buf ? s->out.buf : kalloc(KEPT_BYTES + TYPED_BYTES);
+
+	if (!buf)
+		return trace_error(-ENOMEM);
+	*s = (struct speaker){
+		.vm = vm,
+		.name = vm->cfg->name,
+		.out.buf = buf,
+		.in = { .buf = buf + KEPT_BYTES, .size = TYPED_BYTES },
+	};
+	return 0;
+}
+
+void console_tie(struct vm *vm)
+{
+	if (speaker_of(vm)->vm)
+		tied |= BIT(vm->id);
+}
+
+/* The next one that runs, after the one in front; NULL: none. */
+static struct speaker *next_vm(const struct speaker *after)
+{
+	unsigned first = after ? (unsigned)(after - speakers) : 0;
+
+	for (unsigned i = 1; i <= SPEAKERS; i++) {
+		struct speaker *s = &speakers[(first + i) % SPEAKERS];
+
+		if (s->vm && !is_stopped(s))
+			return s;
+	}
+	return NULL;
+}
+
+void console_follow(bool on)
+{
+	struct speaker *s = front;
+
+	follow = on;
+	if (on && !s->vm)
+		s = last && !is_stopped(last) ? last : next_vm(NULL);
+	if (s && s != front)
+		go(s);
+	else
+		view_set(front, follow);
+}
+
+void console_show_log(bool always)
+{
+	log_always = always;
+	log_set_line(always || !begun || !front->vm);
+}
+
+/* --- what is typed --- */
+
+static void feed(struct speaker *s)
+{
+	struct ring *in = &s->in;
+
+	while (!ring_empty(in)) {
+		if (!pc_console_input(s->vm, in->buf[in->tail & (in->size - 1)]))
+			return;
+		ring_get(in);
+		s->in_ns = clock_ns();
+	}
+	fed &= ~BIT(s->vm->id);
+}
+
+static void type(uint8_t c)
+{
+	struct speaker *s = front;
+
+	if (!s->vm) {
+		if (operator)
+			operator->input(c);
+		view_pump();
+		log_seen = log_sent();
+		return;
+	}
+	if (is_stopped(s))
+		return;
+	if (ring_empty(&s->in))
+		s->in_ns = clock_ns();
+	ring_put(&s->in, c);
+	fed |= BIT(s->vm->id);
+	feed(s);
+}
+
+static void help(void)
+{
+	view_say("Ctrl-] m: the monitor");
+	view_say("Ctrl-] 1 to 9, n: the VM of this number, the next one that runs");
+	view_say("Ctrl-] f: all VMs' output with names, or one's alone");
+	view_say("Ctrl-] ]: Ctrl-] itself    Ctrl-] ?: this");
+}
+
+static void go_to_number(unsigned number)
+{
+	if (speakers[number].vm)
+		go(&speakers[number]);
+	else
+		view_say("there is no VM %u", number);
+}
+
+static void command_key(uint8_t c)
+{
+	struct speaker *s;
+
+	if (c == ']' || c == CTRL_BRACKET) {
+		type(CTRL_BRACKET);
+	} else if (c == 'm' || c == 'M') {
+		go(monitor);
+		stays = true;
+	} else if (c >= '1' && c <= '9') {
+		go_to_number(c - '0');
+	} else if (c == 'n' || c == 'N') {
+		s = next_vm(front->vm ? front : last);
+		if (s)
+			go(s);
+		else
+			view_say("no VM runs");
+	} else if (c == 'f' || c == 'F') {
+		console_follow(!follow || !front->vm);
+	} else {
+		help();
 	}
 }
 
-bool console_input_held(void)
+static void deaf_time(void *ctx)
 {
-	return held >= 0;
+	(void)ctx; /* the run loop comes by */
+}
+
+static void look_for_keys(void)
+{
+	bool may = console_may_hold(CTRL_BRACKET);
+
+	if (may && !pressed)
+		pressed_ns = clock_ns();
+	pressed = may;
+}
+
+/*
+ * Must what is typed wait in the line's own ring? While a VM is slow to take it; but when it seems
+ * to listen no more, or takes a byte now and then, it must not keep the operator's keys from us:
+ * what finds no room is lost then, as it would be in a UART.
+ */
+static bool must_wait(struct speaker *s)
+{
+	uint64_t until = (pressed ? MIN(s->in_ns, pressed_ns) : s->in_ns) + DEAF_NS;
+
+	if (!s->vm || ring_space(&s->in) || after_escape || clock_ns() >= until)
+		return false;
+	timer_arm(&deaf, until);
+	return true;
 }
 
 static void carry_input(void)
 {
-	for (;;) {
-		if (held < 0)
-			held = console_getc();
-		if (held < 0)
-			return;
-		if (!front && operator_input)
-			operator_input((uint8_t)held);
-		else if (front && !pc_console_input(front, (uint8_t)held))
-			return;
-		held = -1;
+	int c;
+
+	look_for_keys();
+	while (!must_wait(front) && (c = console_getc()) >= 0) {
+		if (after_escape) {
+			after_escape = pressed = false;
+			command_key((uint8_t)c);
+			look_for_keys();
+		} else if (c == CTRL_BRACKET) {
+			after_escape = true;
+		} else {
+			type((uint8_t)c);
+		}
+	}
+}
+
+/* --- what VMs say --- */
+
+bool console_vm_tx(struct vm *vm, uint8_t c)
+{
+	struct speaker *s = speaker_of(vm);
+
+	if (!s->vm)
+		return true;
+	if (!view_may_say(s)) {
+		view_pump();
+		if (!view_may_say(s)) {
+			waiting |= BIT(vm->id);
+			return false;
+		}
+	}
+	view_said(s, c);
+	return true;
+}
+
+void console_forget(struct vm *vm)
+{
+	struct speaker *s = speaker_of(vm);
+
+	if (!s->vm)
+		return;
+	waiting &= ~BIT(vm->id);
+	fed &= ~BIT(vm->id);
+	s->in.tail = s->in.head;
+	s->ends = true;
+	pc_console_ready(vm);
+	view_drain(s);
+	s->ends = false;
+	if (front == s)
+		go(monitor);
+}
+
+/* --- the monitor --- */
+
+void console_set_operator(const struct console_operator *op)
+{
+	operator= op;
+	timer_setup(&deaf, deaf_time, NULL);
+	view_set_arrived(arrived);
+	view_set(front, follow);
+}
+
+size_t console_monitor_space(void)
+{
+	uint64_t before = console_queued() + kept_unseen(&monitor->out);
+
+	if (before >= MONITOR_AHEAD / 2)
+		console_tell(MONITOR_LOW);
+	return before < MONITOR_AHEAD ? MONITOR_AHEAD - before : 0;
+}
+
+size_t console_monitor_write(const char *s, size_t n)
+{
+	size_t taken = 0;
+
+	for (; taken < n && kept_unseen(&monitor->out) < KEPT_BYTES; taken++)
+		kept_put(&monitor->out, (uint8_t)s[taken]);
+	if (front == monitor && (begun || !operator))
+		view_pump();
+	return taken;
+}
+
+void console_monitor_fresh_line(void)
+{
+	const struct kept *k = &monitor->out;
+	bool open = kept_unseen(k) ? k->line_end != k->end : console_line_open();
+
+	if (open)
+		console_monitor_write("\n", 1);
+}
+
+/* A line of the log has come behind the prompt. */
+static void redraw(void)
+{
+	if (front->vm || log_seen == log_sent() || kept_unseen(&monitor->out))
+		return;
+	if (operator&& operator->redraw)
+		operator->redraw();
+	log_seen = log_sent();
+}
+
+/* --- run loop --- */
+
+static void tell_waiting(void)
+{
+	uint64_t told = waiting;
+
+	while (told) {
+		unsigned id = (unsigned)__builtin_ctzll(told);
+
+		told &= told - 1;
+		if (!view_may_say(&speakers[id + 1]))
+			continue;
+		waiting &= ~BIT(id);
+		pc_console_ready(speakers[id + 1].vm);
 	}
 }
 
 void console_work(void)
 {
+	begun = true;
 	carry_input();
-	while (waiting && console_space() >= ROOM_WORTH_TELLING) {
-		unsigned id = (unsigned)__builtin_ctzll(waiting);
+	for (uint64_t left = fed; left; left &= left - 1)
+		feed(&speakers[__builtin_ctzll(left) + 1]);
+	view_pump();
+	tell_waiting();
+	for (uint64_t left = tied; left; left &= left - 1)
+		pc_line_work(speakers[__builtin_ctzll(left) + 1].vm);
+	redraw();
+}
 
-		waiting &= waiting - 1;
-		pc_console_ready(waiter[id]);
-	}
+bool console_input_held(void)
+{
+	for (uint64_t left = fed; left; left &= left - 1)
+		if (pc_console_listens(speakers[__builtin_ctzll(left) + 1].vm))
+			return true;
+	for (uint64_t left = tied; left; left &= left - 1)
+		if (pc_line_listens(speakers[__builtin_ctzll(left) + 1].vm))
+			return true;
+	return false;
 }

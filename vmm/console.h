@@ -1,34 +1,74 @@
 /*
- * The host's console, shared: the VM in front gets what is typed; the first serial port
- * of every VM is heard.
+ * The host's console, shared by the operator's monitor and every VM's first serial port. One of
+ * them is in front: it gets what is typed, and is seen. What the others say is kept, and shown
+ * when they come to the front; or all are seen, a line at a time (follow). Ctrl-] and a key is
+ * for the console itself, whatever is in front and whatever state it is in.
  */
 #ifndef UMBRA_VMM_CONSOLE_H
 #define UMBRA_VMM_CONSOLE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct vm;
 
+/* --- VMs --- */
+
+/* A VM that there is from now on, at rest or not: room for what it says. Its number, which
+ * follows Ctrl-], is its id + 1. 0 or -ENOMEM. */
+int console_add(struct vm *vm);
 /*
- * A byte from the VM's first serial port. False: there is no room now, and
- * pc_console_ready(vm) will be called when there is.
+ * A byte from the VM's first serial port. False: there is no room now, and pc_console_ready(vm)
+ * will be called when there is. Only one that is seen can meet with that: the line is slow.
  */
 bool console_vm_tx(struct vm *vm, uint8_t c);
-
-/* Who gets what is typed while no VM is in front. */
-void console_set_operator(void (*input)(uint8_t c));
-/* Who gets the input from now on; NULL: the operator. */
+/* Who is in front from now on; NULL: the monitor. It is told with a banner line. */
 void console_set_front(struct vm *vm);
-/* The VM in front, or NULL. */
+/* The VM in front; NULL: the monitor. */
 struct vm *console_front(void);
-/* Forget a VM that stops: it neither waits for room nor is in front. */
+/*
+ * A VM stops: what its port still holds is said, what was typed for it is forgotten. If it is in
+ * front, the monitor takes its place, so that the log's lines about its end are seen; who comes
+ * to the front is for the caller to say. Its devices are still there.
+ */
 void console_forget(struct vm *vm);
+/* The VM's second port leads to one of the machine's: pc_line_work() is called for it now. */
+void console_tie(struct vm *vm);
+/* Has the operator come to the monitor by himself, and wants to stay there whatever VMs do? */
+bool console_operator_stays(void);
 
-/* Carry input to the VM in front, and tell VMs that wait for room when there is some.
- * Run loop only. */
+/* --- the operator --- */
+
+struct console_operator {
+	void (*enter)(void);      /* the monitor has come to the front: show the prompt */
+	void (*input)(uint8_t c); /* a byte typed while it is in front */
+	void (*redraw)(void);     /* a line of the log has come between: show what was typed */
+};
+
+/* Who the monitor is. */
+void console_set_operator(const struct console_operator *op);
+/*
+ * Text of the monitor's; \n becomes a line's end. Shown while the monitor is in front, at the
+ * line's speed. Never waits: returns how many bytes were taken, fewer when there is no more room.
+ */
+size_t console_monitor_write(const char *s, size_t n);
+/* So many bytes are taken and shown soon. When it is less than it
+ * could be, work is marked as that changes. */
+size_t console_monitor_space(void);
+/* If what the monitor writes would not begin a line, end the one that is open. */
+void console_monitor_fresh_line(void);
+/* See all VMs, each line with `name|` before it; keys go to the VM in front. On: the monitor gives
+ * way to a VM, if one runs. */
+void console_follow(bool on);
+/* Umbra's log goes onto the line always, not only while the monitor is in front. */
+void console_show_log(bool always);
+
+/* --- run loop --- */
+
+/* Carry what is typed to who is in front and what is said to the line. */
 void console_work(void);
-/* Is there an input byte that the VM in front had no room for? */
+/* Is an input byte waiting that a VM's serial port has room for now? */
 bool console_input_held(void);
 
 #endif

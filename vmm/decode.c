@@ -390,6 +390,8 @@ bool decode_format(const uint8_t *bytes, unsigned n, unsigned code_size, uint64_
 	if (!init_decoder(&decoder, code_size) ||
 	    ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, bytes, n, &z, operands)) ||
 	    ZYAN_FAILED(ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL)) ||
+	    ZYAN_FAILED(ZydisFormatterSetProperty(&formatter, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE,
+						  ZYAN_FALSE)) ||
 	    ZYAN_FAILED(ZydisFormatterFormatInstruction(&formatter, &z, operands,
 							z.operand_count_visible, text, sizeof(text),
 							rip, ZYAN_NULL)))

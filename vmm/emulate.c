@@ -303,6 +303,18 @@ bool emulate_decode_cr(struct vcpu *vcpu, struct cr_insn *out)
 	}
 }
 
+bool emulate_decode_int(struct vcpu *vcpu, uint8_t *vector, uint8_t *len, bool *int3)
+{
+	struct emu e;
+
+	if (emu_begin(&e, vcpu) != EMULATE_DONE)
+		return false;
+	*int3 = e.insn->op == INSN_INT3;
+	*vector = *int3 ? VEC_BP : (uint8_t)e.insn->imm;
+	*len = e.insn->len;
+	return *int3 || e.insn->op == INSN_INT;
+}
+
 /* No limit is checked, and no access made (APM vol. 3, INVLPG). */
 bool emulate_decode_invlpg(struct vcpu *vcpu, gva_t *gva, unsigned *len)
 {

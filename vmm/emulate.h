@@ -49,6 +49,9 @@ struct cr_insn {
 };
 /* False: something else stands there, or a fault was raised. */
 bool emulate_decode_cr(struct vcpu *vcpu, struct cr_insn *out);
+/* INT n or INT3 at RIP, for hardware that does not say which. False: something else stands there,
+ * or a fault was raised. */
+bool emulate_decode_int(struct vcpu *vcpu, uint8_t *vector, uint8_t *len, bool *int3);
 /* The linear address that INVLPG at RIP names, and its length. False: a fault was raised, or
  * something else stands there, which does not exit as INVLPG. */
 bool emulate_decode_invlpg(struct vcpu *vcpu, gva_t *gva, unsigned *len);

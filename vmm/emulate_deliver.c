@@ -4,6 +4,7 @@
  */
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
+#include "vmm/dr.h"
 #include "vmm/emulate_core.h"
 #include "vmm/gmem.h"
 #include "vmm/vm.h"
@@ -155,5 +156,5 @@ void emulate_deliver(struct vcpu *vcpu, const struct vm_event *ev)
 	if (ev->kind == EVENT_NMI)
 		backend->set_reg(vcpu, REG_NMI_BLOCKED, 1);
 	if (ev->kind == EVENT_EXCEPTION && ev->vector == VEC_DB)
-		backend->set_reg(vcpu, REG_DR7, backend->get_reg(vcpu, REG_DR7) & ~DR7_GD);
+		dr_write(vcpu, 7, dr_read(vcpu, 7) & ~DR7_GD);
 }

@@ -149,6 +149,8 @@ bool emu_span(struct emu *e, unsigned seg, uint64_t offset, unsigned size, bool 
 	if (e->code_size == 8 ? !linear_64(e, seg, offset, size, &gva)
 			      : !linear_legacy(e, seg, offset, size, write, &gva))
 		return false;
+	if (e->vcpu->debug.on)
+		debug_access(e->vcpu, gva, size, write);
 	rest = (unsigned)(PAGE_SIZE - (gva.v & (PAGE_SIZE - 1)));
 	span->size = (uint8_t)size;
 	span->first = (uint8_t)MIN(size, rest);

@@ -146,7 +146,7 @@ static enum step (*const steps[])(struct emu *e) = {
 
 static unsigned string_budget(const struct emu *e)
 {
-	if (e->flags & RFLAGS_TF) /* each iteration traps */
+	if ((e->flags & RFLAGS_TF) || e->vcpu->debug.step) /* each iteration traps */
 		return 1;
 	return MIN(STRING_BUDGET_BYTES / e->insn->size, STRING_BUDGET_STEPS);
 }

@@ -2,7 +2,7 @@
  * privilege guards, debug registers. */
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
-#include "arch/x86_64/insn.h"
+#include "vmm/dr.h"
 #include "vmm/emulate_core.h"
 #include "vmm/gmem.h"
 #include "vmm/vm.h"
@@ -208,72 +208,21 @@ enum emulate_result emu_sti(struct emu *e)
 
 /* --- debug registers --- */
 
-/* DR0 to DR3 are in the processor while their vCPU is. */
-static uint64_t read_address(const struct vcpu *vcpu, unsigned nr)
-{
-	if (!vcpu->loaded)
-		return vcpu->dr[nr];
-	switch (nr) {
-	case 0:
-		return read_dr0();
-	case 1:
-		return read_dr1();
-	case 2:
-		return read_dr2();
-	default:
-		return read_dr3();
-	}
-}
-
-static void write_address(struct vcpu *vcpu, unsigned nr, uint64_t val)
-{
-	vcpu->dr[nr] = val;
-	if (!vcpu->loaded)
-		return;
-	switch (nr) {
-	case 0:
-		write_dr0(val);
-		break;
-	case 1:
-		write_dr1(val);
-		break;
-	case 2:
-		write_dr2(val);
-		break;
-	default:
-		write_dr3(val);
-		break;
-	}
-}
-
 static bool write_debug(struct emu *e, unsigned nr, uint64_t val)
 {
-	const struct vmm_backend *backend = e->vcpu->vm->backend;
-
-	if (nr < 4) {
-		write_address(e->vcpu, nr, val);
-		return true;
-	}
-	if (val >> 32)
+	if (nr >= 4 && val >> 32)
 		return emu_refuse_error(e, VEC_GP, 0);
 	if (nr == 6)
-		backend->set_reg(e->vcpu, REG_DR6, (val & DR6_SETTABLE) | DR6_INIT);
-	else
-		backend->set_reg(e->vcpu, REG_DR7, (val & DR7_SETTABLE) | DR7_INIT);
+		val = (val & DR6_SETTABLE) | DR6_INIT;
+	else if (nr == 7)
+		val = (val & DR7_SETTABLE) | DR7_INIT;
+	dr_write(e->vcpu, nr, val);
 	return true;
-}
-
-static uint64_t read_debug(const struct emu *e, unsigned nr)
-{
-	if (nr < 4)
-		return read_address(e->vcpu, nr);
-	return e->vcpu->vm->backend->get_reg(e->vcpu, nr == 6 ? REG_DR6 : REG_DR7);
 }
 
 /* MOV to and from DRn; 4 and 5 are 6 and 7 unless CR4.DE says that they are nothing. */
 enum emulate_result emu_mov_dr(struct emu *e)
 {
-	const struct vmm_backend *backend = e->vcpu->vm->backend;
 	bool write = e->insn->op == INSN_MOV_TO_DR;
 	unsigned nr = e->insn->operand[write ? 0 : 1].reg;
 
@@ -282,13 +231,13 @@ enum emulate_result emu_mov_dr(struct emu *e)
 			return emu_ud(e);
 		nr += 2;
 	}
-	if (backend->get_reg(e->vcpu, REG_DR7) & DR7_GD) {
-		backend->set_reg(e->vcpu, REG_DR6, backend->get_reg(e->vcpu, REG_DR6) | DR6_BD);
+	if (dr_read(e->vcpu, 7) & DR7_GD) {
+		dr_write(e->vcpu, 6, dr_read(e->vcpu, 6) | DR6_BD);
 		emu_refuse(e, VEC_DB);
 		return emu_fault(e);
 	}
 	if (!write)
-		emu_operand_write(e, 0, NULL, read_debug(e, nr));
+		emu_operand_write(e, 0, NULL, dr_read(e->vcpu, nr));
 	else if (!write_debug(e, nr, emu_operand_read(e, 1, NULL)))
 		return emu_fault(e);
 	return emu_retire(e);

@@ -5,6 +5,7 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
 #include "vmm/backend.h"
+#include "vmm/debug_core.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -145,6 +146,8 @@ static void deliver(struct vcpu *vcpu, struct vm_event ev)
 	struct vm_event *pending = &vcpu->events.pending;
 
 	pending->kind = EVENT_NONE;
+	if (vcpu->debug.on && ev.kind == EVENT_EXCEPTION && ev.vector == VEC_DB)
+		vcpu->debug.dr7 &= ~DR7_GD;
 	if (!core_delivers(vcpu)) {
 		vcpu->vm->backend->inject(vcpu, &ev);
 		return;
@@ -155,6 +158,8 @@ static void deliver(struct vcpu *vcpu, struct vm_event ev)
 		pending->kind = EVENT_NONE;
 		emulate_deliver(vcpu, &ev);
 	}
+	if (vcpu->debug.on)
+		debug_delivered(vcpu);
 }
 
 /* Something waits, or the backend is to learn that nothing does any more. */
@@ -179,11 +184,28 @@ static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 	want_window(vcpu, EVENT_INTR, intr);
 }
 
+/* A debugger has to do with it. */
+static __attribute__((noinline)) void inject_debugged(struct vcpu *vcpu)
+{
+	if (debug_before_entry(vcpu)) {
+		inject_one(vcpu, intr_pending(vcpu->vm));
+		return;
+	}
+	if (vcpu->events.pending.kind != EVENT_NONE && !vcpu->vm->pause_requested)
+		deliver(vcpu, vcpu->events.pending);
+	want_window(vcpu, EVENT_NMI, false);
+	want_window(vcpu, EVENT_INTR, false);
+}
+
 void vcpu_inject_pending(struct vcpu *vcpu)
 {
 	const struct vcpu_events *events = &vcpu->events;
 	bool intr = intr_pending(vcpu->vm);
 
+	if (vcpu->debug.on) {
+		inject_debugged(vcpu);
+		return;
+	}
 	if (intr || events->nmi || events->pending.kind != EVENT_NONE ||
 	    events->window_requested[0] || events->window_requested[1])
 		inject_one(vcpu, intr);

@@ -12,7 +12,9 @@
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
 #include "vmm/cr.h"
+#include "vmm/debug_core.h"
 #include "vmm/emulate.h"
+#include "vmm/exit_stats.h"
 #include "vmm/lookahead.h"
 #include "vmm/memmap.h"
 #include "vmm/msr.h"
@@ -177,9 +179,24 @@ static void handle_emulate(struct vcpu *vcpu)
 	if (ev.kind != EVENT_NONE) {
 		vcpu_event_delivered(vcpu);
 		emulate_deliver(vcpu, &ev);
+	} else if (vcpu->debug.on && debug_stops_at(vcpu)) {
+		return;
 	} else if (emulate_step(vcpu) == EMULATE_FAILED) {
 		vm_exit_cannot_emulate(vcpu);
 	}
+}
+
+/* What a debugger has asked for. False: it is the guest's own. */
+static bool is_debuggers(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+
+	if (exit->exception.vector == VEC_BP)
+		return debug_breakpoint(vcpu);
+	if (exit->exception.vector != VEC_DB || exit->insn_len)
+		return false;
+	debug_trap(vcpu);
+	return true;
 }
 
 /* An intercepted exception that is the guest's own after all; one with a length is an
@@ -192,6 +209,8 @@ static void handle_exception(struct vcpu *vcpu)
 				     .error = exit->exception.error,
 				     .cr2 = exit->exception.cr2 };
 
+	if (vcpu->debug.on && is_debuggers(vcpu))
+		return;
 	if (fault.vector == VEC_MC)
 		vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0, "machine check, rip 0x%llx",
 				(unsigned long long)vcpu->regs.rip);
@@ -201,6 +220,20 @@ static void handle_exception(struct vcpu *vcpu)
 						       .insn_len = exit->insn_len });
 	else
 		vcpu_raise(vcpu, &fault);
+}
+
+/* INT n or INT3, which is to be delivered after all. */
+static void handle_soft_int(struct vcpu *vcpu)
+{
+	struct vm_event ev = { .kind = EVENT_SOFT_INT };
+	bool int3;
+
+	if (!emulate_decode_int(vcpu, &ev.vector, &ev.insn_len, &int3))
+		return;
+	if (int3)
+		ev.kind = EVENT_SOFT_EXC;
+	if (!int3 || !vcpu->debug.on || !debug_breakpoint(vcpu))
+		vcpu_requeue(vcpu, &ev);
 }
 
 /* --- CPUID and MSRs --- */
@@ -438,6 +471,12 @@ static void handle_invpcid(struct vcpu *vcpu)
 		vcpu_raise_vector(vcpu, VEC_UD);
 }
 
+static void handle_dr(struct vcpu *vcpu)
+{
+	if (emulate_mmio(vcpu) == EMULATE_FAILED)
+		vm_exit_cannot_emulate(vcpu);
+}
+
 static void handle_gp(struct vcpu *vcpu)
 {
 	vcpu_raise_error(vcpu, VEC_GP, 0);
@@ -473,6 +512,8 @@ static void (*const handlers[EXIT_KINDS])(struct vcpu *vcpu) = {
 	[EXIT_WRMSR] = handle_wrmsr,
 	[EXIT_CR_READ] = handle_cr,
 	[EXIT_CR_WRITE] = handle_cr,
+	[EXIT_DR] = handle_dr,
+	[EXIT_SOFT_INT] = handle_soft_int,
 	[EXIT_HLT] = handle_hlt,
 	[EXIT_PAUSE] = handle_pause,
 	[EXIT_MONITOR] = handle_ud, /* CPUID says that it is not there */
@@ -506,11 +547,18 @@ void vm_exit_dispatch(struct vcpu *vcpu)
 void vm_exit_handle(struct vcpu *vcpu)
 {
 	const struct vm_exit *exit = &vcpu->exit;
+	struct exit_stats *stats = vcpu->exits;
 
-	vcpu->vm->exits[exit->kind]++;
+	exit_stats_count(stats, exit->kind);
+	if (__builtin_expect(stats->trace.records != NULL, 0))
+		exit_trace_add(&stats->trace, vcpu, stats->since);
+	if (vcpu->debug.on)
+		debug_after_exit(vcpu);
 	if (exit->interrupted.kind != EVENT_NONE)
 		vcpu_requeue(vcpu, &exit->interrupted);
 	vm_exit_dispatch(vcpu);
+	if (vcpu->debug.on)
+		debug_handled(vcpu);
 	if (vcpu->vm->audit_left && !--vcpu->vm->audit_left) {
 		vcpu->vm->audit_left = vcpu->vm->cfg->audit;
 		vm_shadow_audit(vcpu->vm);

@@ -29,6 +29,8 @@
 	X(EXIT_WRMSR, "wrmsr")                                                                     \
 	X(EXIT_CR_READ, "cr-read")                                                                 \
 	X(EXIT_CR_WRITE, "cr-write") /* MOV to CR, LMSW, CLTS */                                   \
+	X(EXIT_DR, "dr")             /* MOV to or from DR */                                       \
+	X(EXIT_SOFT_INT, "soft-int") /* INT n; INT3 too, where both leave alike */                 \
 	X(EXIT_HLT, "hlt")                                                                         \
 	X(EXIT_PAUSE, "pause")                                                                     \
 	X(EXIT_MONITOR, "monitor")                                                                 \

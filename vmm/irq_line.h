@@ -3,11 +3,22 @@
 #define UMBRA_VMM_IRQ_LINE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct irq_line {
 	void (*set)(void *ctx, unsigned pin, bool level);
 	void *ctx;
 	unsigned pin;
+};
+
+/* A line as its interrupt controller has it, for the operator. */
+struct irq_state {
+	const char *device; /* NULL: nobody drives it */
+	uint8_t vector;
+	bool level_triggered, high;
+	bool masked, requested, in_service;
+	uint64_t raised; /* how often it went high */
+	uint64_t taken;  /* how often the guest took its interrupt */
 };
 
 /* Drive the wire; one that leads nowhere (set NULL) is let be. */

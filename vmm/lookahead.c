@@ -8,7 +8,6 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-#define DR7_ENABLED BITS(7, 0)
 #define NO_PAGE UINT64_C(1)
 
 /* Bits of an entry that do not matter to where it leads. */
@@ -161,7 +160,7 @@ bool lookahead_allowed(const struct vcpu *vcpu)
 {
 	const struct vmm_backend *backend = vcpu->vm->backend;
 
-	return !(vcpu->regs.rflags & RFLAGS_TF) && vcpu_cpl(vcpu) == 0 &&
+	return !vcpu->debug.on && !(vcpu->regs.rflags & RFLAGS_TF) && vcpu_cpl(vcpu) == 0 &&
 	       !(backend->get_reg(vcpu, REG_DR7) & DR7_ENABLED) && vcpu_code_size(vcpu) >= 4;
 }
 

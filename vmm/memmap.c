@@ -245,6 +245,24 @@ void *memmap_ptr(struct memmap *map, gpa_t gpa, bool write, uint64_t *avail)
 	return (uint8_t *)hpa_to_ptr(r->frames) + off;
 }
 
+void *memmap_peek(const struct memmap *map, gpa_t gpa, uint64_t *avail)
+{
+	unsigned at = region_index(map, gpa.v);
+	const struct region *r = &map->region[at];
+	uint64_t off, page;
+
+	if (at == map->nr || !region_holds(r, gpa.v) || !memmap_is_plain(r, false))
+		return NULL;
+	off = gpa.v - r->start.v;
+	*avail = r->size - off;
+	if (!r->page)
+		return (uint8_t *)hpa_to_ptr(r->frames) + off;
+	off &= PAGE_SIZE - 1;
+	*avail = PAGE_SIZE - off;
+	page = memmap_disk_page(r, gpa);
+	return page ? (uint8_t *)hpa_to_ptr(HPA(page)) + off : NULL;
+}
+
 bool memmap_read(struct memmap *map, gpa_t gpa, void *dst, size_t n)
 {
 	uint8_t *to = dst;

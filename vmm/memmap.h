@@ -86,6 +86,11 @@ bool memmap_is_plain(const struct region *r, bool write);
  * or a page that could not be brought in.
  */
 void *memmap_ptr(struct memmap *map, gpa_t gpa, bool write, uint64_t *avail);
+/*
+ * The same for whoever looks from outside, without any effect: MEM, ROM and HOOK_WRITE, and what
+ * has come in of DISK; to be written to as well. NULL: none of it.
+ */
+void *memmap_peek(const struct memmap *map, gpa_t gpa, uint64_t *avail);
 /* Copy to or from guest RAM over region borders; false: part of it is not memory
  * (nothing before that part is undone). */
 bool memmap_read(struct memmap *map, gpa_t gpa, void *dst, size_t n);

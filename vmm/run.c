@@ -8,34 +8,40 @@
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/machine.h"
+#include "arch/x86_64/panic.h"
 #include "arch/x86_64/timer.h"
 #include "vmm/console.h"
 #include "vmm/cpuid.h"
+#include "vmm/dev/pc.h"
+#include "vmm/dr.h"
+#include "vmm/gdb/gdb.h"
 #include "vmm/monitor/monitor.h"
+#include "vmm/sched.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm_shadow.h"
 
-/* How long a vCPU runs while another one could. */
-#define SLICE_NS (10 * NS_PER_SEC / 1000)
+/* How much of a new VM's memory is cleared at a time. */
+#define CLEAR_BYTES KIB(256)
 
 static const struct umbra_config *config;
 static const struct vmm_backend *backend;
 static struct vm *vms[VM_MAX];
 static unsigned nr_vms;
 
-/* vCPUs of running VMs; the one that ran longest ago is first. */
-static struct list_node run_queue = { &run_queue, &run_queue };
+/* The vCPUs of running VMs. */
+static struct sched sched;
 /* The end of a turn: the backend's deadline, or a timer where the processor has none. */
 static struct timer slice;
-static uint64_t slice_ticks;
 static bool slice_runs, slice_over;
+static bool loop_runs;
 
 static void end_slice(void *ctx)
 {
 	(void)ctx;
-	slice_over = true;
+	slice_runs = false;
 }
 
 /* --- VMs --- */
@@ -45,18 +51,35 @@ struct vm *vmm_vm(unsigned index)
 	return index < nr_vms ? vms[index] : NULL;
 }
 
+static bool any_present(void)
+{
+	for (unsigned i = 0; i < nr_vms; i++)
+		if (vms[i]->state != VM_STOPPED)
+			return true;
+	return false;
+}
+
+static void queue_vm(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		sched_add(&sched, &vm->vcpu[i]->sched);
+}
+
 int vmm_start_vm(struct vm *vm)
 {
 	int err;
 
-	if (vm->state == VM_RUNNING)
+	if (vm->state != VM_STOPPED)
 		return -EBUSY;
-	timer_cancel(&vm->restart);
-	err = vm_start(vm);
+	/* With others there it is made in its own turns. */
+	err = loop_runs && any_present() ? vm_start_begin(vm) : vm_start(vm);
 	if (err)
 		return err;
-	list_push_back(&run_queue, &vm->vcpu[0]->sched_node);
-	if (!console_front())
+	timer_cancel(&vm->restart);
+	queue_vm(vm);
+	if (vm->cfg->paused && vm->vcpu[0]->state != VCPU_STARTING)
+		vmm_pause_vm(vm);
+	if (!console_front() && !console_operator_stays())
 		console_set_front(vm);
 	return 0;
 }
@@ -71,7 +94,15 @@ static void load_stale(struct vcpu *vcpu)
 		xsetbv(0, vcpu->xcr0);
 	if (cpu->rdtscp && (vcpu->stale & VCPU_STALE_TSC_AUX))
 		wrmsr(MSR_TSC_AUX, vcpu->msrs.tsc_aux);
-	vcpu->stale &= ~(VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX);
+	if (vcpu->stale & VCPU_STALE_DR) {
+		const uint64_t *dr = dr_hardware(vcpu);
+
+		write_dr0(dr[0]);
+		write_dr1(dr[1]);
+		write_dr2(dr[2]);
+		write_dr3(dr[3]);
+	}
+	vcpu->stale &= ~(VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX | VCPU_STALE_DR);
 }
 
 /* QEMU: a guest's XSETBV does not exit. What counts is the register, which the guest leaves in
@@ -92,10 +123,12 @@ static void put_vcpu(struct cpu *cpu)
 	read_back_xcr0(vcpu);
 	load_stale(vcpu);
 	fpu_save(vcpu->fpu, vcpu->xcr0);
-	vcpu->dr[0] = read_dr0();
-	vcpu->dr[1] = read_dr1();
-	vcpu->dr[2] = read_dr2();
-	vcpu->dr[3] = read_dr3();
+	if (!vcpu->debug.on) {
+		vcpu->dr[0] = read_dr0();
+		vcpu->dr[1] = read_dr1();
+		vcpu->dr[2] = read_dr2();
+		vcpu->dr[3] = read_dr3();
+	}
 	vcpu->loaded = false;
 	cpu->current = NULL;
 }
@@ -106,12 +139,8 @@ static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 		return;
 	put_vcpu(cpu);
 	fpu_load(vcpu->fpu, vcpu->xcr0);
-	vcpu->stale |= VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX;
+	vcpu->stale |= VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX | VCPU_STALE_DR;
 	load_stale(vcpu);
-	write_dr0(vcpu->dr[0]);
-	write_dr1(vcpu->dr[1]);
-	write_dr2(vcpu->dr[2]);
-	write_dr3(vcpu->dr[3]);
 	backend->vcpu_load(vcpu);
 	vcpu->loaded = true;
 	cpu->current = vcpu;
@@ -135,15 +164,13 @@ static bool any_restarts(void)
 	return false;
 }
 
-/* If no VM runs and none is going to: what the configuration says. */
+/* If no VM is there and none is going to be: what the configuration says. */
 static void on_idle(void)
 {
-	if (next_running() || any_restarts())
+	if (any_present() || any_restarts() || monitor_idle())
 		return;
-	if (config->on_idle == ON_IDLE_MONITOR) {
-		monitor_enter();
-		return;
-	}
+	if (config->on_idle == ON_IDLE_MONITOR)
+		return; /* the monitor is in front */
 	console_flush();
 	if (config->on_idle == ON_IDLE_POWEROFF)
 		machine_poweroff();
@@ -153,7 +180,7 @@ static void on_idle(void)
 /* A VM that is out of service and stays so. */
 static void leave_stopped(struct vm *vm)
 {
-	if (!console_front() || console_front() == vm)
+	if (console_front() == vm || (!console_front() && !console_operator_stays()))
 		console_set_front(next_running());
 	on_idle();
 }
@@ -167,14 +194,21 @@ static void restart_vm(void *ctx)
 		leave_stopped(vm);
 }
 
+/* Its vCPUs are on no CPU then, and in no queue. */
+static void take_off(struct cpu *cpu, struct vm *vm)
+{
+	if (cpu->current && cpu->current->vm == vm)
+		put_vcpu(cpu);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		sched_remove(&sched, &vm->vcpu[i]->sched);
+}
+
 /* A VM in front that restarts stays there: what is typed waits for it. */
 static void stop_vm(struct cpu *cpu, struct vm *vm)
 {
 	bool in_front = console_front() == vm, again = vm_wants_restart(vm);
 
-	if (cpu->current && cpu->current->vm == vm)
-		put_vcpu(cpu);
-	list_remove(&vm->vcpu[0]->sched_node);
+	take_off(cpu, vm);
 	vm_stop(vm);
 	if (in_front)
 		console_set_front(vm);
@@ -184,23 +218,133 @@ static void stop_vm(struct cpu *cpu, struct vm *vm)
 		leave_stopped(vm);
 }
 
+static void pause_vm(struct cpu *cpu, struct vm *vm)
+{
+	vm->pause_requested = false;
+	take_off(cpu, vm);
+	vm->state = VM_PAUSED;
+	debug_paused(vm);
+}
+
+/* What handlers of exits have asked for. */
 static void stop_vms(struct cpu *cpu)
 {
-	for (unsigned i = 0; i < nr_vms; i++)
-		if (vms[i]->state == VM_RUNNING && vms[i]->stop_reason != VM_STOP_NONE)
-			stop_vm(cpu, vms[i]);
+	for (unsigned i = 0; i < nr_vms; i++) {
+		struct vm *vm = vms[i];
+
+		if (vm->state != VM_STOPPED && vm->stop_reason != VM_STOP_NONE)
+			stop_vm(cpu, vm);
+		else if (vm->state == VM_RUNNING && vm->pause_requested)
+			pause_vm(cpu, vm);
+	}
+}
+
+/* --- what the operator does with them --- */
+
+int vmm_pause_vm(struct vm *vm)
+{
+	if (vm->state != VM_RUNNING)
+		return -EINVAL;
+	pause_vm(this_cpu(), vm);
+	return 0;
+}
+
+int vmm_resume_vm(struct vm *vm)
+{
+	if (vm->state != VM_PAUSED)
+		return -EINVAL;
+	vm->pause_requested = false;
+	vm->state = VM_RUNNING;
+	queue_vm(vm);
+	return 0;
+}
+
+/* Take down what there is of it, in whatever state. */
+static void end_vm(struct vm *vm, const char *why)
+{
+	vm->stop_reason = VM_STOP_NONE; /* the operator's word counts */
+	vm_request_stop(vm, VM_STOP_KILLED, 0, "%s", why);
+	if (vm->state != VM_STOPPED) {
+		take_off(this_cpu(), vm);
+		vm_stop(vm);
+		return;
+	}
+	log_info("vm %s: %s", vm->cfg->name, why);
+	vm_teardown(vm);
+	vm->stop_reason = VM_STOP_KILLED;
+}
+
+int vmm_reset_vm(struct vm *vm)
+{
+	bool in_front = console_front() == vm;
+	int err;
+
+	if (vm->state == VM_STOPPED && !vm->restart.armed)
+		return -EINVAL;
+	timer_cancel(&vm->restart);
+	end_vm(vm, "reset by the operator");
+	if (in_front)
+		console_set_front(vm);
+	err = vmm_start_vm(vm);
+	if (err && in_front)
+		console_set_front(next_running());
+	return err;
+}
+
+int vmm_kill_vm(struct vm *vm)
+{
+	bool in_front = console_front() == vm;
+
+	if (vm->state == VM_STOPPED && !vm->restart.armed && !vm->nr_vcpus)
+		return -EINVAL;
+	timer_cancel(&vm->restart);
+	end_vm(vm, "killed");
+	if (in_front)
+		console_set_front(next_running());
+	return 0;
+}
+
+int vmm_stop_vm(struct vm *vm)
+{
+	if (vm->state == VM_STOPPED)
+		return -EINVAL;
+	pc_power_button(vm);
+	return 0;
 }
 
 /* --- all of them --- */
+
+/* For a panic: whose turn it is, what it was left for, and if that is traced, what for before. */
+static void say_last_exits(void (*line)(const char *text))
+{
+	const struct vcpu *vcpu = this_cpu()->current;
+	char text[128];
+
+	if (!vcpu)
+		return;
+	ksnprintf(text, sizeof(text), "vm %s: last exit %s, rip 0x%llx", vcpu->vm->cfg->name,
+		  vm_exit_name(vcpu->exit.kind), (unsigned long long)vcpu->regs.rip);
+	line(text);
+	exit_trace_tail(&vcpu->exits->trace, line);
+}
+
+static const struct console_operator monitor = {
+	.enter = monitor_enter,
+	.input = monitor_input,
+	.redraw = monitor_enter,
+};
 
 int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)
 {
 	config = cfg;
 	backend = be;
 	cpuid_init(cpuid, cpu_features()->xcr0_mask);
-	console_set_operator(monitor_input);
+	console_set_operator(&monitor);
+	console_show_log(cfg->log_always);
+	console_follow(cfg->console_follow);
+	panic_set_history(say_last_exits);
 	timer_setup(&slice, end_slice, NULL);
-	slice_ticks = mul_div64(SLICE_NS, clock_tsc_hz(), NS_PER_SEC);
+	sched_init(&sched, 0, clock_tsc_hz());
 	for (unsigned i = 0; i < cfg->nr_vms && i < VM_MAX; i++) {
 		struct vm *vm = kalloc(sizeof(*vm));
 
@@ -213,6 +357,8 @@ int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)
 		memmap_init(&vm->mem);
 		timer_setup(&vm->restart, restart_vm, vm);
 		vms[nr_vms++] = vm;
+		if (console_add(vm))
+			return -ENOMEM;
 		vmm_start_vm(vm);
 	}
 	return 0;
@@ -230,60 +376,45 @@ static void do_work(struct cpu *cpu)
 		timer_run_expired();
 	}
 	console_work();
-	while (vm_stop_requested())
+	gdb_work();
+	if (monitor_work())
+		on_idle();
+	while (vm_stop_requested()) {
 		stop_vms(cpu);
+		console_work(); /* another one is in front, maybe */
+		if (monitor_work())
+			on_idle();
+	}
 }
 
-static bool can_run(struct vcpu *vcpu)
+static bool can_run(struct sched_entity *e)
 {
+	struct vcpu *vcpu = container_of(e, struct vcpu, sched);
+
 	if (vcpu->state == VCPU_HALTED && vcpu_has_wakeup(vcpu))
 		vcpu->state = VCPU_RUNNABLE;
-	return vcpu->state == VCPU_RUNNABLE;
+	return vcpu->state == VCPU_RUNNABLE || vcpu->state == VCPU_STARTING;
 }
 
-/*
- * The vCPU to run next: the current one until its slice is over, else the first of the
- * queue that can run. NULL: none. *others: could another one run as well?
- */
-static struct vcpu *pick(struct vcpu *current, bool *others)
-{
-	struct vcpu *first = NULL;
-	unsigned runnable = 0;
-
-	list_for_each (n, &run_queue) {
-		struct vcpu *vcpu = container_of(n, struct vcpu, sched_node);
-
-		if (!can_run(vcpu))
-			continue;
-		runnable++;
-		if (!first || (vcpu == current && !slice_over))
-			first = vcpu;
-	}
-	*others = runnable > 1;
-	return first;
-}
-
-/* From now on its turn ends a slice later, or lasts. */
+/* Have the turn ended when its slice is over, or not at all. */
 static void set_slice(struct vcpu *vcpu, bool on)
 {
+	uint64_t left = sched_left(&sched);
+
 	slice_runs = on;
 	if (backend->caps()->preemption_timer)
-		backend->set_deadline(vcpu, on ? rdtsc() + slice_ticks : 0);
+		backend->set_deadline(vcpu, on ? rdtsc() + left : 0);
 	else if (on)
-		timer_arm(&slice, clock_ns() + SLICE_NS);
+		timer_arm(&slice, clock_ns() + mul_div64(left, NS_PER_SEC, clock_tsc_hz()));
 	else
 		timer_cancel(&slice);
 }
 
-static void take_turn(struct vcpu *vcpu, struct vcpu *last, bool others)
+/* With nobody else to run a turn has no end. */
+static void take_turn(struct vcpu *vcpu, bool others)
 {
-	if (vcpu != last || slice_over) {
-		list_remove(&vcpu->sched_node);
-		list_push_back(&run_queue, &vcpu->sched_node);
+	if (!sched.used) /* it is a new one */
 		set_slice(vcpu, false);
-		slice_over = false;
-	}
-	vcpu->yield = false;
 	if (others != slice_runs)
 		set_slice(vcpu, others);
 }
@@ -302,49 +433,90 @@ static void run_vcpu(struct cpu *cpu, struct vcpu *vcpu, bool others)
 			irq_enable();
 			return;
 		}
+		vcpu_inject_pending(vcpu);
 		if (vcpu->stale)
 			load_stale(vcpu);
-		vcpu_inject_pending(vcpu);
-		/* What the core delivers itself may be one fault too many. */
-		if (vcpu->vm->stop_reason != VM_STOP_NONE) {
+		/* What the core delivers itself may be one fault too many, or a debugger's step. */
+		if (vcpu->vm->stop_reason != VM_STOP_NONE || vcpu->vm->pause_requested) {
 			irq_enable();
 			return;
 		}
+		exit_stats_enter(vcpu->exits, rdtsc());
 		backend->run(vcpu, &vcpu->exit);
+		exit_stats_leave(vcpu->exits, rdtsc());
 		irq_enable();
 		if (vcpu->exit.kind == EXIT_CPUID)
 			read_back_xcr0(vcpu);
 		slice_over = vcpu->exit.kind == EXIT_TIMER;
 		vm_exit_handle(vcpu);
+		/* The loop does it: what is typed may be a command that ends this very VM. */
 		if (console_input_held())
-			console_work();
+			cpu->work_pending = true;
 	} while (vcpu->state == VCPU_RUNNABLE && vcpu->vm->stop_reason == VM_STOP_NONE &&
-		 !slice_over && !(vcpu->yield && others));
-	if (vcpu->yield)
-		slice_over = true;
+		 !vcpu->vm->pause_requested && !slice_over && !(vcpu->yield && others));
+}
+
+/* Clearing memory takes long: it is the turn's work until there is something else to do. */
+static void start_some(struct cpu *cpu, struct vm *vm, uint64_t end)
+{
+	do {
+		if (vm_clear_memory(vm, CLEAR_BYTES)) {
+			if (!vm_start_end(vm)) {
+				if (vm->cfg->paused)
+					vmm_pause_vm(vm);
+				return;
+			}
+			take_off(cpu, vm);
+			vm_teardown(vm);
+			leave_stopped(vm);
+			return;
+		}
+	} while (!cpu->work_pending && (int64_t)(rdtsc() - end) < 0);
+}
+
+/* All that it does to the machine from here on is on its own account. */
+static void have_turn(struct cpu *cpu, struct vcpu *vcpu, bool others)
+{
+	uint64_t begin = rdtsc();
+
+	/* One that starts may go on as a guest in the same turn, which has to have its end then. */
+	take_turn(vcpu, others);
+	if (vcpu->state == VCPU_STARTING) {
+		start_some(cpu, vcpu->vm, begin + sched_left(&sched));
+		sched_charge(&sched, rdtsc() - begin);
+		return;
+	}
+	load_vcpu(cpu, vcpu);
+	slice_over = false;
+	run_vcpu(cpu, vcpu, others);
+	debug_lift(vcpu->vm);
+	exit_stats_close(vcpu->exits, rdtsc());
+	if (slice_over)
+		set_slice(vcpu, false);
+	vcpu->sched.yields = vcpu->yield && others;
+	vcpu->yield = false;
+	sched_charge(&sched, rdtsc() - begin);
 }
 
 void vmm_run(void)
 {
 	struct cpu *cpu = this_cpu();
-	struct vcpu *last = NULL;
 
+	monitor_script(config->run);
 	on_idle();
+	loop_runs = true;
 	for (;;) {
-		struct vcpu *vcpu;
+		struct sched_entity *next;
 		bool others;
 
 		do_work(cpu);
-		vcpu = pick(last, &others);
-		if (!vcpu) {
+		next = sched_pick(&sched, can_run, &others);
+		if (!next) {
 			irq_disable();
 			cpu_idle();
 			irq_enable();
 			continue;
 		}
-		take_turn(vcpu, last, others);
-		load_vcpu(cpu, vcpu);
-		run_vcpu(cpu, vcpu, others);
-		last = vcpu;
+		have_turn(cpu, container_of(next, struct vcpu, sched), others);
 	}
 }

@@ -18,7 +18,35 @@ _Noreturn void vmm_run(void);
 
 /* The VMs, running or stopped, in the order of their lines; NULL from the count on. */
 struct vm *vmm_vm(unsigned index);
-/* Start a stopped VM anew. 0, -EBUSY (it runs), or what vm_start() says. */
+
+/*
+ * What the operator does with a VM. For the run loop's own context, between two runs of a guest:
+ * the monitor's commands, timers; an exit's handler calls vm_request_stop() and
+ * vm_request_pause(). Each has done its work when it returns.
+ */
+
+/* Start a stopped VM anew; one that waits for its restart does not wait. 0, -EBUSY (it runs or is
+ * paused), or what vm_start() says; one that waits for its restart goes on waiting then. */
 int vmm_start_vm(struct vm *vm);
+/*
+ * Take a running VM's vCPUs off the CPU until vmm_resume_vm(). Time goes on: the guest's clocks and
+ * timers show afterwards how long it was, as after a long SMI of a PC. 0 or -EINVAL (it does not
+ * run).
+ */
+int vmm_pause_vm(struct vm *vm);
+/* Let a paused VM go on. 0 or -EINVAL (it is not paused). */
+int vmm_resume_vm(struct vm *vm);
+/* Make a VM that runs, is paused or waits for its restart anew, whatever on-reset= says; it runs
+ * then. 0, -EINVAL (it is stopped), or what vm_start() says: it is stopped then. */
+int vmm_reset_vm(struct vm *vm);
+/*
+ * Stop a VM without asking it; no restart follows, and on-idle= does not count it: the operator is
+ * there. One that crashed gives its memory back, one that waits for its restart waits no more. 0 or
+ * -EINVAL (there is nothing left of it).
+ */
+int vmm_kill_vm(struct vm *vm);
+/* Press the power button of a VM that runs or is paused: a guest that listens shuts itself down,
+ * in its own time. 0 or -EINVAL (it is stopped). */
+int vmm_stop_vm(struct vm *vm);
 
 #endif

@@ -10,6 +10,7 @@
 #include "vmm/backend.h"
 #include "vmm/cr.h"
 #include "vmm/desc.h"
+#include "vmm/dr.h"
 #include "vmm/emulate.h"
 #include "vmm/gmem.h"
 #include "vmm/task_state.h"
@@ -290,7 +291,7 @@ static void enter_new(struct task *t)
 	tr.attr |= DESC_TYPE_BUSY;
 	set_seg(t, SEG_TR, tr);
 	backend->set_reg(vcpu, REG_CR0, backend->get_reg(vcpu, REG_CR0) | CR0_TS);
-	backend->set_reg(vcpu, REG_DR7, backend->get_reg(vcpu, REG_DR7) & ~DR7_LOCAL);
+	dr_write(vcpu, 7, dr_read(vcpu, 7) & ~DR7_LOCAL);
 	backend->set_reg(vcpu, REG_INTR_SHADOW, 0);
 	vcpu->regs.rip = t->in.eip;
 	vcpu->regs.rflags = (t->in.eflags & EFLAGS_DEFINED) | RFLAGS_FIXED;
@@ -457,9 +458,7 @@ void task_switch(struct vcpu *vcpu)
 	}
 	vcpu_event_delivered(vcpu);
 	if (t.in.trap) {
-		const struct vmm_backend *backend = vcpu->vm->backend;
-
-		backend->set_reg(vcpu, REG_DR6, backend->get_reg(vcpu, REG_DR6) | DR6_BT);
+		dr_write(vcpu, 6, dr_read(vcpu, 6) | DR6_BT);
 		vcpu_raise_vector(vcpu, VEC_DB);
 	}
 }

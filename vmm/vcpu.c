@@ -9,6 +9,7 @@
 #include "arch/x86_64/log.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
+#include "vmm/dr.h"
 #include "vmm/memmap.h"
 #include "vmm/msr.h"
 #include "vmm/vm.h"
@@ -23,7 +24,8 @@ int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 		return trace_error(-ENOMEM);
 	vcpu->vm = vm;
 	vcpu->id = id;
-	list_init(&vcpu->sched_node);
+	vcpu->exits = &vm->exits[id];
+	sched_entity_init(&vcpu->sched, vm->cfg->weight, vm->cfg->cpus);
 	vcpu->fpu = fpu_area_alloc();
 	if (!vcpu->fpu) {
 		kfree(vcpu, sizeof(*vcpu));
@@ -41,8 +43,9 @@ int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 	vcpu->regs = (struct vcpu_regs){ .rip = 0xfff0, .rflags = RFLAGS_FIXED };
 	vcpu->regs.gpr[RDX] = cpuid_guest(vcpu, 1, 0).eax;
 	vcpu->xcr0 = XCR0_X87;
-	vcpu->state = VCPU_RUNNABLE;
+	vcpu->state = VCPU_STARTING;
 	msr_reset(vcpu);
+	debug_attach(vcpu);
 	*out = vcpu;
 	return 0;
 }
@@ -65,7 +68,6 @@ const struct segment *vcpu_reset_seg(enum seg_reg reg)
 
 void vcpu_destroy(struct vcpu *vcpu)
 {
-	list_remove(&vcpu->sched_node);
 	vcpu->vm->backend->vcpu_destroy(vcpu);
 	fpu_area_free(vcpu->fpu);
 	kfree(vcpu, sizeof(*vcpu));
@@ -85,8 +87,9 @@ static void end_of_step(struct vcpu *vcpu)
 	const struct vmm_backend *backend = vcpu->vm->backend;
 
 	backend->set_reg(vcpu, REG_INTR_SHADOW, 0);
+	vcpu->debug.retired = true;
 	if (vcpu->regs.rflags & RFLAGS_TF) {
-		backend->set_reg(vcpu, REG_DR6, backend->get_reg(vcpu, REG_DR6) | DR6_BS);
+		dr_write(vcpu, 6, dr_read(vcpu, 6) | DR6_BS);
 		vcpu_raise_vector(vcpu, VEC_DB);
 	}
 }
@@ -125,11 +128,15 @@ void vcpu_retire_iteration(struct vcpu *vcpu)
 /*
  * The four PDPTEs of PAE paging. A VM with a shadow has them from the load, which cr.c did. Else
  * the processor loads them at MOV CR3, which is not seen here: it is asked, or they are read where
- * CR3 points now.
+ * CR3 points now; their 32 bytes lie in one page.
  */
-static void read_pdptes(const struct vcpu *vcpu, struct guest_paging *gp)
+static void read_pdptes(const struct vcpu *vcpu, struct guest_paging *gp, bool touch)
 {
 	const struct vmm_backend *backend = vcpu->vm->backend;
+	struct memmap *mem = &vcpu->vm->mem;
+	gpa_t at = GPA(gp->cr3 & CR3_ADDR_PAE);
+	const void *from;
+	uint64_t avail;
 
 	if (vcpu->vm->shadow) {
 		memcpy(gp->pdpte, vcpu->pdpte, sizeof(gp->pdpte));
@@ -139,9 +146,9 @@ static void read_pdptes(const struct vcpu *vcpu, struct guest_paging *gp)
 		backend->get_pdptes(vcpu, gp->pdpte);
 		return;
 	}
-	if (!memmap_read(&vcpu->vm->mem, GPA(gp->cr3 & CR3_ADDR_PAE), gp->pdpte, sizeof(gp->pdpte)))
-		for (unsigned i = 0; i < 4; i++)
-			gp->pdpte[i] = 0;
+	from = touch ? memmap_ptr(mem, at, false, &avail) : memmap_peek(mem, at, &avail);
+	if (from)
+		memcpy(gp->pdpte, from, sizeof(gp->pdpte));
 }
 
 struct pt_caps vcpu_pt_caps(void)
@@ -163,7 +170,7 @@ uint32_t vcpu_pkru(const struct vcpu *vcpu)
 	return vcpu->loaded ? fpu_pkru() : fpu_area_pkru(vcpu->fpu);
 }
 
-void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp)
+static void guest_paging(const struct vcpu *vcpu, struct guest_paging *gp, bool touch)
 {
 	gp->cr0 = vcpu_hot_reg(vcpu, REG_CR0);
 	gp->cr3 = vcpu_hot_reg(vcpu, REG_CR3);
@@ -172,11 +179,20 @@ void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp)
 	gp->rflags = vcpu->regs.rflags;
 	gp->caps = vcpu_pt_caps();
 	gp->pkru = vcpu_pkru(vcpu);
+	for (unsigned i = 0; i < ARRAY_SIZE(gp->pdpte); i++)
+		gp->pdpte[i] = 0;
 	if ((gp->cr0 & CR0_PG) && (gp->cr4 & CR4_PAE) && !(gp->efer & EFER_LMA))
-		read_pdptes(vcpu, gp);
-	else
-		for (unsigned i = 0; i < ARRAY_SIZE(gp->pdpte); i++)
-			gp->pdpte[i] = 0;
+		read_pdptes(vcpu, gp, touch);
+}
+
+void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp)
+{
+	guest_paging(vcpu, gp, true);
+}
+
+void vcpu_peek_paging(const struct vcpu *vcpu, struct guest_paging *gp)
+{
+	guest_paging(vcpu, gp, false);
 }
 
 unsigned vcpu_code_size(const struct vcpu *vcpu)

@@ -7,14 +7,16 @@
 
 #include "arch/x86_64/include/desc.h"
 #include "arch/x86_64/include/fault.h"
-#include "arch/x86_64/lib/list.h"
 #include "paging/guest.h"
 #include "paging/shadow.h"
+#include "vmm/debug_core.h"
 #include "vmm/emulate.h"
 #include "vmm/exit.h"
 #include "vmm/lookahead.h"
+#include "vmm/sched.h"
 
 struct vm;
+struct exit_stats;
 
 /* General registers in ModRM order. */
 enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, GPRS };
@@ -28,8 +30,9 @@ struct vcpu_regs {
 
 enum vcpu_state {
 	VCPU_RUNNABLE,
-	VCPU_HALTED,  /* HLT: waits for an interrupt */
-	VCPU_STOPPED, /* its VM has stopped */
+	VCPU_HALTED,   /* HLT: waits for an interrupt */
+	VCPU_STOPPED,  /* its VM has stopped */
+	VCPU_STARTING, /* between vm_start_begin() and vm_start_end() */
 };
 
 /* What waits to be delivered; vmm/event.c alone touches it. */
@@ -57,6 +60,7 @@ struct vcpu_msrs {
 #define VCPU_STALE_XCR0 0x1u
 #define VCPU_STALE_TSC_AUX 0x2u
 #define VCPU_STALE_ROOT 0x4u /* shadow paging: what the root was made for has changed */
+#define VCPU_STALE_DR 0x8u   /* dr_hardware() */
 
 /* Touched by the run loop alone, as its VM. */
 struct vcpu {
@@ -67,7 +71,8 @@ struct vcpu {
 	struct vcpu_events events;
 	struct vcpu_msrs msrs;
 	uint64_t xcr0;
-	uint64_t dr[4];
+	uint64_t dr[4]; /* the guest's; current while it is not loaded, and while debug.on */
+	struct vcpu_debug debug;
 	/* PAE: as cr.c loaded them last, before it set CR0, CR3 or CR4. Under nested paging the
 	 * guest loads CR3 unseen: ask vcpu_guest_paging(). */
 	uint64_t pdpte[4];
@@ -76,12 +81,13 @@ struct vcpu {
 	struct lookahead lookahead; /* lookahead.c alone touches it */
 	struct shadow_vcpu shadow;  /* when vm->shadow is there */
 	bool nested_root;           /* and this set, it runs through the nested tables for now */
-	struct list_node sched_node;
-	bool yield;                   /* it spins (PAUSE): its slice is over when another can run */
+	struct sched_entity sched;
+	bool yield;                   /* it spins (PAUSE): its turn is over when another can run */
 	bool loaded;                  /* run.c: its PKRU, XCR0... are on the CPU */
 	unsigned stale;               /* VCPU_STALE_*: the CPU gets these before the next entry */
 	struct emulate_cache emulate; /* emulate.c alone touches it */
 	struct vm_exit exit;          /* the last one */
+	struct exit_stats *exits;     /* its own in vm->exits[] */
 	void *hw;                     /* the backend's own state */
 	const uint64_t *hot;          /* VCPU_HOT_REGS registers, in the backend's keeping */
 };
@@ -99,7 +105,7 @@ int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out);
 /* A segment register, or descriptor table, after RESET. APM vol. 2, table 14-1; SDM vol. 3,
  * table 9-1. */
 const struct segment *vcpu_reset_seg(enum seg_reg reg);
-/* Free it and take it off the run queue; not while it is loaded on a CPU. */
+/* Free it; not while it is loaded on a CPU or in the run queue. */
 void vcpu_destroy(struct vcpu *vcpu);
 
 /*
@@ -117,6 +123,9 @@ void vcpu_set_gpr(struct vcpu *vcpu, enum gpr reg, uint64_t val, unsigned size);
 
 /* Fill *gp with the vCPU's paging state of now. */
 void vcpu_guest_paging(const struct vcpu *vcpu, struct guest_paging *gp);
+/* The same for whoever looks from outside: PDPTEs in a page that is still on its disk are absent,
+ * and it stays there. */
+void vcpu_peek_paging(const struct vcpu *vcpu, struct guest_paging *gp);
 /* Its PKRU, when protection keys are on; else 0, which takes no right away. */
 uint32_t vcpu_pkru(const struct vcpu *vcpu);
 /* What of paging a guest's processor has. */

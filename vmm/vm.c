@@ -20,6 +20,12 @@ void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, cons
 	stop_requested = true;
 }
 
+void vm_request_pause(struct vm *vm)
+{
+	vm->pause_requested = true;
+	stop_requested = true;
+}
+
 bool vm_stop_requested(void)
 {
 	bool requested = stop_requested;
@@ -31,12 +37,10 @@ bool vm_stop_requested(void)
 #ifdef UMBRA_DEBUG
 const struct vm_corrupt *vm_corrupt_now(const struct vm *vm)
 {
-	uint64_t exits = 0;
-
 	if (!vm->cfg->corrupt.field[0])
 		return NULL;
-	for (unsigned kind = 0; kind < EXIT_KINDS; kind++)
-		exits += vm->exits[kind];
-	return exits >= vm->cfg->corrupt.exits ? &vm->cfg->corrupt : NULL;
+	return exit_stats_summary(vm->exits, EXIT_KINDS).count >= vm->cfg->corrupt.exits
+		       ? &vm->cfg->corrupt
+		       : NULL;
 }
 #endif

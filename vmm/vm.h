@@ -13,8 +13,12 @@
 #include "vmm/backend.h"
 #include "vmm/bus.h"
 #include "vmm/config.h"
+#include "vmm/debug_core.h"
 #include "vmm/exit.h"
+#include "vmm/exit_stats.h"
+#include "vmm/irq_line.h"
 #include "vmm/memmap.h"
+#include "vmm/touches.h"
 
 #define VM_MAX 64
 #define VM_MAX_VCPUS 1
@@ -30,7 +34,11 @@
 struct vcpu;
 struct pc;
 
-enum vm_state { VM_RUNNING, VM_STOPPED };
+enum vm_state {
+	VM_RUNNING,
+	VM_PAUSED, /* all is there, its vCPUs on no CPU; the devices' time goes on */
+	VM_STOPPED,
+};
 
 /* Why a VM stopped or is about to. */
 enum vm_stop_reason {
@@ -40,12 +48,15 @@ enum vm_stop_reason {
 	VM_STOP_TRIPLE,     /* triple fault */
 	VM_STOP_DEBUG_EXIT, /* wrote the debug-exit port; status in stop_status */
 	VM_STOP_ERROR,      /* something Umbra cannot emulate */
+	VM_STOP_KILLED,     /* by the operator */
 };
 
 /* The VM's interrupt controller as the event queue sees it. */
 struct vm_intr_source {
 	bool (*pending)(void *ctx);
 	int (*ack)(void *ctx); /* the vector; the controller now counts it in service */
+	/* What an operator wants to know of a line; false: there is none with that number. */
+	bool (*look)(void *ctx, unsigned irq, struct irq_state *state);
 	void *ctx;
 };
 
@@ -58,6 +69,7 @@ struct vm {
 	const struct vm_config *cfg;
 	enum vm_state state;
 	enum vm_stop_reason stop_reason;
+	bool pause_requested; /* vm_request_pause() */
 	int stop_status;
 	char stop_text[128]; /* the one line that says why */
 	const struct vmm_backend *backend;
@@ -67,19 +79,22 @@ struct vm {
 	gpa_t identity_map;    /* caps.identity_map: that page directory, in ROM; 0: none */
 	struct shadow *shadow; /* NULL: nested paging. With both see vm_shadow_translates() */
 	uint64_t audit_left;   /* exits to the shadow's next audit; 0: none */
+	uint64_t clear_to;     /* vm_clear_memory() has come so far */
 	struct pt_mem guest_tables, own_guest_tables; /* gmem.c alone uses them */
 	struct vm_intr_source intr;
 	struct pc *pc;
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_MAX_VCPUS];
-	uint64_t exits[EXIT_KINDS];
-	uint64_t start_ns;      /* when its last start was done */
+	struct exit_stats exits[VM_MAX_VCPUS]; /* by vCPU; of the last run, when it is stopped */
+	struct touches touches;                /* ports and addresses, in the same way */
+	uint64_t start_ns;      /* when its last start was done, or begun if it is not yet */
 	uint64_t start_cost_ns; /* and how long that took */
 	struct timer restart;   /* armed while it waits to be started again: run.c's */
 	void *hw;               /* the backend's own state */
 	bool has_nested;        /* nested_init() was done: vm_tables.c's, others look */
 	bool has_bus;           /* vm_life.c alone uses these two */
 	bool has_hw;
+	struct vm_debug debug;
 	unsigned notices; /* VM_NOTICE_*: what was already said once of this guest */
 };
 
@@ -94,7 +109,11 @@ void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, cons
 const struct vm_corrupt *vm_corrupt_now(const struct vm *vm);
 #endif
 
-/* Has any VM been asked to stop since the last call of this? */
+/* Say that a running VM is to pause: the run loop pauses it before it is entered again. For exits'
+ * handlers; who is not in one calls vmm_pause_vm(). */
+void vm_request_pause(struct vm *vm);
+
+/* Has any VM been asked to stop or to pause since the last call of this? */
 bool vm_stop_requested(void);
 
 /* --- vm_mem.c --- */
@@ -123,18 +142,26 @@ int vm_unhook(struct vm *vm, gpa_t start, uint64_t size);
 void vm_disk_fault(struct vm *vm, gpa_t gpa);
 
 /* Everything that the VM's lines give it: RAM, ROM, disk regions. Its tables are there. 0,
- * -ENOMEM, -ENOSPC; what was added stays. */
+ * -ENOMEM, -ENOSPC; what was added stays. The RAM has been somebody else's: it is to be cleared. */
 int vm_make_memory(struct vm *vm);
+/* Clear the next so many bytes of it. True: all is clear. */
+bool vm_clear_memory(struct vm *vm, uint64_t bytes);
 /* Give back every frame; the tables are gone already. */
 void vm_free_memory(struct vm *vm);
 
 /* --- vm_life.c --- */
 
 /*
- * Build everything of a VM that was at rest: RAM, ROM, nested table, devices, vCPU, and
- * the kernel that its line names; it then is VM_RUNNING. 0, or a negative errno with what
- * is wrong logged as one line; nothing is left allocated then.
+ * Build everything of a VM that was at rest: RAM, ROM, nested table, devices, vCPU; it then is
+ * VM_RUNNING, its vCPU VCPU_STARTING. 0, or a negative errno with what is wrong logged as one line:
+ * when its line asks for what cannot be had, nothing has changed; else nothing is left allocated.
  */
+int vm_start_begin(struct vm *vm);
+/* Once vm_clear_memory() is done: load the kernel that its line names; the vCPU then is
+ * VCPU_RUNNABLE. 0, or a negative errno with what is wrong logged as one line, and the VM to be
+ * taken down. */
+int vm_start_end(struct vm *vm);
+/* All of it in one go. 0, or a negative errno as vm_start_begin(). */
 int vm_start(struct vm *vm);
 /*
  * Take a VM that has stop_reason set out of service and say why in one line. A crashed
@@ -147,9 +174,8 @@ void vm_teardown(struct vm *vm);
 /* Did it stop in a way that its line's on-reset= or on-crash= answers with a new start? */
 bool vm_wants_restart(const struct vm *vm);
 /*
- * The clock_ns() at which such a VM may be started again: at least a second after its last
- * start, and as long as that took. Making a VM keeps the CPU from all others: one that resets
- * itself for ever must leave them their time.
+ * The clock_ns() at which such a VM may be started again: a second after its last start. Most of
+ * the work of making it is done in its own turns, but not all.
  */
 uint64_t vm_restart_time(const struct vm *vm);
 

@@ -4,10 +4,12 @@
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/lib/printer.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
+#include "arch/x86_64/serial_line.h"
 #include "vmm/console.h"
 #include "vmm/dev/pc.h"
 #include "vmm/load/linux.h"
@@ -74,7 +76,10 @@ static int check_disks(const struct vm_config *cfg, char *why)
 
 static int check_line(const struct vm *vm, char *why)
 {
-	uint64_t memory = vm->cfg->memory, free = frame_bytes_free();
+	uint64_t memory = vm->cfg->memory;
+	/* What is left of its last life goes before it comes. */
+	uint64_t free = frame_bytes_free() + frame_bytes_owned(FRAME_VM0 + vm->id);
+	const char *wrong;
 
 	if (vm->cfg->paging == PAGING_NESTED && !vm->backend->caps()->nested_paging) {
 		ksnprintf(why, WHY_SIZE, "paging=nested: this processor has no nested paging");
@@ -84,6 +89,10 @@ static int check_line(const struct vm *vm, char *why)
 		ksnprintf(why, WHY_SIZE, "memory=%lluM exceeds the %llu MiB that are free",
 			  (unsigned long long)(memory >> 20), (unsigned long long)(free >> 20));
 		return -ENOMEM;
+	}
+	if (vm->cfg->com2[0] && !serial_line_open(vm->cfg->com2, vm->cfg->name, &wrong)) {
+		ksnprintf(why, WHY_SIZE, "com2=phys:%s: %s", vm->cfg->com2, wrong);
+		return -ENODEV;
 	}
 	return check_disks(vm->cfg, why);
 }
@@ -135,6 +144,7 @@ static int build(struct vm *vm)
 	if (!err) {
 		err = bus_init(&vm->bus);
 		vm->has_bus = !err;
+		vm->bus.touches = &vm->touches;
 	}
 	if (!err) {
 		err = vm->backend->vm_init(vm);
@@ -147,33 +157,65 @@ static int build(struct vm *vm)
 	return err;
 }
 
-int vm_start(struct vm *vm)
+static void say_not_started(const struct vm *vm, int err, const char *why)
 {
-	uint64_t begin = clock_ns();
-	char why[WHY_SIZE] = "";
-	int err;
+	if (!why[0])
+		why = err == -ENOSPC ? "free memory is in too many pieces"
+				     : "not enough memory for its tables";
+	log_err("vm %s: %s, not started", vm->cfg->name, why);
+}
 
-	vm_teardown(vm);
-	err = check_line(vm, why);
-	if (!err)
-		err = build(vm);
-	if (!err)
-		err = load(vm, why);
+int vm_start_begin(struct vm *vm)
+{
+	char why[WHY_SIZE] = "";
+	int err = check_line(vm, why);
+
 	if (err) {
-		if (!why[0])
-			ksnprintf(why, sizeof(why), "%s",
-				  err == -ENOSPC ? "free memory is in too many pieces"
-						 : "not enough memory for its tables");
-		log_err("vm %s: %s, not started", vm->cfg->name, why);
+		say_not_started(vm, err, why);
+		return err;
+	}
+	vm_teardown(vm);
+	exit_stats_clear(vm->exits);
+	memset(&vm->touches, 0, sizeof(vm->touches));
+	vm->start_ns = clock_ns();
+	err = build(vm);
+	if (err) {
+		say_not_started(vm, err, why);
 		vm_teardown(vm);
 		return err;
 	}
 	vm->state = VM_RUNNING;
+	return 0;
+}
+
+int vm_start_end(struct vm *vm)
+{
+	char why[WHY_SIZE] = "";
+	int err = load(vm, why);
+
+	if (err) {
+		say_not_started(vm, err, why);
+		return err;
+	}
+	vm->vcpu[0]->state = VCPU_RUNNABLE;
+	vm->start_cost_ns = clock_ns() - vm->start_ns;
 	vm->start_ns = clock_ns();
-	vm->start_cost_ns = vm->start_ns - begin;
 	log_info("vm %s: started, %llu MiB%s", vm->cfg->name,
 		 (unsigned long long)(vm->cfg->memory >> 20), vm->shadow ? ", shadow paging" : "");
 	return 0;
+}
+
+int vm_start(struct vm *vm)
+{
+	int err = vm_start_begin(vm);
+
+	if (err)
+		return err;
+	vm_clear_memory(vm, UINT64_MAX);
+	err = vm_start_end(vm);
+	if (err)
+		vm_teardown(vm);
+	return err;
 }
 
 /* --- stop --- */
@@ -201,8 +243,9 @@ void vm_teardown(struct vm *vm)
 	vm_tables_destroy(vm);
 	vm->has_hw = vm->has_bus = false;
 	vm_free_memory(vm);
-	memset(vm->exits, 0, sizeof(vm->exits));
 	vm->stop_reason = VM_STOP_NONE;
+	vm->pause_requested = false;
+	debug_forget(vm);
 	vm->notices = 0;
 	vm->state = VM_STOPPED;
 }
@@ -215,7 +258,7 @@ bool vm_wants_restart(const struct vm *vm)
 
 uint64_t vm_restart_time(const struct vm *vm)
 {
-	return vm->start_ns + MAX(RESTART_PAUSE_NS, vm->start_cost_ns);
+	return vm->start_ns + RESTART_PAUSE_NS;
 }
 
 static void say_why(const struct vm *vm)
@@ -239,25 +282,59 @@ static void say_why(const struct vm *vm)
 	case VM_STOP_ERROR:
 		log_err("vm %s: %s, %s", name, vm->stop_text, next);
 		break;
+	case VM_STOP_KILLED:
+		log_info("vm %s: %s", name, vm->stop_text);
+		break;
 	}
+}
+
+static void print_exits(const struct vm *vm, const char *kind, struct exit_summary sum)
+{
+	log_info("vm %s: exits %-12s %12llu  mean %8llu  worst %10llu ticks", vm->cfg->name, kind,
+		 (unsigned long long)sum.count, (unsigned long long)sum.mean,
+		 (unsigned long long)sum.worst);
 }
 
 static void print_stats(const struct vm *vm)
 {
-	uint64_t total = 0;
+	const struct exit_stats *s = vm->exits;
 
-	for (unsigned i = 0; i < EXIT_KINDS; i++) {
-		if (vm->exits[i])
-			log_info("vm %s: exits %-12s %12llu", vm->cfg->name,
-				 vm_exit_name((enum vm_exit_kind)i),
-				 (unsigned long long)vm->exits[i]);
-		total += vm->exits[i];
-	}
-	log_info("vm %s: exits %-12s %12llu", vm->cfg->name, "total", (unsigned long long)total);
+	for (unsigned i = 0; i < EXIT_KINDS; i++)
+		if (s->count[i])
+			print_exits(vm, vm_exit_name((enum vm_exit_kind)i),
+				    exit_stats_summary(s, i));
+	print_exits(vm, "total", exit_stats_summary(s, EXIT_KINDS));
 	if (vm->shadow)
 		vm_shadow_print(vm);
 	log_info("vm %s: ran for %llu ms", vm->cfg->name,
 		 (unsigned long long)((clock_ns() - vm->start_ns) / (NS_PER_SEC / 1000)));
+}
+
+static void log_exit(const char *text)
+{
+	log_info("%s", text);
+}
+
+/* What a crashed guest did last, if its exits are traced. */
+static void print_trace(const struct vm *vm)
+{
+	if (exit_trace_count(&vm->exits->trace))
+		log_info("vm %s: its last exits:", vm->cfg->name);
+	exit_trace_tail(&vm->exits->trace, log_exit);
+}
+
+static void log_text(void *ctx, const char *text)
+{
+	(void)ctx;
+	log_info("%s", text);
+}
+
+static void log_state(const struct vm *vm)
+{
+	const struct printer to_log = { .line = log_text };
+
+	vcpu_dump(vm->vcpu[0]);
+	vm->backend->dump(vm->vcpu[0], &to_log);
 }
 
 void vm_stop(struct vm *vm)
@@ -267,10 +344,10 @@ void vm_stop(struct vm *vm)
 	vm->state = VM_STOPPED;
 	console_forget(vm);
 	say_why(vm);
-	if (crashed && !vm_wants_restart(vm) && log_level() >= LOG_DEBUG) {
-		vcpu_dump(vm->vcpu[0]);
-		vm->backend->dump(vm->vcpu[0]);
-	}
+	if (crashed && !vm_wants_restart(vm) && log_level() >= LOG_DEBUG)
+		log_state(vm);
+	if (crashed)
+		print_trace(vm);
 	if (vm->cfg->stats)
 		print_stats(vm);
 	vm->vcpu[0]->state = VCPU_STOPPED;
@@ -281,4 +358,5 @@ void vm_stop(struct vm *vm)
 		vm_teardown(vm);
 		vm->stop_reason = reason; /* for whoever asks what became of it */
 	}
+	debug_ended(vm);
 }

@@ -268,14 +268,14 @@ static unsigned block_order(uint64_t gpa, uint64_t size)
 	return order;
 }
 
-/* One block of at most *order. */
+/* One block of at most *order. What is RAM is not clear yet: vm_clear_memory(). */
 static int add_block(struct vm *vm, uint64_t gpa, enum region_kind kind, unsigned *order)
 {
 	struct region r = { .start = GPA(gpa), .kind = kind, .owned = true };
 	int err;
 
 	for (;; (*order)--) {
-		r.frames = frame_alloc_zeroed(*order, FRAME_VM0 + vm->id);
+		r.frames = frame_alloc(*order, FRAME_VM0 + vm->id);
 		if (r.frames.v || *order == 0)
 			break;
 	}
@@ -283,6 +283,8 @@ static int add_block(struct vm *vm, uint64_t gpa, enum region_kind kind, unsigne
 		return trace_error(-ENOMEM);
 	r.order = *order;
 	r.size = PAGE_SIZE << *order;
+	if (kind != REGION_MEM)
+		memset(hpa_to_ptr(r.frames), 0, r.size);
 	err = vm_add_region(vm, &r);
 	if (err)
 		frame_free(r.frames, r.order, FRAME_VM0 + vm->id);
@@ -360,6 +362,23 @@ int vm_make_memory(struct vm *vm)
 	return err;
 }
 
+bool vm_clear_memory(struct vm *vm, uint64_t bytes)
+{
+	for (unsigned i = 0; i < vm->mem.nr && bytes; i++) {
+		const struct region *r = &vm->mem.region[i];
+		uint64_t end = r->start.v + r->size, n;
+
+		if (r->kind != REGION_MEM || end <= vm->clear_to)
+			continue;
+		vm->clear_to = MAX(vm->clear_to, r->start.v);
+		n = MIN(end - vm->clear_to, bytes);
+		memset(hpa_to_ptr(HPA(r->frames.v + (vm->clear_to - r->start.v))), 0, n);
+		vm->clear_to += n;
+		bytes -= n;
+	}
+	return bytes;
+}
+
 void vm_free_memory(struct vm *vm)
 {
 	/* A region owns its frames whole. From the end: what was cut off is joined to the left. */
@@ -369,5 +388,6 @@ void vm_free_memory(struct vm *vm)
 	for (unsigned i = 0; i < vm->mem.nr; i++)
 		free_frames(vm, &vm->mem.region[i]);
 	vm->identity_map = GPA(0);
+	vm->clear_to = 0;
 	memmap_init(&vm->mem);
 }

@@ -69,6 +69,12 @@ static void set_intercept_exception(struct vcpu *vcpu, unsigned vector, bool on)
 	vmx_update_exceptions(vv);
 }
 
+static void set_intercept_dr(struct vcpu *vcpu, bool on)
+{
+	vmx_use(vcpu);
+	vmx_set_proc(vmx_vcpu(vcpu), PROC_MOV_DR, on);
+}
+
 static void set_intercept_invlpg(struct vcpu *vcpu, bool on)
 {
 	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
@@ -121,6 +127,7 @@ const struct vmm_backend vmx_backend = {
 	.set_intercept_io = set_intercept_io,
 	.set_intercept_msr = set_intercept_msr,
 	.set_intercept_exception = set_intercept_exception,
+	.set_intercept_dr = set_intercept_dr,
 	.set_intercept_invlpg = set_intercept_invlpg,
 	.set_root = vmx_set_root,
 	.get_pdptes = vmx_get_pdptes,

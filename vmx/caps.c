@@ -71,6 +71,7 @@ static const struct need proc_needs[] = {
 	{ PROC_CR8_LOAD, "CR8-load exiting" },
 	{ PROC_CR8_STORE, "CR8-store exiting" },
 	{ PROC_NMI_WINDOW, "NMI-window exiting" },
+	{ PROC_MOV_DR, "MOV-DR exiting" },
 	{ PROC_IO_BITMAPS, "I/O bitmaps" },
 	{ PROC_MSR_BITMAPS, "MSR bitmaps" },
 	{ PROC_MONITOR, "MONITOR exiting" },

@@ -1,4 +1,4 @@
-/* The VMCS in the log: all of it in lines, and why it was refused. */
+/* The VMCS read as a whole, and why it was refused. */
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
@@ -48,7 +48,7 @@ static const char *const instruction_errors[] = {
 	[28] = "invalid operand to INVEPT/INVVPID",
 };
 
-static const char *error_text(uint32_t error)
+const char *vmx_error_text(uint32_t error)
 {
 	if (!error)
 		return "no current VMCS";
@@ -110,111 +110,8 @@ void vmx_explain_failure(uint32_t error, uint32_t reason, uint64_t qualification
 	if (reason & EXIT_REASON_ENTRY_FAILED)
 		explain_exit(reason, qualification);
 	else
-		log_err("VMX: VM entry failed: %s", error_text(error));
+		log_err("VMX: VM entry failed: %s", vmx_error_text(error));
 	explain_fields();
-}
-
-/* --- the whole of it --- */
-
-#define F(field_name) ((ull)v->field[INDEX_##field_name])
-
-static void dump_exit(const struct vmcs_image *v)
-{
-	uint32_t reason = (uint32_t)F(VMCS_EXIT_REASON);
-
-	log_info("  exit %x %s qual %llx intr %llx/%llx vectoring %llx/%llx", reason,
-		 vmx_exit_name(reason), F(VMCS_EXIT_QUALIFICATION), F(VMCS_EXIT_INTR_INFO),
-		 F(VMCS_EXIT_INTR_ERROR), F(VMCS_IDT_VECTORING_INFO), F(VMCS_IDT_VECTORING_ERROR));
-	log_info("  insn len %llu info %llx linear %llx gpa %llx error %llu", F(VMCS_EXIT_INSN_LEN),
-		 F(VMCS_EXIT_INSN_INFO), F(VMCS_GUEST_LINEAR_ADDRESS),
-		 F(VMCS_GUEST_PHYSICAL_ADDRESS), F(VMCS_INSTRUCTION_ERROR));
-}
-
-static void dump_controls(const struct vmcs_image *v)
-{
-	log_info("  pin %08llx proc %08llx proc2 %08llx exit %08llx entry %08llx",
-		 F(VMCS_PIN_CONTROLS), F(VMCS_PROC_CONTROLS), F(VMCS_PROC2_CONTROLS),
-		 F(VMCS_EXIT_CONTROLS), F(VMCS_ENTRY_CONTROLS));
-	log_info("  exceptions %08llx pf mask %llx match %llx io %llx %llx msr %llx",
-		 F(VMCS_EXCEPTION_BITMAP), F(VMCS_PF_ERROR_MASK), F(VMCS_PF_ERROR_MATCH),
-		 F(VMCS_IO_BITMAP_A), F(VMCS_IO_BITMAP_B), F(VMCS_MSR_BITMAP));
-	log_info("  inject %llx error %llx len %llu tsc_offset %llx timer %llx eptp %llx vpid %llu",
-		 F(VMCS_ENTRY_INTR_INFO), F(VMCS_ENTRY_EXCEPTION_ERROR), F(VMCS_ENTRY_INSN_LEN),
-		 F(VMCS_TSC_OFFSET), F(VMCS_PREEMPTION_TIMER), F(VMCS_EPT_POINTER), F(VMCS_VPID));
-	log_info("  cr0 mask %llx shadow %llx cr4 mask %llx shadow %llx", F(VMCS_CR0_MASK),
-		 F(VMCS_CR0_READ_SHADOW), F(VMCS_CR4_MASK), F(VMCS_CR4_READ_SHADOW));
-}
-
-static void dump_registers(const struct vmcs_image *v)
-{
-	log_info("  cr0 %llx cr3 %llx cr4 %llx efer %llx pat %llx", F(VMCS_GUEST_CR0),
-		 F(VMCS_GUEST_CR3), F(VMCS_GUEST_CR4), F(VMCS_GUEST_EFER), F(VMCS_GUEST_PAT));
-	log_info("  pdpte %llx %llx %llx %llx", F(VMCS_GUEST_PDPTE0), F(VMCS_GUEST_PDPTE1),
-		 F(VMCS_GUEST_PDPTE2), F(VMCS_GUEST_PDPTE3));
-	log_info("  rip %llx rsp %llx rflags %llx dr7 %llx debugctl %llx", F(VMCS_GUEST_RIP),
-		 F(VMCS_GUEST_RSP), F(VMCS_GUEST_RFLAGS), F(VMCS_GUEST_DR7),
-		 F(VMCS_GUEST_DEBUGCTL));
-	log_info("  activity %llu blocking %llx pending debug %llx link %llx",
-		 F(VMCS_GUEST_ACTIVITY), F(VMCS_GUEST_INTERRUPTIBILITY),
-		 F(VMCS_GUEST_PENDING_DEBUG), F(VMCS_LINK_POINTER));
-	log_info("  sysenter cs %llx esp %llx eip %llx", F(VMCS_GUEST_SYSENTER_CS),
-		 F(VMCS_GUEST_SYSENTER_ESP), F(VMCS_GUEST_SYSENTER_EIP));
-}
-
-static void dump_seg(const char *name, uint64_t selector, uint64_t base, uint64_t limit,
-		     uint64_t rights)
-{
-	log_info("  %-4s %04llx base %016llx limit %08llx rights %05llx", name, (ull)selector,
-		 (ull)base, (ull)limit, (ull)rights);
-}
-
-#define DUMP_SEG(name, reg)                                                                        \
-	dump_seg(name, F(VMCS_GUEST_##reg##_SELECTOR), F(VMCS_GUEST_##reg##_BASE),                 \
-		 F(VMCS_GUEST_##reg##_LIMIT), F(VMCS_GUEST_##reg##_RIGHTS))
-
-static void dump_segments(const struct vmcs_image *v)
-{
-	DUMP_SEG("cs", CS);
-	DUMP_SEG("ss", SS);
-	DUMP_SEG("ds", DS);
-	DUMP_SEG("es", ES);
-	DUMP_SEG("fs", FS);
-	DUMP_SEG("gs", GS);
-	DUMP_SEG("ldtr", LDTR);
-	DUMP_SEG("tr", TR);
-	dump_seg("gdtr", 0, F(VMCS_GUEST_GDTR_BASE), F(VMCS_GUEST_GDTR_LIMIT), 0);
-	dump_seg("idtr", 0, F(VMCS_GUEST_IDTR_BASE), F(VMCS_GUEST_IDTR_LIMIT), 0);
-}
-
-static void dump_host(const struct vmcs_image *v)
-{
-	log_info("  host cr0 %llx cr3 %llx cr4 %llx efer %llx pat %llx", F(VMCS_HOST_CR0),
-		 F(VMCS_HOST_CR3), F(VMCS_HOST_CR4), F(VMCS_HOST_EFER), F(VMCS_HOST_PAT));
-	log_info("  host rip %llx rsp %llx cs %llx ss %llx tr %llx", F(VMCS_HOST_RIP),
-		 F(VMCS_HOST_RSP), F(VMCS_HOST_CS_SELECTOR), F(VMCS_HOST_SS_SELECTOR),
-		 F(VMCS_HOST_TR_SELECTOR));
-	log_info("  host fs %llx gs %llx tr %llx gdtr %llx idtr %llx", F(VMCS_HOST_FS_BASE),
-		 F(VMCS_HOST_GS_BASE), F(VMCS_HOST_TR_BASE), F(VMCS_HOST_GDTR_BASE),
-		 F(VMCS_HOST_IDTR_BASE));
-}
-
-void vmx_dump(const struct vcpu *vcpu)
-{
-	struct vmx_limits lim = vmx_limits();
-	struct vmx_violation found;
-	struct vmcs_image image;
-
-	vmx_use(vcpu);
-	vmx_read_image(&image);
-	found = vmx_check_vmcs(&image, &lim);
-	log_info("VMCS at %llx: %s%s%s", (ull)vmx_vcpu(vcpu)->vmcs.v,
-		 found.field ? found.field : "consistent", found.field ? ": " : "",
-		 found.field ? found.words : "");
-	dump_exit(&image);
-	dump_controls(&image);
-	dump_registers(&image);
-	dump_segments(&image);
-	dump_host(&image);
 }
 
 /* --- a last look, in debug builds. Bochs: some states pass that the manual refuses. --- */

@@ -198,7 +198,8 @@ void vmx_read_image(struct vmcs_image *image);
 /* Say why an entry failed: the instruction error, or the exit reason, and what the auditor finds.
  * error: VMCS_INSTRUCTION_ERROR, or 0 when reason tells. */
 void vmx_explain_failure(uint32_t error, uint32_t reason, uint64_t qualification);
-void vmx_dump(const struct vcpu *vcpu);
+/* What VMCS_INSTRUCTION_ERROR says. */
+const char *vmx_error_text(uint32_t error);
 #ifdef UMBRA_DEBUG
 /* Right before an entry: write to the current VMCS what corrupt= on the guest's line asks for; else
  * the VM is to stop if the VMCS breaks a rule, whether the processor minds or not. */
@@ -209,6 +210,10 @@ static inline void vmx_last_look(struct vcpu *vcpu)
 	(void)vcpu;
 }
 #endif
+
+/* --- print.c --- */
+
+void vmx_dump(const struct vcpu *vcpu, const struct printer *p);
 
 /* --- enter.asm --- */
 

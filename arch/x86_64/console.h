@@ -1,8 +1,7 @@
 /*
- * The host's serial console: interrupt-driven both ways, or looked after by a timer. Output
- * goes through a ring that the UART's transmit interrupt drains; before interrupts are on (and
- * in a panic) it is sent by polling. With no UART present, output is dropped and input never
- * comes.
+ * The host's console: a serial line (serial_line.h) with what texts need. Before interrupts are
+ * on (and in a panic) output is sent by polling. With no UART present, output is dropped and
+ * input never comes.
  */
 #ifndef UMBRA_CONSOLE_H
 #define UMBRA_CONSOLE_H
@@ -13,14 +12,20 @@
 
 #include "arch/x86_64/include/addr.h"
 
+struct serial_line;
+
 /* Queue one byte; false: the ring is full now (the byte was not taken). */
 bool console_try_putc(uint8_t c);
-/* Free bytes in the output ring. */
-size_t console_space(void);
+/* Bytes that are queued and have not left yet. */
+size_t console_queued(void);
+/* Mark work for the run loop as soon as no more than so many bytes are queued, once. */
+void console_tell(size_t queued);
 /* Queue a text of the hypervisor's own; waits for room when the ring is full. */
 void console_write(const char *s, size_t n);
 /* Next input byte, or -1. */
 int console_getc(void);
+/* Does that byte wait among the input, or is there no room for it to? */
+bool console_may_hold(uint8_t c);
 /* Wait until all queued output has left. Before power-off or reset. */
 void console_flush(void);
 
@@ -28,6 +33,9 @@ void console_flush(void);
 bool console_line_open(void);
 /* If the last output byte was no newline, put one. */
 void console_fresh_line(void);
+
+/* The line itself: for a debugger after a panic. */
+struct serial_line *console_line(void);
 
 /*
  * Open the UART that spec names: com1= of Umbra's line, "" for its default; it is kept. Output

@@ -15,7 +15,7 @@ struct fxsave {
 	uint64_t fip, fdp;
 	uint32_t mxcsr, mxcsr_mask;
 	uint8_t st_xmm[480];
-};
+} __attribute__((aligned(16)));
 static_assert(sizeof(struct fxsave) == 512, "FXSAVE area");
 static_assert(offsetof(struct fxsave, mxcsr) == 24, "FXSAVE.MXCSR");
 
@@ -24,6 +24,8 @@ static_assert(offsetof(struct fxsave, mxcsr) == 24, "FXSAVE.MXCSR");
 
 /* After RESET. APM vol. 2, 14.1.3; SDM vol. 3, table 9-1. */
 #define FCW_RESET 0x40
+#define FCW_INIT 0x37f /* what XRSTOR gives an x87 that the area leaves out */
+#define ST_BYTES 128
 #define FTW_RESET 0xff /* the tags say zero, not empty */
 #define MXCSR_RESET 0x1f80
 
@@ -117,6 +119,57 @@ uint32_t fpu_area_pkru(const void *area)
 		return 0; /* as after RESET; the area holds anything */
 	memcpy(&pkru, bytes + cpuid(0xd, XSTATE_PKRU).ebx, sizeof(pkru));
 	return pkru;
+}
+
+void fpu_image_read(uint8_t image[512])
+{
+	struct fxsave fx;
+
+	__asm__ volatile("fxsave64 %0" : "=m"(fx));
+	memcpy(image, &fx, sizeof(fx));
+}
+
+void fpu_image_write(const uint8_t image[512])
+{
+	struct fxsave fx;
+
+	memcpy(&fx, image, sizeof(fx));
+	__asm__ volatile("fxrstor64 %0" ::"m"(fx));
+}
+
+/* A component that XSTATE_BV leaves out is as after RESET, whatever the area holds. */
+static uint64_t area_components(const void *area)
+{
+	uint64_t bv = XCR0_X87 | XCR0_SSE;
+
+	if (cpu_features()->xsave)
+		memcpy(&bv, (const uint8_t *)area + XSTATE_BV_OFFSET, sizeof(bv));
+	return bv;
+}
+
+void fpu_area_image_read(const void *area, uint8_t image[512])
+{
+	uint64_t bv = area_components(area);
+	struct fxsave fx;
+
+	memcpy(&fx, area, sizeof(fx));
+	if (!(bv & XCR0_X87)) {
+		memset(&fx, 0, offsetof(struct fxsave, mxcsr));
+		memset(fx.st_xmm, 0, ST_BYTES);
+		fx.fcw = FCW_INIT;
+	}
+	if (!(bv & XCR0_SSE))
+		memset(fx.st_xmm + ST_BYTES, 0, sizeof(fx.st_xmm) - ST_BYTES);
+	memcpy(image, &fx, sizeof(fx));
+}
+
+void fpu_area_image_write(void *area, const uint8_t image[512])
+{
+	uint64_t bv = area_components(area) | XCR0_X87 | XCR0_SSE;
+
+	memcpy(area, image, sizeof(struct fxsave));
+	if (cpu_features()->xsave)
+		memcpy((uint8_t *)area + XSTATE_BV_OFFSET, &bv, sizeof(bv));
 }
 
 void fpu_init(void)

@@ -27,6 +27,13 @@ void fpu_xmm_write(unsigned reg, const uint8_t bytes[16]);
 uint64_t fpu_mmx_read(unsigned reg);
 void fpu_mmx_write(unsigned reg, uint64_t val);
 
+/* FXSAVE's image, in its 64-bit form, of the guest that is on the CPU, and of an area; and back.
+ * MXCSR is one that the processor takes. */
+void fpu_image_read(uint8_t image[512]);
+void fpu_image_write(const uint8_t image[512]);
+void fpu_area_image_read(const void *area, uint8_t image[512]);
+void fpu_area_image_write(void *area, const uint8_t image[512]);
+
 /* The x87 of the guest that is on the CPU: FNINIT, FNCLEX, FNSTCW, FNSTSW. None of them waits, or
  * raises anything. */
 void fpu_init(void);

@@ -25,6 +25,8 @@
 #define LOW_BYTES GIB(4) /* what the boot tables map */
 #define FIRMWARE_BYTES MIB(1)
 #define NR_OWNERS 256 /* owners that are counted one by one */
+#define ORDER_2M 9
+#define ORDER_1G 18
 #define POISON 0xdf
 
 /* No block straddles 4 GiB: none is larger than a section. */
@@ -46,8 +48,9 @@ struct section {
 static struct spinlock lock = SPINLOCK_INIT(LOCK_FRAME);
 static struct section section[MAX_SECTIONS];
 static uint32_t free_head[ZONES][FRAME_MAX_ORDER + 1];
-static uint64_t owned[NR_OWNERS]; /* frames */
-static uint64_t total;            /* frames of RAM */
+static uint64_t owned[NR_OWNERS];                 /* frames */
+static uint64_t in_large[NR_OWNERS][FRAME_SIZES]; /* of these, in blocks: pages of 2 MiB, 1 GiB */
+static uint64_t total;                            /* frames of RAM */
 
 /* --- the table --- */
 
@@ -68,6 +71,18 @@ static void count(unsigned owner, int64_t frames)
 		owned[owner] += (uint64_t)frames;
 }
 
+/* The owner gets a block, or (by -1) loses it. */
+static void count_block(unsigned owner, unsigned order, int64_t by)
+{
+	enum frame_size size = order >= ORDER_1G   ? FRAME_1G
+			       : order >= ORDER_2M ? FRAME_2M
+						   : FRAME_4K;
+	unsigned smallest = size == FRAME_1G ? ORDER_1G : ORDER_2M;
+
+	if (size != FRAME_4K && owner < NR_OWNERS)
+		in_large[owner][size] += (uint64_t)(by * (INT64_C(1) << (order - smallest)));
+}
+
 static enum zone zone_of(uint32_t pfn)
 {
 	return pfn < LOW_BYTES >> PAGE_SHIFT ? ZONE_LOW : ZONE_HIGH;
@@ -78,6 +93,7 @@ static void chain_push(uint32_t pfn, unsigned order)
 	struct frame *f = frame_at(pfn);
 	uint32_t *head = &free_head[zone_of(pfn)][order];
 
+	count_block(FRAME_FREE, order, 1);
 	f->head = true;
 	f->order = (uint8_t)order;
 	f->prev = 0;
@@ -91,6 +107,7 @@ static void chain_remove(uint32_t pfn)
 {
 	struct frame *f = frame_at(pfn);
 
+	count_block(FRAME_FREE, f->order, -1);
 	f->head = false;
 	if (f->prev)
 		frame_at(f->prev)->next = f->next;
@@ -160,6 +177,7 @@ static hpa_t alloc(enum zone highest, unsigned order, unsigned owner)
 		pfn = block_take(ZONE_LOW, order);
 	if (pfn) {
 		set_owner(pfn, UINT64_C(1) << order, owner);
+		count_block(owner, order, 1);
 		f = frame_at(pfn);
 		f->head = true;
 		f->order = (uint8_t)order;
@@ -204,6 +222,7 @@ void frame_free(hpa_t pa, unsigned order, unsigned owner)
 	spin_lock(&lock);
 	f->head = false;
 	set_owner(pa.v >> PAGE_SHIFT, UINT64_C(1) << order, FRAME_FREE);
+	count_block(owner, order, -1);
 	block_join((uint32_t)(pa.v >> PAGE_SHIFT), order);
 	spin_unlock(&lock);
 }
@@ -245,6 +264,16 @@ uint64_t frame_bytes_free(void)
 uint64_t frame_bytes_owned(unsigned owner)
 {
 	return owner < NR_OWNERS ? owned[owner] << PAGE_SHIFT : 0;
+}
+
+uint64_t frame_pages_owned(unsigned owner, enum frame_size size)
+{
+	if (owner >= NR_OWNERS)
+		return 0;
+	if (size != FRAME_4K)
+		return in_large[owner][size];
+	return owned[owner] - (in_large[owner][FRAME_2M] << ORDER_2M) -
+	       (in_large[owner][FRAME_1G] << ORDER_1G);
 }
 
 /* --- reading the memory map --- */
@@ -443,6 +472,7 @@ static uint64_t alloc_table(uint64_t pages)
 	spin_lock(&lock);
 	frame_at(pfn)->head = false;
 	set_owner(pfn + pages, stop - pfn - pages, FRAME_FREE);
+	count_block(FRAME_HYPERVISOR, order, -1);
 	run_release(pfn + pages, stop);
 	spin_unlock(&lock);
 	return pfn;

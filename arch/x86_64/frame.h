@@ -45,6 +45,10 @@ uint64_t frame_bytes_total(void);
 uint64_t frame_bytes_free(void);
 uint64_t frame_bytes_owned(unsigned owner);
 
+/* The owner's memory by the size of the blocks it was given in, as pages of these sizes. */
+enum frame_size { FRAME_4K, FRAME_2M, FRAME_1G, FRAME_SIZES };
+uint64_t frame_pages_owned(unsigned owner, enum frame_size size);
+
 struct boot_info;
 /*
  * Read the memory map: from here on RAM below 4 GiB, which the boot tables map, is handed

@@ -16,6 +16,9 @@ static const char cut[] = "...\n";
 static struct spinlock lock = SPINLOCK_INIT(LOCK_LOG);
 static char kept[KEPT_BYTES]; /* guarded by lock */
 static uint64_t kept_end;     /* guarded by lock; bytes kept since boot */
+static uint64_t sent;         /* guarded by lock; lines */
+static unsigned unsent;       /* guarded by lock; lines */
+static bool on_line = true;
 static enum log_level level = LOG_INFO;
 
 void log_set_level(enum log_level l)
@@ -26,6 +29,29 @@ void log_set_level(enum log_level l)
 enum log_level log_level(void)
 {
 	return level;
+}
+
+void log_set_line(bool on)
+{
+	on_line = on;
+}
+
+uint64_t log_sent(void)
+{
+	return sent;
+}
+
+unsigned log_take_unsent(void)
+{
+	uint64_t flags = irq_save();
+	unsigned n;
+
+	spin_lock(&lock);
+	n = unsent;
+	unsent = 0;
+	spin_unlock(&lock);
+	irq_restore(flags);
+	return n;
 }
 
 static void keep(const char *s, size_t n)
@@ -54,8 +80,13 @@ void log_vline(enum log_level l, const char *fmt, va_list ap)
 	flags = irq_save();
 	spin_lock(&lock);
 	keep(line, n);
-	console_fresh_line();
-	console_write(line, n);
+	if (on_line) {
+		console_fresh_line();
+		console_write(line, n);
+		sent++;
+	} else {
+		unsent++;
+	}
 	spin_unlock(&lock);
 	irq_restore(flags);
 }

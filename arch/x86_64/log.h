@@ -1,5 +1,6 @@
 /*
- * The log: lines with a level, kept in a ring and sent to the host's console.
+ * The log: lines with a level, kept in a ring and, while that is wanted, sent to the host's
+ * console.
  * Boot option loglevel=err|warn|info|debug. No guest may decide how often a line is
  * logged: what it can cause is said once in its VM's life (vm->notices), or ends that.
  */
@@ -7,6 +8,7 @@
 #define UMBRA_LOG_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +17,13 @@ enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 /* Lines above this level are dropped, neither sent nor kept. LOG_INFO at first. */
 void log_set_level(enum log_level level);
 enum log_level log_level(void);
+
+/* Are lines sent to the console, or kept only? Sent at first. */
+void log_set_line(bool on);
+/* How many have been sent so far. */
+uint64_t log_sent(void);
+/* How many have been kept and not sent since the last call of this. */
+unsigned log_take_unsent(void);
 
 /* Log one line of at most 500 characters; fmt carries no newline at its end. */
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -1,6 +1,7 @@
 #include "arch/x86_64/panic.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arch/x86_64/console.h"
@@ -65,6 +66,25 @@ static void put_line(const char *fmt, ...)
 	va_end(ap);
 }
 
+static void (*debugger)(const struct trap_frame *tf);
+
+void panic_set_debugger(void (*fn)(const struct trap_frame *tf))
+{
+	debugger = fn;
+}
+
+static void (*history)(void (*line)(const char *text));
+
+void panic_set_history(void (*fn)(void (*line)(const char *text)))
+{
+	history = fn;
+}
+
+static void put_text(const char *text)
+{
+	put_line("%s", text);
+}
+
 /* Stop everything else; false: this is a panic inside a panic. */
 static bool panic_begin(void)
 {
@@ -81,6 +101,15 @@ static _Noreturn void stop(void)
 {
 	for (;;)
 		__asm__ volatile("cli; hlt");
+}
+
+/* The last thing that a first panic does. */
+static void debug(const struct trap_frame *tf)
+{
+	if (!debugger)
+		return;
+	put_line("stopped; a debugger may attach");
+	debugger(tf);
 }
 
 static bool in_stack(uint64_t at, const uint8_t *body, uint64_t size)
@@ -155,16 +184,46 @@ static void put_registers(const struct trap_frame *tf)
 			 (unsigned long long)regs[i + 3].val);
 }
 
+/* The registers of now, for a debugger to begin its way up the stack with. */
+static inline __attribute__((always_inline)) void capture(struct trap_frame *tf)
+{
+	__asm__ volatile("mov %%r15, 0x00(%0)\n\t"
+			 "mov %%r14, 0x08(%0)\n\t"
+			 "mov %%r13, 0x10(%0)\n\t"
+			 "mov %%r12, 0x18(%0)\n\t"
+			 "mov %%rbp, 0x50(%0)\n\t"
+			 "mov %%rbx, 0x58(%0)\n\t"
+			 "mov %%rsp, 0xa0(%0)\n\t"
+			 "lea 1f(%%rip), %%rcx\n"
+			 "1:\tmov %%rcx, 0x88(%0)\n\t"
+			 "mov %%cs, 0x90(%0)\n\t"
+			 "mov %%ss, 0xa8(%0)\n\t"
+			 "pushfq\n\t"
+			 "pop 0x98(%0)"
+			 :
+			 : "a"(tf)
+			 : "rcx", "memory");
+}
+static_assert(offsetof(struct trap_frame, rbp) == 0x50 &&
+		      offsetof(struct trap_frame, rip) == 0x88 &&
+		      offsetof(struct trap_frame, ss) == 0xa8,
+	      "capture");
+
 _Noreturn void panic(const char *fmt, ...)
 {
+	struct trap_frame tf = { 0 };
 	va_list ap;
 
+	capture(&tf);
 	if (panic_begin()) {
 		va_start(ap, fmt);
 		put_vline("umbra: panic: ", fmt, ap);
 		va_end(ap);
 		put_control_registers();
 		backtrace(0, (uintptr_t)__builtin_frame_address(0));
+		if (history)
+			history(put_text);
+		debug(&tf);
 	}
 	stop();
 }
@@ -183,6 +242,9 @@ _Noreturn void panic_trap(const struct trap_frame *tf)
 		put_registers(tf);
 		put_control_registers();
 		backtrace(tf->rip, tf->rbp);
+		if (history)
+			history(put_text);
+		debug(tf);
 	}
 	stop();
 }

@@ -7,8 +7,15 @@
 /* Print the message, registers and a symbolised backtrace; stop every CPU. */
 _Noreturn void panic(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same for an exception in Umbra itself. */
 struct trap_frame;
+/* Who takes over once all that is printed: it gets the registers, and the CPU with interrupts off,
+ * and does not return. */
+void panic_set_debugger(void (*debugger)(const struct trap_frame *tf));
+
+/* Who knows what the machine did last: called once after the backtrace, to say it line by line. */
+void panic_set_history(void (*history)(void (*line)(const char *text)));
+
+/* The same as panic() for an exception in Umbra itself. */
 _Noreturn void panic_trap(const struct trap_frame *tf);
 
 #define kassert(cond)                                                                              \

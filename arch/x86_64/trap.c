@@ -3,6 +3,8 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/gdt.h"
 #include "arch/x86_64/image.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/fault.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/lapic.h"
@@ -78,10 +80,20 @@ static bool trap_fixup(struct trap_frame *tf)
 	return false;
 }
 
+/* A breakpoint that is set for a guest, whose addresses may be the host's as well (svm/run.c). */
+static bool is_guests_breakpoint(struct trap_frame *tf)
+{
+	if (tf->vector != VEC_DB || !(read_dr7() & DR7_ENABLED) || !(read_dr6() & BITS(3, 0)))
+		return false;
+	write_dr6(DR6_INIT);
+	tf->rflags |= RFLAGS_RF;
+	return true;
+}
+
 void trap_dispatch(struct trap_frame *tf)
 {
 	if (tf->vector < TRAP_EXCEPTIONS) {
-		if (!trap_fixup(tf))
+		if (!trap_fixup(tf) && !is_guests_breakpoint(tf))
 			panic_trap(tf);
 		return;
 	}
@@ -97,6 +109,25 @@ void trap_dispatch(struct trap_frame *tf)
 	".quad 1b, 2b, 13\n\t"                                                                     \
 	".popsection"
 static_assert(VEC_GP == 13, "EX_ENTRY_GP");
+
+/* A page fault, or for an address that is not canonical #GP or #SS. */
+size_t trap_copy(void *dst, const void *src, size_t n)
+{
+	size_t left = n;
+
+	__asm__ volatile("1:\trep movsb\n"
+			 "2:\n\t"
+			 ".pushsection .ex_table, \"a\"\n\t"
+			 ".quad 1b, 2b, 12\n\t"
+			 ".quad 1b, 2b, 13\n\t"
+			 ".quad 1b, 2b, 14\n\t"
+			 ".popsection"
+			 : "+c"(left), "+D"(dst), "+S"(src)
+			 :
+			 : "memory");
+	return n - left;
+}
+static_assert(VEC_SS == 12 && VEC_PF == 14, "trap_copy");
 
 bool rdmsr_safe(uint32_t msr, uint64_t *val)
 {

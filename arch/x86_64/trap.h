@@ -2,6 +2,7 @@
 #ifndef UMBRA_TRAP_H
 #define UMBRA_TRAP_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arch/x86_64/include/bits.h"
@@ -33,5 +34,8 @@ void trap_init(void);
  * end it at the local APIC. fn only takes bytes from hardware and marks work.
  */
 void trap_set_handler(unsigned vector, void (*fn)(void));
+
+/* Copy bytes from or to where there may be no memory, or none to write; returns how many came. */
+size_t trap_copy(void *dst, const void *src, size_t n);
 
 #endif

@@ -30,6 +30,7 @@
 #define MCR_DTR_RTS_OUT2 0x0b /* OUT2 lets the interrupt through */
 #define MCR_LOOP 0x10
 #define LSR_RX 0x01
+#define LSR_OVERRUN 0x02 /* until it is read */
 #define LSR_TX_READY 0x20
 #define LSR_TX_IDLE 0x40
 
@@ -182,6 +183,13 @@ bool uart_parse(const char *spec, struct uart_config *cfg)
 	return false;
 }
 
+bool uart_same_place(const struct uart_config *a, const struct uart_config *b)
+{
+	if (a->space != b->space || a->space == UART_NONE)
+		return false;
+	return a->space == UART_PCI ? a->pci == b->pci : a->addr == b->addr;
+}
+
 /* --- the device --- */
 
 static volatile void *reg_at(const struct uart *u, unsigned reg)
@@ -293,23 +301,33 @@ void uart_init(struct uart *u, const struct uart_config *cfg, volatile void *reg
 		u->tx_depth = FIFO_DEPTH;
 	for (unsigned i = 0; i < RX_CLEAR_MAX && uart_rx(u) >= 0; i++)
 		;
+	u->overrun = false;
 }
 
-int uart_rx(const struct uart *u)
+static uint8_t line_status(struct uart *u)
 {
-	if (!u->present || !(uart_in(u, UART_LSR) & LSR_RX))
+	uint8_t lsr = uart_in(u, UART_LSR);
+
+	if (lsr & LSR_OVERRUN)
+		u->overrun = true;
+	return lsr;
+}
+
+int uart_rx(struct uart *u)
+{
+	if (!u->present || !(line_status(u) & LSR_RX))
 		return -1;
 	return uart_in(u, UART_DATA);
 }
 
-bool uart_tx_ready(const struct uart *u)
+bool uart_tx_ready(struct uart *u)
 {
-	return uart_in(u, UART_LSR) & LSR_TX_READY;
+	return line_status(u) & LSR_TX_READY;
 }
 
-bool uart_tx_idle(const struct uart *u)
+bool uart_tx_idle(struct uart *u)
 {
-	return !u->present || (uart_in(u, UART_LSR) & LSR_TX_IDLE);
+	return !u->present || (line_status(u) & LSR_TX_IDLE);
 }
 
 void uart_tx(const struct uart *u, uint8_t c)
@@ -317,7 +335,7 @@ void uart_tx(const struct uart *u, uint8_t c)
 	uart_out(u, UART_DATA, c);
 }
 
-void uart_tx_wait(const struct uart *u, uint8_t c)
+void uart_tx_wait(struct uart *u, uint8_t c)
 {
 	/* What is in the FIFO goes first. */
 	uint64_t reads = (FIFO_DEPTH + 1) * (READS_A_BYTE_AT_1_BAUD / u->baud_min + 1) *

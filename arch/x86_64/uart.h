@@ -34,6 +34,7 @@ struct uart {
 	uint32_t baud_min; /* not slower than this: how long a byte may take */
 	unsigned tx_depth; /* bytes it takes when its transmitter is empty */
 	bool present;
+	bool overrun; /* it has lost input: a byte found no room in its FIFO. Cleared by its user */
 };
 
 /*
@@ -45,6 +46,9 @@ struct uart {
  */
 bool uart_parse(const char *spec, struct uart_config *cfg);
 
+/* Are both the same port, as far as their places tell? */
+bool uart_same_place(const struct uart_config *a, const struct uart_config *b);
+
 /* The bytes that a UART_MMIO's registers take. */
 unsigned uart_mmio_bytes(const struct uart_config *cfg);
 
@@ -55,15 +59,15 @@ unsigned uart_mmio_bytes(const struct uart_config *cfg);
 void uart_init(struct uart *u, const struct uart_config *cfg, volatile void *regs);
 
 /* Has it a byte for us, and which; -1: none. */
-int uart_rx(const struct uart *u);
+int uart_rx(struct uart *u);
 /* Is the transmitter ready for tx_depth bytes? */
-bool uart_tx_ready(const struct uart *u);
+bool uart_tx_ready(struct uart *u);
 /* Send one byte; there is room for it. */
 void uart_tx(const struct uart *u, uint8_t c);
 /* Send one byte, waiting for the transmitter no longer than a few bytes take. */
-void uart_tx_wait(const struct uart *u, uint8_t c);
+void uart_tx_wait(struct uart *u, uint8_t c);
 /* Has the last bit left? */
-bool uart_tx_idle(const struct uart *u);
+bool uart_tx_idle(struct uart *u);
 
 /* Which interrupts it raises. */
 void uart_interrupts(const struct uart *u, bool rx, bool tx);

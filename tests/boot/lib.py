@@ -34,11 +34,16 @@ TIMEOUTS = {
 KERNELS = ("amd64", "686-pae", "686")
 PAGINGS = ("nested", "shadow")
 
-UMBRA_LINE = "com1=115200 loglevel=info on-idle=poweroff"
+# All that any VM and Umbra say is on the line. test_console.py has what is seen without that.
+QUIET_LINE = "com1=115200 loglevel=info on-idle=poweroff"
+UMBRA_LINE = QUIET_LINE + " log=line console=follow"
 LINUX_LINE = "console=ttyS0 quiet"
 
 # What busybox' shell and terminals' line ends put between the words that count.
-NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\0")
+NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\(B|\r|[\0\x0f\x18]")
+# What stands before a VM's line when all VMs' output is followed, and what may become that.
+FOLLOWED = re.compile(r"^[\w-]{1,31}\| ", re.M)
+FOLLOWED_BEGUN = re.compile(r"^[\w-]{1,31}\|?\Z", re.M)
 
 
 class Failure(Exception):
@@ -162,12 +167,14 @@ def make_iso(name, modules, umbra=UMBRA_LINE, build="."):
 class Machine:
     """A machine booted from an ISO; use as a context manager."""
 
-    def __init__(self, name, iso, *options, extra=(), keep_iso=False, script="run-qemu"):
+    def __init__(self, name, iso, *options, extra=(), keep_iso=False, script="run-qemu",
+                 follow=True):
         os.makedirs(WORK, exist_ok=True)
         self.log = os.path.join(WORK, name + ".log")
         self.iso = None if keep_iso else iso
         self.text = ""   # everything seen, without NOISE
         self.at = 0      # up to where it has been looked at
+        self.follow = follow  # names may stand before the VMs' lines: they are taken off
         self.uefi = "--uefi" in options
         self.scale = BOCHS_SCALE if script == "run-bochs" else 1
         self.changed = threading.Condition()
@@ -192,8 +199,19 @@ class Machine:
         if self.iso:
             os.unlink(self.iso)
 
+    def _take(self, line):
+        """Take up this text, less the VMs' names; what may be a part of one is left."""
+        start = "" if not self.text or self.text[-1] == "\n" else "."
+        begun = None
+        if self.follow:
+            line = FOLLOWED.sub("", start + line)[len(start):]
+            begun = FOLLOWED_BEGUN.search(start + line)
+        cut = begun.start() - len(start) if begun and not self.ended else len(line)
+        self.text += line[:cut]
+        return line[cut:]
+
     def _read(self):
-        held = ""
+        held = line = ""
         with open(self.log, "wb") as log:
             while True:
                 data = os.read(self.qemu.stdout.fileno(), 65536)
@@ -207,8 +225,9 @@ class Machine:
                     cut = held.rfind("\x1b")
                     if cut < 0 or len(held) - cut > 16 or NOISE.match(held, cut):
                         cut = len(held)
-                    self.text += NOISE.sub("", held[:cut])
+                    line += NOISE.sub("", held[:cut])
                     held = held[cut:]
+                    line = self._take(line)
                     self.changed.notify_all()
                 if not data:
                     return
@@ -305,9 +324,10 @@ class Machine:
     def begin(self, line):
         """Type a command that does not end by itself; it has begun when this returns.
 
-        Until the shell has given the terminal back, what is typed is the shell's: no ^C.
+        It is a shell of its own that says so: until the one at the prompt has given the terminal
+        away, ^C is not for the command. No single quotes in the line.
         """
-        self.type(f"echo be''gun; {line}\n")
+        self.type(f"sh -c 'echo be\"\"gun; {line}'\n")
         self.expect(r"^begun$", "command")
 
     def expect_exit(self, status=0):

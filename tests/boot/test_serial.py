@@ -51,7 +51,7 @@ def test_bridge_uefi(name):
         m.expect(r"console: PCI 0[2-9]:07\.0, port 0x\w+$", "uefi")
         m.expect(HELLO)
         m.expect(r"umbra> ")
-        m.type("help\n")
+        m.type("vms\n")
         m.expect(r"umbra> ")
         m.type("poweroff\n")
         m.expect_exit()
@@ -74,7 +74,7 @@ def test_other_interrupt(name):
         m.expect(r"umbra: Umbra ", "umbra")
         m.expect(r"console: interrupt 4 does not come; the serial port is polled")
         m.type("\nvms\n")
-        m.expect(r"^good .*debug-exit")
+        m.expect(r"^ 1.good .*debug-exit")
         m.type("poweroff\n")
         m.expect_exit()
 

@@ -69,6 +69,8 @@ static struct fixture {
 	struct segment seg[SEG_REGS];
 	uint8_t *ram, *rom;
 	unsigned injected; /* events that the backend was given */
+	bool intercept_dr;
+	uint32_t intercepted; /* exceptions */
 } fx;
 
 /* --- the backend's registers --- */
@@ -131,12 +133,28 @@ static void fx_request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool o
 	(void)on;
 }
 
+static void fx_set_intercept_dr(struct vcpu *vcpu, bool on)
+{
+	(void)vcpu;
+	fx.intercept_dr = on;
+}
+
+static void fx_set_intercept_exception(struct vcpu *vcpu, unsigned vector, bool on)
+{
+	(void)vcpu;
+	fx.intercepted &= ~(uint32_t)BIT(vector);
+	if (on)
+		fx.intercepted |= (uint32_t)BIT(vector);
+}
+
 static const struct vmm_backend fx_backend = {
 	.name = "none",
 	.caps = fx_caps,
 	.can_inject = fx_can_inject,
 	.inject = fx_inject,
 	.request_window = fx_request_window,
+	.set_intercept_dr = fx_set_intercept_dr,
+	.set_intercept_exception = fx_set_intercept_exception,
 	.flush = fx_flush,
 	.get_reg = fx_get_reg,
 	.set_reg = fx_set_reg,
@@ -309,6 +327,7 @@ static int fx_setup(void **state)
 	fx.vm.backend = &fx_backend;
 	fx.vm.cfg = &fx.cfg;
 	fx.vcpu.vm = &fx.vm;
+	fx.vcpu.exits = fx.vm.exits;
 	fx.vcpu.hot = fx.reg;
 	fx.vm.vcpu[0] = &fx.vcpu;
 	fx.vcpu.regs.rflags = RFLAGS_FIXED;

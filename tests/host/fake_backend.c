@@ -4,6 +4,7 @@
 
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/lib/printer.h"
 #include "arch/x86_64/mm.h"
 
 struct fake_backend fake_hw;
@@ -115,6 +116,20 @@ static void vcpu_destroy_hw(struct vcpu *vcpu)
 	fake_hw.vcpus--;
 }
 
+static void set_intercept_dr(struct vcpu *vcpu, bool on)
+{
+	(void)vcpu;
+	fake_hw.intercept_dr = on;
+}
+
+static void set_intercept_exception(struct vcpu *vcpu, unsigned vector, bool on)
+{
+	(void)vcpu;
+	fake_hw.intercept_exceptions &= ~(uint32_t)BIT(vector);
+	if (on)
+		fake_hw.intercept_exceptions |= (uint32_t)BIT(vector);
+}
+
 static void set_intercept_invlpg(struct vcpu *vcpu, bool on)
 {
 	(void)vcpu;
@@ -135,15 +150,17 @@ static void get_pdptes(const struct vcpu *vcpu, uint64_t pdpte[4])
 	memcpy(pdpte, fake_hw.pdpte, sizeof(fake_hw.pdpte));
 }
 
-static void dump(const struct vcpu *vcpu)
+static void dump(const struct vcpu *vcpu, const struct printer *p)
 {
 	(void)vcpu;
 	fake_hw.dumps++;
+	printer_line(p, "the fake hardware's words");
 }
 
 #define OPS                                                                                        \
 	.name = "fake", .caps = caps, .vm_init = vm_init, .vm_destroy = vm_destroy,                \
 	.vcpu_init = vcpu_init, .vcpu_destroy = vcpu_destroy_hw,                                   \
+	.set_intercept_dr = set_intercept_dr, .set_intercept_exception = set_intercept_exception,  \
 	.set_intercept_invlpg = set_intercept_invlpg, .set_root = set_root, .dump = dump,          \
 	.get_reg = get_reg, .set_reg = set_reg, .get_seg = get_seg, .set_seg = set_seg,            \
 	.can_inject = can_inject, .inject = inject, .request_window = request_window,              \
@@ -182,7 +199,7 @@ void fake_vm_reset(void)
 	memset(&fake_vcpu, 0, sizeof(fake_vcpu));
 	fake_vm.cfg = &config;
 	fake_vm.backend = &fake_backend_ops;
-	fake_vm.intr = (struct vm_intr_source){ intr_pending, intr_ack, NULL };
+	fake_vm.intr = (struct vm_intr_source){ .pending = intr_pending, .ack = intr_ack };
 	fake_vm.nr_vcpus = 1;
 	fake_vm.vcpu[0] = &fake_vcpu;
 	fake_vm.mem.nr = 1;
@@ -191,6 +208,7 @@ void fake_vm_reset(void)
 						 .frames = ptr_to_hpa(fake_ram) };
 	fake_vcpu.vm = &fake_vm;
 	fake_vcpu.hot = fake_hw.reg;
+	fake_vcpu.exits = fake_vm.exits;
 	fake_vcpu.xcr0 = XCR0_X87;
 	fake_vcpu.regs.rip = 0x1000;
 	fake_vcpu.regs.rflags = RFLAGS_FIXED | RFLAGS_IF;

@@ -31,7 +31,8 @@ struct fake_backend {
 	unsigned roots_set;
 	uint64_t pdpte[4];          /* what get_pdptes() says */
 	uint64_t pdpte_when_set[4]; /* vcpu->pdpte as a register was set last */
-	bool intercept_invlpg;
+	bool intercept_invlpg, intercept_dr;
+	uint32_t intercept_exceptions;
 	int vm_init_error, vcpu_init_error; /* what these give; 0: they succeed */
 	/* interrupt controller */
 	bool intr_pending;

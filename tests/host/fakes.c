@@ -10,10 +10,18 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/fpu.h"
 #include "arch/x86_64/frame.h"
+#include "arch/x86_64/image.h"
+#include "arch/x86_64/lib/printer.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
 #include "arch/x86_64/panic.h"
+#include "arch/x86_64/serial_line.h"
 #include "arch/x86_64/timer.h"
+#include "arch/x86_64/trap.h"
+
+/* --- the image, of which hosted programs have none; a test may bring its own --- */
+
+__attribute__((weak)) char __image_start[1], __image_end[1];
 
 /* --- clock and timers --- */
 
@@ -99,6 +107,7 @@ void fake_timers_reset(void)
 
 /* --- CPU, random numbers --- */
 
+struct cpu boot_cpu;
 struct cpu_features fake_cpu_features = { .svm = true, .nx = true, .maxphyaddr = 48 };
 
 const struct cpu_features *cpu_features(void)
@@ -138,6 +147,28 @@ void fake_log_reset(void)
 	fake_log[0] = '\0';
 }
 
+bool fake_log_on_line = true;
+static uint64_t log_sent_lines;
+static unsigned log_unsent_lines;
+
+void log_set_line(bool on)
+{
+	fake_log_on_line = on;
+}
+
+uint64_t log_sent(void)
+{
+	return log_sent_lines;
+}
+
+unsigned log_take_unsent(void)
+{
+	unsigned n = log_unsent_lines;
+
+	log_unsent_lines = 0;
+	return n;
+}
+
 void log_set_level(enum log_level l)
 {
 	level = l;
@@ -157,6 +188,10 @@ void log_vline(enum log_level l, const char *fmt, va_list ap)
 	at = strlen(fake_log);
 	if (at + 1 < sizeof(fake_log))
 		strcpy(fake_log + at, "\n");
+	if (fake_log_on_line)
+		log_sent_lines++;
+	else
+		log_unsent_lines++;
 }
 
 void log_line(enum log_level l, const char *fmt, ...)
@@ -168,11 +203,33 @@ void log_line(enum log_level l, const char *fmt, ...)
 	va_end(ap);
 }
 
+size_t log_read(uint64_t *pos, char *buf, size_t size)
+{
+	size_t len = strlen(fake_log), n = *pos < len ? MIN(len - *pos, size) : 0;
+
+	memcpy(buf, fake_log + *pos, n);
+	*pos += n;
+	return n;
+}
+
+static void log_text(void *ctx, const char *text)
+{
+	(void)ctx;
+	log_line(LOG_INFO, "%s", text);
+}
+
+const struct printer fake_log_printer = { .line = log_text };
+
 int trace_error_at(int err, const char *file, int line)
 {
 	(void)file;
 	(void)line;
 	return err;
+}
+
+void panic_set_history(void (*history)(void (*line)(const char *text)))
+{
+	(void)history;
 }
 
 void panic(const char *fmt, ...)
@@ -288,9 +345,22 @@ uint64_t frame_bytes_owned(unsigned owner)
 	return n;
 }
 
+uint64_t frame_pages_owned(unsigned owner, enum frame_size size)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < FAKE_BLOCKS; i++)
+		if (blocks[i].size && blocks[i].owner == owner &&
+		    size == (blocks[i].size >= GIB(1)   ? FRAME_1G
+			     : blocks[i].size >= MIB(2) ? FRAME_2M
+							: FRAME_4K))
+			n += blocks[i].size >> (size == FRAME_1G ? 30 : size == FRAME_2M ? 21 : 12);
+	return n;
+}
+
 void *kalloc(size_t size)
 {
-	return calloc(1, size);
+	return size > fake_frame_limit ? NULL : calloc(1, size);
 }
 
 void kfree(void *p, size_t size)
@@ -391,9 +461,14 @@ bool console_line_open(void)
 	return fake_console_len && fake_console_out[fake_console_len - 1] != '\n';
 }
 
-size_t console_space(void)
+size_t console_queued(void)
 {
-	return fake_console_room;
+	return fake_console_room ? 0 : SERIAL_LINE_TX;
+}
+
+void console_tell(size_t queued)
+{
+	(void)queued;
 }
 
 void console_write(const char *s, size_t n)
@@ -402,9 +477,20 @@ void console_write(const char *s, size_t n)
 		console_try_putc((uint8_t)*s++);
 }
 
+void console_fresh_line(void)
+{
+	if (console_line_open())
+		console_write("\n", 1);
+}
+
 int console_getc(void)
 {
 	return *typed ? (uint8_t)*typed++ : -1;
+}
+
+bool console_may_hold(uint8_t c)
+{
+	return strchr(typed, c);
 }
 
 void console_flush(void)
@@ -414,4 +500,112 @@ void console_flush(void)
 void fake_console_type(const char *text)
 {
 	typed = text;
+}
+
+/* --- another serial line, of whoever asks --- */
+
+char fake_line_out[4096];
+size_t fake_line_len;
+size_t fake_line_queued;
+bool fake_line_overrun;
+const char *fake_line_why;
+static const char *line_typed = "";
+static struct serial_line fake_line;
+
+void fake_line_type(const char *text)
+{
+	line_typed = text;
+}
+
+struct serial_line *serial_line_open(const char *spec, const char *owner, const char **why)
+{
+	(void)spec;
+	(void)owner;
+	*why = fake_line_why;
+	return fake_line_why ? NULL : &fake_line;
+}
+
+bool serial_line_try_putc(struct serial_line *l, uint8_t c)
+{
+	(void)l;
+	if (fake_line_len + 1 >= sizeof(fake_line_out))
+		return false;
+	fake_line_out[fake_line_len++] = (char)c;
+	fake_line_out[fake_line_len] = '\0';
+	return true;
+}
+
+size_t serial_line_queued(struct serial_line *l)
+{
+	(void)l;
+	return fake_line_queued;
+}
+
+void serial_line_tell(struct serial_line *l, size_t queued)
+{
+	(void)l;
+	(void)queued;
+}
+
+int serial_line_getc(struct serial_line *l)
+{
+	(void)l;
+	return *line_typed ? (uint8_t)*line_typed++ : -1;
+}
+
+bool serial_line_has_input(struct serial_line *l)
+{
+	(void)l;
+	return *line_typed;
+}
+
+bool serial_line_overrun(struct serial_line *l)
+{
+	bool overrun = fake_line_overrun;
+
+	(void)l;
+	fake_line_overrun = false;
+	return overrun;
+}
+
+/* --- what a debugger has of floor 1 --- */
+
+void panic_set_debugger(void (*debugger)(const struct trap_frame *tf))
+{
+	(void)debugger;
+}
+
+size_t trap_copy(void *dst, const void *src, size_t n)
+{
+	memcpy(dst, src, n);
+	return n;
+}
+
+void serial_line_panic(struct serial_line *l)
+{
+	(void)l;
+}
+
+static uint8_t fpu_image[512];
+
+void fpu_image_read(uint8_t image[512])
+{
+	memcpy(image, fpu_image, sizeof(fpu_image));
+}
+
+void fpu_image_write(const uint8_t image[512])
+{
+	memcpy(fpu_image, image, sizeof(fpu_image));
+}
+
+void fpu_area_image_read(const void *area, uint8_t image[512])
+{
+	(void)area;
+	fpu_image_read(image);
+}
+
+void fpu_area_image_write(void *area, const uint8_t image[512])
+{
+	(void)area;
+	fpu_image_write(image);
 }

@@ -18,7 +18,11 @@ void fake_timers_reset(void);      /* forget all armed timers, clock back to 0 *
 
 /* Log: the text of all lines since the last reset, newline after each. */
 extern char fake_log[65536];
+extern bool fake_log_on_line;
 void fake_log_reset(void);
+/* Its lines go there. */
+struct printer;
+extern const struct printer fake_log_printer;
 
 /* The CPU: what cpu_features() says; every MSR is #GP to the *_safe functions. */
 struct cpu_features;
@@ -38,7 +42,15 @@ extern uint64_t fake_frame_limit; /* default UINT64_MAX */
 /* Console: what was written, what will be read. */
 extern char fake_console_out[65536];
 extern size_t fake_console_len;
-extern size_t fake_console_room; /* console_space(); default a lot */
+extern size_t fake_console_room; /* bytes that it takes; default a lot */
 void fake_console_type(const char *text);
+
+/* The one line that serial_line_open() gives: what was sent, what will be read. */
+extern char fake_line_out[4096];
+extern size_t fake_line_len;
+extern size_t fake_line_queued;
+extern bool fake_line_overrun;
+extern const char *fake_line_why; /* why it cannot be opened; NULL: it can */
+void fake_line_type(const char *text);
 
 #endif

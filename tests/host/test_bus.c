@@ -61,7 +61,7 @@ static void probe_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 	p->bytes[off & 15] = (uint8_t)val;
 }
 
-static const struct io_ops io = { probe_in, probe_out };
+static const struct io_ops io = { .in = probe_in, .out = probe_out };
 static const struct mmio_ops mmio = { probe_read, probe_write };
 static struct bus bus;
 

@@ -71,10 +71,10 @@ static void test_everything(void **state)
 {
 	(void)state;
 	bi.cmdline = "com1=115200 loglevel=debug svm-features=0x1f vmx-features=0xfffffffe "
-		     "on-idle=poweroff";
+		     "on-idle=poweroff log=line console=follow";
 	module("vm=deb64 initrd"); /* before its kernel */
 	module("  vm=deb64 kernel memory=1G vcpus=1 paging=nested on-reset=stop "
-	       "on-crash=restart debug-exit stats --  console=ttyS0 vm=x -- y");
+	       "on-crash=restart debug-exit com2=phys:pci,9600 stats weight=10000 cpus=0,0-0 --  console=ttyS0 vm=x -- y");
 	module("kernel vm=Two_2-b paging=shadow memory=0x100000 shadow=16M audit=7");
 	config_parse(&cfg, &bi);
 	assert_quiet();
@@ -90,6 +90,14 @@ static void test_everything(void **state)
 	assert_int_equal(cfg.vm[0].on_crash, ON_CRASH_RESTART);
 	assert_true(cfg.vm[0].debug_exit);
 	assert_true(cfg.vm[0].stats);
+	assert_string_equal(cfg.vm[0].com2, "pci,9600");
+	assert_string_equal(cfg.vm[1].com2, "");
+	assert_true(cfg.log_always);
+	assert_true(cfg.console_follow);
+	assert_int_equal(cfg.vm[0].weight, 10000);
+	assert_int_equal(cfg.vm[0].cpus, 1);
+	assert_int_equal(cfg.vm[1].weight, 256);
+	assert_int_equal(cfg.vm[1].cpus, 0); /* all */
 	assert_string_equal(cfg.vm[0].cmdline, "console=ttyS0 vm=x -- y");
 	assert_ptr_equal(cfg.vm[0].kernel, &bi.module[1]);
 	assert_ptr_equal(cfg.vm[0].initrd, &bi.module[0]);
@@ -101,58 +109,74 @@ static void test_everything(void **state)
 }
 
 /* Each line is left out with its reason; the guest beside it stays. */
+static const char *const bad_lines[][2] = {
+	{ "vm=x kernel memoy=256M", "unknown token \"memoy=256M\"" },
+	{ "vm=x kernel memory", "unknown token \"memory\"" },
+	{ "vm=x kernel KERNEL", "unknown token \"KERNEL\"" },
+	{ "vmlinuz vm=x kernel", "unknown token \"vmlinuz\"" },
+	{ "vm=x kernel stats=1", "unknown token \"stats=1\"" },
+	{ "kernel memory=256M", "vm=NAME is missing" },
+	{ "vm= kernel", "\"vm=\": the name is empty" },
+	{ "vm=a/b kernel", "\"vm=a/b\": a name has letters" },
+	{ "vm=\xc3\xa9 kernel", "a name has letters" },
+	{ "vm=x vm=y kernel", "\"vm=y\": a second name" },
+	{ "vm=abcdefghijklmnopqrstuvwxyz123456 kernel", "longer than 31" },
+	{ "vm=x", "neither kernel, initrd, module nor disk" },
+	{ "vm=x kernel initrd", "one only of kernel, initrd, module and disk" },
+	{ "vm=x module kernel", "one only of kernel, initrd, module and disk" },
+	{ "", "vm=NAME is missing" },
+	{ "-- vm=x kernel", "vm=NAME is missing" },
+	{ "vm=x kernel memory=", "\"memory=\": not a size" },
+	{ "vm=x kernel memory=lots", "\"memory=lots\": not a size" },
+	{ "vm=x kernel memory=0", "\"memory=0\": less than 1M" },
+	{ "vm=x kernel memory=1023K", "less than 1M" },
+	{ "vm=x kernel memory=1025K", "not a multiple of 1M" },
+	{ "vm=x kernel memory=17T", "more than 16T" },
+	{ "vm=x kernel memory=99999999999999999999", "not a size" },
+	{ "vm=x kernel vcpus=0", "\"vcpus=0\": less than 1" },
+	{ "vm=x kernel vcpus=two", "not a number" },
+	{ "vm=x kernel vcpus=4294967297", "more virtual CPUs" },
+	{ "vm=x kernel weight=0", "\"weight=0\": not from 1 to 10000" },
+	{ "vm=x kernel weight=10001", "not from 1 to 10000" },
+	{ "vm=x kernel weight=much", "\"weight=much\": not a number" },
+	{ "vm=x kernel cpus=", "\"cpus=\": not a list of CPUs" },
+	{ "vm=x kernel cpus=0,", "not a list of CPUs" },
+	{ "vm=x kernel cpus=,0", "not a list of CPUs" },
+	{ "vm=x kernel cpus=0-", "not a list of CPUs" },
+	{ "vm=x kernel cpus=0-0-0", "not a list of CPUs" },
+	{ "vm=x kernel cpus=all", "not a list of CPUs" },
+	{ "vm=x kernel cpus=1-0", "not a list of CPUs" },
+	{ "vm=x kernel cpus=1", "\"cpus=1\": no CPU of such a number runs guests" },
+	{ "vm=x kernel cpus=0,0-64", "\"cpus=0,0-64\": no CPU of such a number" },
+	{ "vm=x kernel cpus=18446744073709551615", "no CPU of such a number" },
+	{ "vm=x kernel paging=ept", "\"paging=ept\": not nested, shadow or auto" },
+	{ "vm=x kernel paging=", "not nested, shadow or auto" },
+	{ "vm=x kernel shadow=lots", "\"shadow=lots\": not a size" },
+	{ "vm=x kernel shadow=1023K", "\"shadow=1023K\": less than 1M" },
+	{ "vm=x kernel shadow=0", "less than 1M" },
+	{ "vm=x kernel shadow=17T", "more than 16T" },
+	{ "vm=x kernel shadow=0x100001", "not a multiple of 4K" },
+	{ "vm=x kernel audit=often", "\"audit=often\": not a number" },
+	{ "vm=x kernel on-reset=halt", "not restart or stop" },
+	{ "vm=x kernel com2=com2", "not none or phys:PORT" },
+	{ "vm=x kernel com2=phys:", "not none or phys:PORT" },
+	{ "vm=x kernel com2=none com2=phys", "not none or phys:PORT" },
+	{ "vm=x kernel on-crash=reboot", "not stop or restart" },
+};
+
 static void test_bad_kernel_lines(void **state)
 {
-	static const char *const bad[][2] = {
-		{ "vm=x kernel memoy=256M", "unknown token \"memoy=256M\"" },
-		{ "vm=x kernel memory", "unknown token \"memory\"" },
-		{ "vm=x kernel KERNEL", "unknown token \"KERNEL\"" },
-		{ "vmlinuz vm=x kernel", "unknown token \"vmlinuz\"" },
-		{ "vm=x kernel stats=1", "unknown token \"stats=1\"" },
-		{ "kernel memory=256M", "vm=NAME is missing" },
-		{ "vm= kernel", "\"vm=\": the name is empty" },
-		{ "vm=a/b kernel", "\"vm=a/b\": a name has letters" },
-		{ "vm=\xc3\xa9 kernel", "a name has letters" },
-		{ "vm=x vm=y kernel", "\"vm=y\": a second name" },
-		{ "vm=abcdefghijklmnopqrstuvwxyz123456 kernel", "longer than 31" },
-		{ "vm=x", "neither kernel, initrd, module nor disk" },
-		{ "vm=x kernel initrd", "one only of kernel, initrd, module and disk" },
-		{ "vm=x module kernel", "one only of kernel, initrd, module and disk" },
-		{ "", "vm=NAME is missing" },
-		{ "-- vm=x kernel", "vm=NAME is missing" },
-		{ "vm=x kernel memory=", "\"memory=\": not a size" },
-		{ "vm=x kernel memory=lots", "\"memory=lots\": not a size" },
-		{ "vm=x kernel memory=0", "\"memory=0\": less than 1M" },
-		{ "vm=x kernel memory=1023K", "less than 1M" },
-		{ "vm=x kernel memory=1025K", "not a multiple of 1M" },
-		{ "vm=x kernel memory=17T", "more than 16T" },
-		{ "vm=x kernel memory=99999999999999999999", "not a size" },
-		{ "vm=x kernel vcpus=0", "\"vcpus=0\": less than 1" },
-		{ "vm=x kernel vcpus=two", "not a number" },
-		{ "vm=x kernel vcpus=4294967297", "more virtual CPUs" },
-		{ "vm=x kernel paging=ept", "\"paging=ept\": not nested, shadow or auto" },
-		{ "vm=x kernel paging=", "not nested, shadow or auto" },
-		{ "vm=x kernel shadow=lots", "\"shadow=lots\": not a size" },
-		{ "vm=x kernel shadow=1023K", "\"shadow=1023K\": less than 1M" },
-		{ "vm=x kernel shadow=0", "less than 1M" },
-		{ "vm=x kernel shadow=17T", "more than 16T" },
-		{ "vm=x kernel shadow=0x100001", "not a multiple of 4K" },
-		{ "vm=x kernel audit=often", "\"audit=often\": not a number" },
-		{ "vm=x kernel on-reset=halt", "not restart or stop" },
-		{ "vm=x kernel on-crash=reboot", "not stop or restart" },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(bad_lines); i++) {
 		char line[256];
 
 		setup(state);
 		module("vm=good kernel");
-		module(bad[i][0]);
+		module(bad_lines[i][0]);
 		config_parse(&cfg, &bi);
 		assert_int_equal(cfg.nr_vms, 1);
 		assert_string_equal(cfg.vm[0].name, "good");
-		assert_logged(bad[i][1]);
-		snprintf(line, sizeof(line), "module 2 \"%s\": ", bad[i][0]);
+		assert_logged(bad_lines[i][1]);
+		snprintf(line, sizeof(line), "module 2 \"%s\": ", bad_lines[i][0]);
 		assert_logged(line);
 		assert_logged("left out");
 	}
@@ -319,16 +343,40 @@ static void test_no_guests(void **state)
 	assert_logged("no guest is left to start");
 }
 
+static void test_debugging(void **state)
+{
+	(void)state;
+	bi.cmdline = "gdb=com2,9600";
+	module("vm=a kernel paused");
+	module("vm=b kernel");
+	module("vm=b initrd paused");
+	config_parse(&cfg, &bi);
+	assert_string_equal(cfg.gdb, "com2,9600");
+	assert_int_equal(cfg.nr_vms, 1);
+	assert_true(cfg.vm[0].paused);
+	bi.cmdline =
+		"gdb= "
+		"gdb=mmio32,0x0000000000000000000000000000000000000000000000000000000000000001";
+	config_parse(&cfg, &bi);
+	assert_string_equal(cfg.gdb, "");
+	assert_logged("\"gdb=\": not a serial port; ignored");
+	assert_logged("not a serial port; ignored");
+}
+
 static void test_own_line_errors(void **state)
 {
 	(void)state;
 	bi.cmdline = "loglevel=loud on-idle=sleep onidle=poweroff on-idle=reboot quiet com2=1 "
 		     "com1=0x2f8,9600 svm-features=1 svm-features=0x100000000 svm-features=all "
-		     "vmx-features=2 vmx-features=-1";
+		     "vmx-features=2 vmx-features=-1 log=ring console=one";
 	module("vm=a kernel");
 	config_parse(&cfg, &bi);
 	assert_int_equal(cfg.nr_vms, 1);
 	assert_int_equal(cfg.loglevel, LOG_INFO);
+	assert_logged("\"log=ring\": not line; ignored");
+	assert_logged("\"console=one\": not follow; ignored");
+	assert_false(cfg.log_always);
+	assert_false(cfg.console_follow);
 	assert_int_equal(cfg.on_idle, ON_IDLE_REBOOT);
 	assert_int_equal(cfg.svm_features, 1);
 	assert_int_equal(cfg.vmx_features, 2);
@@ -341,6 +389,85 @@ static void test_own_line_errors(void **state)
 	assert_logged("\"quiet\": unknown token");
 	assert_logged("error: Umbra's line: \"com2=1\": unknown token; ignored");
 	assert_null(strstr(fake_log, "com1"));
+}
+
+/* run= as it comes through GRUB, and as other loaders may hand it on. */
+static void test_run(void **state)
+{
+	static const struct {
+		const char *line, *run;
+	} good[] = {
+		{ "", "" },
+		{ "run=vms", "vms" },
+		{ "run=vms,mem on-idle=reboot", "vms;mem" },
+		{ "run=vms;mem,log", "vms;mem;log" },
+		{ "\"run=vms; exits deb64\" on-idle=reboot", "vms; exits deb64" },
+		{ "on-idle=reboot \"run=start a -- x=1,2\"", "start a -- x=1,2" },
+		{ "  run=\"vms; mem\" on-idle=reboot", "vms; mem" },
+		{ "\"run=log | grep \\\"a b\\\"\"", "log | grep \"a b\"" },
+		{ "run=vms run=mem", "mem" },
+		{ "run=", "" },
+	};
+
+	(void)state;
+	module("vm=a kernel");
+	for (unsigned i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		bi.cmdline = good[i].line;
+		config_parse(&cfg, &bi);
+		assert_string_equal(cfg.run, good[i].run);
+		if (strstr(bi.cmdline, "on-idle"))
+			assert_int_equal(cfg.on_idle, ON_IDLE_REBOOT);
+		assert_quiet();
+	}
+	bi.cmdline = "\"run=vms on-idle=reboot";
+	config_parse(&cfg, &bi);
+	assert_string_equal(cfg.run, "");
+	assert_logged("error: Umbra's line: run=: the quote has no end; ignored");
+}
+
+static void test_run_too_long(void **state)
+{
+	static char line[600] = "run=";
+
+	(void)state;
+	memset(line + 4, 'x', CONFIG_RUN_MAX);
+	bi.cmdline = line;
+	module("vm=a kernel");
+	config_parse(&cfg, &bi);
+	assert_int_equal(strlen(cfg.run), CONFIG_RUN_MAX);
+	assert_quiet();
+	line[4 + CONFIG_RUN_MAX] = 'x';
+	config_parse(&cfg, &bi);
+	assert_string_equal(cfg.run, "");
+	assert_logged("run=: longer than 511 characters; ignored");
+}
+
+/* The monitor's way to change what a kernel's line says. */
+static void test_change(void **state)
+{
+	struct vm_config vm;
+	char why[100];
+
+	(void)state;
+	module("vm=a kernel memory=16M -- x");
+	config_parse(&cfg, &bi);
+	vm = cfg.vm[0];
+	assert_true(config_change(&vm, "memory=1G", why, sizeof(why)));
+	assert_true(config_change(&vm, "stats", why, sizeof(why)));
+	assert_true(config_change(&vm, "paging=shadow", why, sizeof(why)));
+	assert_int_equal(vm.memory, GIB(1));
+	assert_true(vm.stats);
+	assert_int_equal(vm.paging, PAGING_SHADOW);
+	assert_string_equal(vm.cmdline, "x");
+	assert_ptr_equal(vm.kernel, &bi.module[0]);
+	assert_false(config_change(&vm, "memory=1", why, sizeof(why)));
+	assert_string_equal(why, "\"memory=1\": less than 1M");
+	assert_int_equal(vm.memory, GIB(1));
+	assert_false(config_change(&vm, "vm=b", why, sizeof(why)));
+	assert_string_equal(why, "unknown token \"vm=b\"");
+	assert_false(config_change(&vm, "initrd", why, sizeof(why)));
+	assert_false(config_change(&vm, "", why, sizeof(why)));
+	assert_quiet();
 }
 
 static void test_long_lines(void **state)
@@ -413,11 +540,11 @@ static void test_early_value(void **state)
 static void test_fuzz(void **state)
 {
 	static const char *const piece[] = {
-		"vm=",        "a",         "b",      "kernel",    "initrd", " ",   "  ",
-		"\t",         "--",        "-",      "memory=",   "1",      "G",   "256M",
-		"vcpus=",     "paging=",   "nested", "on-reset=", "stop",   "=",   "stats",
-		"debug-exit", "\xff",      "0x",     "module",    "disk",   "at=", "9999999999",
-		"on-idle=",   "loglevel=", "debug",  "on-crash=",
+		"vm=",        "a",         "b",      "kernel",    "initrd",  " ",     "  ",
+		"\t",         "--",        "-",      "memory=",   "1",       "G",     "256M",
+		"vcpus=",     "paging=",   "nested", "on-reset=", "stop",    "=",     "stats",
+		"debug-exit", "\xff",      "0x",     "module",    "disk",    "at=",   "9999999999",
+		"on-idle=",   "loglevel=", "debug",  "on-crash=", "weight=", "cpus=", ",",
 	};
 	char *line[9];
 
@@ -442,6 +569,8 @@ static void test_fuzz(void **state)
 			assert_true(cfg.vm[i].name[0] != '\0');
 			assert_true(cfg.vm[i].memory >= MIB(1) && cfg.vm[i].memory % MIB(1) == 0);
 			assert_int_equal(cfg.vm[i].vcpus, 1);
+			assert_in_range(cfg.vm[i].weight, 1, 10000);
+			assert_true(cfg.vm[i].cpus <= 1);
 			assert_non_null(cfg.vm[i].kernel);
 			for (unsigned j = 0; j < i; j++)
 				assert_string_not_equal(cfg.vm[i].name, cfg.vm[j].name);
@@ -474,7 +603,11 @@ int main(void)
 		T(test_disks),
 		T(test_bad_module_lines),
 		T(test_no_guests),
+		T(test_debugging),
 		T(test_own_line_errors),
+		T(test_run),
+		T(test_run_too_long),
+		T(test_change),
 		T(test_long_lines),
 		T(test_many_modules),
 		T(test_early_value),

@@ -36,14 +36,27 @@ static uint32_t mmio_read32(const volatile void *reg);
 static void mmio_write8(volatile void *reg, uint8_t val);
 static void mmio_write32(volatile void *reg, uint32_t val);
 #define console_try_putc real_console_try_putc
-#define console_space real_console_space
 #define console_line_open real_console_line_open
 #define console_write real_console_write
 #define console_getc real_console_getc
 #define console_flush real_console_flush
+#define console_fresh_line real_console_fresh_line
+#define serial_line_open real_serial_line_open
+#define serial_line_try_putc real_serial_line_try_putc
+#define serial_line_queued real_serial_line_queued
+#define serial_line_tell real_serial_line_tell
+#define serial_line_getc real_serial_line_getc
+#define serial_line_has_input real_serial_line_has_input
+#define serial_line_overrun real_serial_line_overrun
+#define serial_line_panic real_serial_line_panic
+#define console_queued real_console_queued
+#define console_tell real_console_tell
+#define console_may_hold real_console_may_hold
 #include "arch/x86_64/uart.c"
 
-/* After it: the console's own names hide some of the driver's. */
+/* After it: the line's own names hide some of the driver's. */
+#include "arch/x86_64/serial_line.c"
+
 #include "arch/x86_64/console.c"
 
 #define BASE 0x3f8
@@ -66,7 +79,7 @@ static struct {
 	uint8_t rx_byte;
 	char out[65536];
 	size_t nr_out;
-	bool irq_routed, irq_lost, line, edge;
+	bool irq_routed, irq_lost, line, edge, overrun;
 	bool in_memory;
 } dev;
 
@@ -94,9 +107,10 @@ static void transmitter(void)
 static void receiver(void)
 {
 	while (dev.rx_to_come && dev.rx_next <= fake_now_ns) {
-		if (dev.rx_count == sizeof(dev.rx_fifo))
+		if (dev.rx_count == sizeof(dev.rx_fifo)) {
 			dev.lost++;
-		else
+			dev.overrun = true;
+		} else
 			dev.rx_fifo[dev.rx_count++] = dev.rx_byte;
 		dev.rx_byte++;
 		dev.rx_to_come--;
@@ -117,14 +131,14 @@ static bool cause_tx(void)
 /* Let time pass at the device; note edges of its interrupt line. */
 static void device_step(uint64_t ns)
 {
-	bool line;
+	bool asks;
 
 	fake_now_ns += ns;
 	transmitter();
 	receiver();
-	line = (dev.mcr & 8) && (cause_rx() || cause_tx());
-	dev.edge |= line && !dev.line;
-	dev.line = line;
+	asks = (dev.mcr & 8) && (cause_rx() || cause_tx());
+	dev.edge |= asks && !dev.line;
+	dev.line = asks;
 }
 
 static uint8_t device_in(unsigned reg)
@@ -148,7 +162,10 @@ static uint8_t device_in(unsigned reg)
 		dev.thre = false;
 		return IIR_FIFO | 2;
 	case UART_LSR:
-		return (uint8_t)((dev.rx_count ? LSR_RX : 0) | (dev.tx_count ? 0 : LSR_TX_READY) |
+		val = dev.overrun ? LSR_OVERRUN : 0;
+		dev.overrun = false;
+		return (uint8_t)(val | (dev.rx_count ? LSR_RX : 0) |
+				 (dev.tx_count ? 0 : LSR_TX_READY) |
 				 (dev.tx_end ? 0 : LSR_TX_IDLE));
 	case UART_SCR:
 		return dev.scr;
@@ -253,15 +270,6 @@ void vga_line(const char *before, const char *text)
 	snprintf(screen, sizeof(screen), "%s%s", before, text);
 }
 
-size_t log_read(uint64_t *pos, char *buf, size_t size)
-{
-	size_t left = strlen(fake_log) - (size_t)*pos, n = MIN(left, size);
-
-	memcpy(buf, fake_log + *pos, n);
-	*pos += n;
-	return n;
-}
-
 /* --- the pretended processor --- */
 
 static void take_interrupt(void)
@@ -313,17 +321,20 @@ static void idle(uint64_t ns)
 
 /* --- fixture --- */
 
+static void *map_at_mmio(hpa_t pa, uint64_t bytes)
+{
+	(void)bytes;
+	return pa.v == 0x1fe034000 ? (void *)(uintptr_t)MMIO : NULL;
+}
+
 static void reset(void)
 {
 	fake_timers_reset();
 	fake_log_reset();
 	memset(&dev, 0, sizeof(dev));
-	uart = (struct uart){ 0 };
-	tx.head = tx.tail = rx.head = rx.tail = 0;
-	tx_interrupt = tx_wanted = line_open = panicked = irq_came = false;
-	irq_missed = 0;
-	mode = POLLED;
-	lock.locked = 0;
+	nr_lines = 0;
+	line_open = false;
+	map_registers = map_at_mmio;
 	cpu = (struct cpu){ 0 };
 	irqs_on = false;
 	pci_wrong = NULL;
@@ -335,7 +346,7 @@ static void start(bool irq_routed)
 	reset();
 	dev.irq_routed = irq_routed;
 	console_init("");
-	assert_true(uart.present);
+	assert_true(line.uart.present);
 	console_start_interrupts();
 	irqs_on = true;
 }
@@ -360,19 +371,19 @@ static void assert_received(unsigned n)
 /* n bytes of text, and after waiting what came out must be that text. */
 static void write_lines(unsigned n)
 {
-	static const char line[] = "0123456789abcdef\n";
+	static const char text[] = "0123456789abcdef\n";
 
 	for (unsigned i = 0; i < n; i++)
-		console_write(line, sizeof(line) - 1);
+		console_write(text, sizeof(text) - 1);
 }
 
-static void assert_sent(unsigned lines)
+static void assert_sent(unsigned count)
 {
-	static const char line[] = "0123456789abcdef\r\n";
+	static const char text[] = "0123456789abcdef\r\n";
 
-	assert_int_equal(dev.nr_out, lines * (sizeof(line) - 1));
-	for (unsigned i = 0; i < lines; i++)
-		assert_memory_equal(dev.out + i * (sizeof(line) - 1), line, sizeof(line) - 1);
+	assert_int_equal(dev.nr_out, count * (sizeof(text) - 1));
+	for (unsigned i = 0; i < count; i++)
+		assert_memory_equal(dev.out + i * (sizeof(text) - 1), text, sizeof(text) - 1);
 }
 
 /* --- tests --- */
@@ -399,13 +410,13 @@ static void test_input_while_the_ring_is_full(void **state)
 {
 	(void)state;
 	start(true);
-	write_lines(TX_BYTES / 18);
+	write_lines(SERIAL_LINE_TX / 18);
 	other_side_sends(2000);
 	write_lines(200);
 	idle(2000 * BYTE_NS);
 	assert_received(2000);
-	idle(TX_BYTES * BYTE_NS);
-	assert_sent(TX_BYTES / 18 + 200);
+	idle(SERIAL_LINE_TX * BYTE_NS);
+	assert_sent(SERIAL_LINE_TX / 18 + 200);
 }
 
 static void test_input_by_interrupts(void **state)
@@ -423,11 +434,11 @@ static void test_input_that_nobody_reads(void **state)
 {
 	(void)state;
 	start(true);
-	other_side_sends(RX_BYTES + 10);
-	idle((RX_BYTES + 20) * BYTE_NS);
+	other_side_sends(SERIAL_LINE_RX + 10);
+	idle((SERIAL_LINE_RX + 20) * BYTE_NS);
 	assert_false(dev.ier & IER_RX);
 	assert_int_equal(dev.lost, 0); /* ten wait in its FIFO */
-	for (unsigned i = 0; i < RX_BYTES + 10; i++) {
+	for (unsigned i = 0; i < SERIAL_LINE_RX + 10; i++) {
 		assert_int_equal(console_getc(), i & 0xff);
 		idle(ACCESS_NS);
 	}
@@ -472,7 +483,7 @@ static void test_interrupt_that_does_not_come(void **state)
 		idle(NS_PER_SEC * 2);
 		assert_string_equal(fake_log, "");
 		assert_sent(1000);
-		assert_false(poll_timer.armed);
+		assert_false(line.timer.armed);
 	}
 }
 
@@ -488,11 +499,84 @@ static void test_flush_and_panic(void **state)
 	write_lines(2);
 	console_write("half a line", 11);
 	irqs_on = false;
-	lock.locked = 1; /* whoever had it will not come back */
+	line.lock.locked = 1; /* whoever had it will not come back */
 	console_panic();
 	console_write("panic\n", 6);
 	assert_int_equal(dev.ier, 0);
 	assert_memory_equal(dev.out + dev.nr_out - 20, "half a line\r\npanic\r\n", 20);
+}
+
+/* What found no room in the UART either is lost there, and that is known, once. */
+static void test_overrun(void **state)
+{
+	(void)state;
+	start(true);
+	other_side_sends(SERIAL_LINE_RX + 16);
+	idle((SERIAL_LINE_RX + 20) * BYTE_NS);
+	assert_false(serial_line_overrun(&line));
+	other_side_sends(1);
+	idle(2 * BYTE_NS);
+	assert_int_equal(dev.lost, 1);
+	assert_int_equal(console_getc(), 0);
+	assert_true(serial_line_overrun(&line));
+	assert_false(serial_line_overrun(&line));
+}
+
+/* Work is marked when no more than so many bytes wait, and once only. */
+static void test_tell(void **state)
+{
+	(void)state;
+	start(true);
+	write_lines(100);
+	console_tell(900);
+	idle(700 * BYTE_NS);
+	assert_true(console_queued() > 900);
+	assert_false(cpu.work_pending);
+	idle(300 * BYTE_NS);
+	assert_true(cpu.work_pending);
+	cpu.work_pending = false;
+	idle(1000 * BYTE_NS);
+	assert_false(cpu.work_pending);
+	console_tell(900);
+	assert_true(cpu.work_pending);
+}
+
+/* A second port, and whose it is. */
+static void test_other_lines(void **state)
+{
+	struct serial_line *other;
+	const char *why;
+
+	(void)state;
+	start(true);
+	assert_null(serial_line_open("com1,9600", "a guest", &why));
+	assert_string_equal(why, "the port belongs to another");
+	assert_ptr_equal(serial_line_open("0x3f8", "console", &why), &line);
+	assert_null(serial_line_open("mmio32,100000", "a guest", &why));
+	assert_string_equal(why, "not an address that a device can have");
+	assert_null(serial_line_open("none", "a guest", &why));
+	assert_string_equal(why, "not a serial port and rate");
+
+	reset();
+	dev.in_memory = true;
+	irqs_on = true;
+	assert_null(serial_line_open("com2", "a guest", &why));
+	assert_string_equal(why, "no UART answers there");
+	other = serial_line_open("mmio32,0x1fe034000", "a guest", &why);
+	assert_non_null(other);
+	assert_ptr_equal(serial_line_open("mmio32,0x1fe034000", "a guest", &why), other);
+	other_side_sends(2);
+	idle(20 * BYTE_NS);
+	assert_true(serial_line_has_input(other));
+	assert_int_equal(serial_line_getc(other), 0);
+	assert_int_equal(serial_line_getc(other), 1);
+	assert_false(serial_line_has_input(other));
+	assert_true(serial_line_try_putc(other, 'x'));
+	idle(20 * BYTE_NS);
+	assert_int_equal(dev.out[dev.nr_out - 1], 'x');
+	timer_cancel(&other->timer);
+	nr_lines = 0;
+	kfree(other, sizeof(*other));
 }
 
 /* The console is a UART in memory: what was said before it is mapped comes then. */
@@ -505,7 +589,7 @@ static void test_in_memory(void **state)
 	reset();
 	dev.in_memory = true;
 	console_init("mmio32,0x1fe034000");
-	assert_false(uart.present);
+	assert_false(line.uart.present);
 	assert_true(console_wants_mmio(&pa, &bytes));
 	assert_int_equal(pa.v, 0x1fe034000);
 	assert_int_equal(bytes, 32);
@@ -513,13 +597,13 @@ static void test_in_memory(void **state)
 	console_write("lost\n", 5);
 	assert_int_equal(dev.nr_out, 0);
 	console_open_mmio(MMIO);
-	assert_true(uart.present);
+	assert_true(line.uart.present);
 	assert_false(console_wants_mmio(&pa, &bytes));
 	assert_memory_equal(dev.out, "said early\r\n", 12);
 	assert_string_equal(screen, "");
 
 	console_start_interrupts();
-	assert_int_equal(mode, TIMER);
+	assert_int_equal(line.mode, SERIAL_TIMER);
 	irqs_on = true;
 	other_side_sends(2000); /* at 115200, although the rate is not known */
 	idle(2020 * BYTE_NS);
@@ -560,8 +644,8 @@ static void test_falls_back(void **state)
 		console_init(rows[i].spec);
 		if (console_wants_mmio(&pa, &bytes))
 			console_open_mmio(rows[i].mapped);
-		assert_true(uart.present);
-		assert_int_equal(config.addr, BASE);
+		assert_true(line.uart.present);
+		assert_int_equal(line.config.addr, BASE);
 		assert_non_null(strstr(fake_log, rows[i].said));
 		assert_ptr_equal(strchr(fake_log, '\n'), fake_log + strlen(fake_log) - 1);
 		assert_string_equal(screen + strlen("umbra: "), rows[i].said);
@@ -578,10 +662,10 @@ static void test_pci(void **state)
 	reset();
 	pci_place = (struct uart_config){ .space = UART_IO, .addr = BASE, .irq = -1, .baud = 9600 };
 	console_init("pci");
-	assert_true(uart.present);
+	assert_true(line.uart.present);
 	assert_false(console_wants_mmio(&pa, &bytes));
 	console_start_interrupts();
-	assert_int_equal(mode, TIMER);
+	assert_int_equal(line.mode, SERIAL_TIMER);
 
 	reset();
 	dev.in_memory = true;
@@ -591,8 +675,8 @@ static void test_pci(void **state)
 	console_init("pci");
 	assert_true(console_wants_mmio(&pa, &bytes));
 	console_open_mmio(MMIO);
-	assert_true(uart.present);
-	assert_int_equal(uart.stride, 4);
+	assert_true(line.uart.present);
+	assert_int_equal(line.uart.stride, 4);
 }
 
 /* None is there at all, or none is wanted: nothing is said, and nothing is touched. */
@@ -606,7 +690,7 @@ static void test_none(void **state)
 		reset();
 		dev.in_memory = true; /* so not at COM1 */
 		console_init(i ? "none" : "9600");
-		assert_false(uart.present);
+		assert_false(line.uart.present);
 		assert_false(console_wants_mmio(&pa, &bytes));
 		assert_string_equal(fake_log, "");
 		assert_string_equal(screen, "");
@@ -626,6 +710,9 @@ int main(void)
 		cmocka_unit_test(test_polled_by_timer),
 		cmocka_unit_test(test_interrupt_that_does_not_come),
 		cmocka_unit_test(test_flush_and_panic),
+		cmocka_unit_test(test_overrun),
+		cmocka_unit_test(test_tell),
+		cmocka_unit_test(test_other_lines),
 		cmocka_unit_test(test_in_memory),
 		cmocka_unit_test(test_falls_back),
 		cmocka_unit_test(test_pci),

@@ -507,7 +507,7 @@ static void test_format(void **state)
 	assert_true(decode_format(mov, 3, 8, 0, buf, sizeof(buf)));
 	assert_string_equal(buf, "mov [rbx+0x08], eax");
 	assert_true(decode_format(jmp, 2, 8, 0xffffffff81000000, buf, sizeof(buf)));
-	assert_string_equal(buf, "jmp 0xFFFFFFFF81000000");
+	assert_string_equal(buf, "jmp 0xffffffff81000000");
 	assert_true(decode_format(mov, 3, 8, 0, buf, 8));
 	assert_string_equal(buf, "mov [rb");
 	assert_false(decode_format(mov, 2, 8, 0, buf, sizeof(buf)));

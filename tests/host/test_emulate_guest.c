@@ -69,7 +69,7 @@ static void port_write(void *dev, uint16_t port, unsigned size, uint32_t val)
 		text[text_len++] = (char)val;
 }
 
-static const struct io_ops ports = { port_read, port_write };
+static const struct io_ops ports = { .in = port_read, .out = port_write };
 
 static void add_region(uint64_t start, uint64_t size, enum region_kind kind)
 {

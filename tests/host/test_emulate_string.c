@@ -156,7 +156,7 @@ static void port_out(void *dev, uint16_t port, unsigned size, uint32_t val)
 	port_at += size;
 }
 
-static const struct io_ops port_ops = { port_in, port_out };
+static const struct io_ops port_ops = { .in = port_in, .out = port_out };
 
 static void string_io_exit(bool in, unsigned size, bool rep)
 {

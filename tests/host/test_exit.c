@@ -41,7 +41,7 @@ static void dev_out(void *ctx, uint16_t port, unsigned size, uint32_t val)
 
 static int setup(void **state)
 {
-	static const struct io_ops ops = { dev_in, dev_out };
+	static const struct io_ops ops = { .in = dev_in, .out = dev_out };
 
 	(void)state;
 	memset(&dev, 0, sizeof(dev));
@@ -130,7 +130,7 @@ static void test_in_merges_rax(void **state)
 		assert_int_equal(dev.port, 0x64);
 		expect_retired(2);
 	}
-	assert_int_equal(fake_vm.exits[EXIT_IO], 3);
+	assert_int_equal(fake_vm.exits->count[EXIT_IO], 3);
 }
 
 static void test_in_from_nobody(void **state)
@@ -535,7 +535,7 @@ static void test_quiet_kinds(void **state)
 		next_exit(kinds[i], 0);
 		handle();
 		expect_retired(0);
-		assert_int_equal(fake_vm.exits[kinds[i]], 1);
+		assert_int_equal(fake_vm.exits->count[kinds[i]], 1);
 	}
 }
 

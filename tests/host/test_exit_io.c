@@ -63,7 +63,7 @@ static void put_code(uint64_t pa, const char *bytes, size_t n)
 
 static int setup(void **state)
 {
-	static const struct io_ops ops = { dev_in, dev_out };
+	static const struct io_ops ops = { .in = dev_in, .out = dev_out };
 
 	(void)state;
 	memset(&dev, 0, sizeof(dev));
@@ -113,7 +113,7 @@ static void test_polling(void **state)
 	assert_int_equal(fake_vcpu.regs.gpr[RAX], 0x1234567802);
 	leave_at(CODE);
 	expect(4, CODE + 4);
-	assert_int_equal(fake_vm.exits[EXIT_IO], 2);
+	assert_int_equal(fake_vm.exits->count[EXIT_IO], 2);
 }
 
 /* Where nothing followed, nothing is looked for again. */

@@ -25,6 +25,7 @@
 #define frame_bytes_total real_frame_bytes_total
 #define frame_bytes_free real_frame_bytes_free
 #define frame_bytes_owned real_frame_bytes_owned
+#define frame_pages_owned real_frame_pages_owned
 #define frame_init real_frame_init
 #define frame_init_high real_frame_init_high
 #define panic(...)                                                                                 \
@@ -46,6 +47,7 @@ static void machine_reset(void)
 	memset(section, 0, sizeof(section));
 	memset(free_head, 0, sizeof(free_head));
 	memset(owned, 0, sizeof(owned));
+	memset(in_large, 0, sizeof(in_large));
 	total = 0;
 	lock.locked = 0;
 	fake_log_reset();
@@ -312,6 +314,37 @@ static void test_alignment_and_split(void **state)
 	assert_int_equal(frame_bytes_free(), free_before);
 }
 
+/* By the size of its blocks: as pages of 4 KiB, 2 MiB and 1 GiB; free ones too. */
+static void test_pages_by_size(void **state)
+{
+	uint64_t before[FRAME_SIZES];
+	hpa_t small, large;
+
+	(void)state;
+	pc_init();
+	for (unsigned size = 0; size < FRAME_SIZES; size++)
+		before[size] = frame_pages_owned(FRAME_FREE, (enum frame_size)size);
+	assert_int_equal((before[0] << 12) + (before[1] << 21) + (before[2] << 30),
+			 frame_bytes_free());
+	assert_true(before[FRAME_2M] > 0);
+	small = frame_alloc(3, FRAME_VM0);
+	large = frame_alloc(11, FRAME_VM0);
+	assert_int_equal(frame_pages_owned(FRAME_VM0, FRAME_4K), 8);
+	assert_int_equal(frame_pages_owned(FRAME_VM0, FRAME_2M), 4);
+	assert_int_equal(frame_pages_owned(FRAME_VM0, FRAME_1G), 0);
+	frame_free(small, 3, FRAME_VM0);
+	frame_free(large, 11, FRAME_VM0);
+	for (unsigned size = 0; size < FRAME_SIZES; size++) {
+		assert_int_equal(frame_pages_owned(FRAME_VM0, (enum frame_size)size), 0);
+		assert_int_equal(frame_pages_owned(FRAME_FREE, (enum frame_size)size),
+				 before[size]);
+	}
+	/* All that there is belongs to somebody, in whole pages. */
+	assert_int_equal(frame_pages_owned(FRAME_HYPERVISOR, FRAME_4K) << 12,
+			 frame_bytes_owned(FRAME_HYPERVISOR));
+	assert_int_equal(frame_pages_owned(100000, FRAME_4K), 0);
+}
+
 /* Free frames join again: after any taking and giving the largest blocks are back. */
 static void test_joins_again(void **state)
 {
@@ -427,6 +460,7 @@ int main(void)
 		cmocka_unit_test_setup(test_high_memory, setup_test),
 		cmocka_unit_test_setup(test_low_memory, setup_test),
 		cmocka_unit_test_setup(test_alignment_and_split, setup_test),
+		cmocka_unit_test_setup(test_pages_by_size, setup_test),
 		cmocka_unit_test_setup(test_joins_again, setup_test),
 		cmocka_unit_test_setup(test_zeroed, setup_test),
 		cmocka_unit_test_setup(test_range_owned, setup_test),

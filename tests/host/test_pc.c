@@ -16,6 +16,7 @@
 #include "vmm/vm.h"
 
 static struct vm vm;
+static bool added; /* to the console */
 static struct vm_config cfg;
 static uint8_t rom[KIB(64)] __attribute__((aligned(4096)));
 
@@ -35,6 +36,13 @@ static void create(bool debug_exit)
 	assert_int_equal(memmap_add(&vm.mem, &r), 0);
 	assert_int_equal(bus_init(&vm.bus), 0);
 	assert_int_equal(pc_create(&vm), 0);
+	if (!added)
+		assert_int_equal(console_add(&vm), 0);
+	added = true;
+	console_set_front(&vm);
+	console_work();
+	fake_console_len = 0;
+	fake_console_out[0] = '\0';
 }
 
 static int setup(void **state)
@@ -192,24 +200,6 @@ static void test_console_out(void **state)
 	outb(0xe9, '!');
 	assert_string_equal(fake_console_out, "to the console!");
 	assert_int_equal(inb(0xe9), 0xe9);
-}
-
-/* Two VMs do not tear each other's lines apart without a line's end between. */
-static void test_two_writers(void **state)
-{
-	static struct vm other;
-
-	(void)state;
-	other.id = 1;
-	assert_true(console_vm_tx(&vm, 'a'));
-	assert_true(console_vm_tx(&other, 'b'));
-	assert_true(console_vm_tx(&other, 'c'));
-	assert_true(console_vm_tx(&other, '\n'));
-	assert_true(console_vm_tx(&vm, 'd'));
-	assert_string_equal(fake_console_out, "a\r\nbc\nd");
-	fake_console_room = 2;
-	assert_false(console_vm_tx(&other, 'e'));
-	console_forget(&other);
 }
 
 /* A full console holds the guest's transmitter back until it has room. */
@@ -425,7 +415,6 @@ int main(void)
 		TEST(test_keyboard_interrupt),
 		TEST(test_console_out),
 		TEST(test_console_full),
-		TEST(test_two_writers),
 		TEST(test_console_in),
 		TEST(test_linux_console_driver),
 		TEST(test_resets),

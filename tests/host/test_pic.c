@@ -119,6 +119,55 @@ static void test_edge(void **state)
 	assert_int_equal(acked[4], 2);
 }
 
+static void expect_look(unsigned irq, uint8_t vector, const char *state, uint64_t raised,
+			uint64_t taken)
+{
+	struct irq_state s;
+	char seen[8] = "-----";
+
+	assert_true(pic_look(&pic, irq, &s));
+	if (s.level_triggered)
+		seen[0] = 'l';
+	if (s.high)
+		seen[1] = 'h';
+	if (s.masked)
+		seen[2] = 'm';
+	if (s.requested)
+		seen[3] = 'r';
+	if (s.in_service)
+		seen[4] = 's';
+	assert_string_equal(seen, state);
+	assert_int_equal(s.vector, vector);
+	assert_int_equal(s.raised, raised);
+	assert_int_equal(s.taken, taken);
+}
+
+static void test_look(void **state)
+{
+	struct irq_state s;
+
+	(void)state;
+	expect_look(5, 0x25, "-----", 0, 0);
+	line(5, true);
+	line(5, true); /* no change */
+	expect_look(5, 0x25, "-h-r-", 1, 0);
+	assert_int_equal(pic_ack(&pic), 0x25);
+	expect_look(5, 0x25, "-h--s", 1, 1);
+	line(5, false);
+	out(0x20, 0x20);
+	out(0x21, 0x20);
+	pulse(5);
+	expect_look(5, 0x25, "--m--", 2, 1);
+	out(0xa1, 0x00);
+	pic_elcr_ops.out(&pic, 0x4d1, 1, 0x08);
+	line(11, true);
+	expect_look(11, 0x2b, "lh-r-", 1, 0);
+	assert_int_equal(pic_ack(&pic), 0x2b);
+	expect_look(11, 0x2b, "lh-rs", 1, 1);
+	expect_look(2, 0x22, "----s", 0, 0);
+	assert_false(pic_look(&pic, PIC_PINS, &s));
+}
+
 /* A request that goes away before INTA is a spurious interrupt 7. */
 static void test_spurious(void **state)
 {
@@ -482,6 +531,7 @@ int main(void)
 		cmocka_unit_test_setup(test_masked_until_initialized, setup),
 		cmocka_unit_test_setup(test_linux_probe, setup),
 		cmocka_unit_test_setup(test_edge, setup),
+		cmocka_unit_test_setup(test_look, setup),
 		cmocka_unit_test_setup(test_spurious, setup),
 		cmocka_unit_test_setup(test_spurious_slave, setup),
 		cmocka_unit_test_setup(test_priority, setup),

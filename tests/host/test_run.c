@@ -14,6 +14,8 @@
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/fpu.h"
 #include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/machine.h"
 #include "arch/x86_64/mm.h"
 #include "arch/x86_64/timer.h"
@@ -23,7 +25,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/run.h"
 
-#define KERNEL_AT 0x200000u
+#define KERNEL_AT 0x100000u
 #define MS UINT64_C(1000000)
 #define SLICE (10 * MS)
 
@@ -43,9 +45,11 @@ void fake_run_irq_enable(void)
 {
 }
 
+static uint64_t tsc_tick; /* by which time goes on at each look */
+
 uint64_t fake_run_tsc(void)
 {
-	return fake_now_ns; /* fakes.c: 1 GHz */
+	return fake_now_ns += tsc_tick; /* fakes.c: 1 GHz */
 }
 
 uint64_t *fake_run_dr(unsigned n)
@@ -219,7 +223,7 @@ static void make_vms(void)
 	cfg.nr_vms = 2;
 	for (unsigned i = 0; i < 2; i++) {
 		cfg.vm[i] = (struct vm_config){
-			.memory = MIB(4), .vcpus = 1, .cmdline = "", .kernel = &module
+			.memory = MIB(2), .vcpus = 1, .cmdline = "", .kernel = &module
 		};
 		cfg.vm[i].name[0] = i ? 'b' : 'a';
 	}
@@ -249,10 +253,8 @@ static void by_backend(bool on)
 	backend.set_deadline = on ? set_deadline : NULL;
 }
 
-/* Run these steps, then take both VMs out of service. */
-static void play(const step_fn *steps)
+static void run_steps(const step_fn *steps)
 {
-	static const step_fn stops[] = { stop, stop, NULL };
 	int why;
 
 	script = steps;
@@ -260,6 +262,14 @@ static void play(const step_fn *steps)
 	if (!why)
 		vmm_run();
 	assert_int_equal(why, 1);
+}
+
+/* Run these steps, then take both VMs out of service. */
+static void play(const step_fn *steps)
+{
+	static const step_fn stops[] = { stop, stop, NULL };
+
+	run_steps(steps);
 	script = stops;
 	cfg.on_idle = ON_IDLE_POWEROFF;
 	if (!setjmp(back))
@@ -283,8 +293,8 @@ static void expect_ran(const char *who)
 /* Each turn has its deadline, and lasts until the exit for it: nothing else ends it. */
 static void test_turn_ends_by_backend(void **state)
 {
-	static const step_fn steps[] = { pause_exit, interrupt_1ms, interrupt_10ms, timer_exit,
-					 pause_exit, timer_exit,    interrupt,      NULL };
+	static const step_fn steps[] = { pause_exit, interrupt_1ms, interrupt_1ms, timer_exit,
+					 pause_exit, timer_exit,    interrupt,     NULL };
 
 	(void)state;
 	by_backend(true);
@@ -299,7 +309,7 @@ static void test_turn_ends_by_backend(void **state)
 /* Without it a timer ends it. */
 static void test_turn_ends_by_timer(void **state)
 {
-	static const step_fn steps[] = { pause_exit, interrupt_1ms,  interrupt_10ms,
+	static const step_fn steps[] = { pause_exit, interrupt,      interrupt_10ms,
 					 interrupt,  interrupt_10ms, interrupt,
 					 NULL };
 
@@ -309,7 +319,7 @@ static void test_turn_ends_by_timer(void **state)
 	expect_ran("aaabba");
 }
 
-/* With nobody else to run there is no end, and there is one as soon as somebody wakes. */
+/* With nobody else to run there is no end; who wakes after a while has its turn at once. */
 static void test_alone(void **state)
 {
 	static const step_fn steps[] = { timer_exit,    halt,       interrupt,
@@ -319,15 +329,16 @@ static void test_alone(void **state)
 	(void)state;
 	by_backend(true);
 	play(steps);
-	expect_ran("abaaaaab");
+	expect_ran("abaaabba");
 	assert_int_equal(ends[0], SLICE);
 	assert_int_equal(ends[1], 2 * SLICE);
 	assert_int_equal(ends[2], 0);
 	assert_int_equal(ends[4], 0);
 	assert_int_equal(ends[5], SLICE + 2 * MS + SLICE);
+	assert_int_equal(ends[7], SLICE + 2 * MS + 2 * SLICE);
 }
 
-/* One that goes takes its slice with it; who is made in its place has a new one. */
+/* One that goes takes its turn with it; who is made in its place has its own. */
 static void test_stopped_and_started(void **state)
 {
 	static const step_fn steps[] = { stop,       interrupt_1ms, start_other, interrupt,
@@ -336,13 +347,293 @@ static void test_stopped_and_started(void **state)
 	(void)state;
 	by_backend(true);
 	play(steps);
-	expect_ran("abbbbba"); /* a new one queues behind the one that runs */
+	expect_ran("abbbbab"); /* a new one queues behind the one that runs */
 	assert_int_equal(ends[0], SLICE);
 	assert_int_equal(ends[1], 0);
-	assert_int_equal(ends[3], MS + SLICE);
-	assert_int_equal(ends[4], MS + SLICE);
-	assert_int_equal(ends[5], MS + 2 * SLICE);
-	assert_int_equal(ends[6], MS + 3 * SLICE);
+	assert_int_equal(ends[3], SLICE);
+	assert_int_equal(ends[4], SLICE);
+	assert_int_equal(ends[5], 2 * SLICE);
+	assert_int_equal(ends[6], 3 * SLICE);
+}
+
+/* --- what the operator does --- */
+
+static const step_fn nothing_more[] = { NULL };
+
+static void pause_me(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	vm_request_pause(vcpu->vm);
+}
+
+static void stop_and_pause_me(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	stop(vcpu, exit);
+	vm_request_pause(vcpu->vm);
+}
+
+static void triple(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	vcpu_triple_fault(vcpu);
+}
+
+static void reset(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	(void)exit;
+	vm_request_stop(vcpu->vm, VM_STOP_RESET, 0, "reset by the guest");
+}
+
+static void test_pause(void **state)
+{
+	static const step_fn steps[] = { interrupt_10ms, interrupt_10ms, NULL };
+	struct vm *a = vmm_vm(0);
+
+	(void)state;
+	by_backend(true);
+	assert_int_equal(vmm_resume_vm(a), -EINVAL);
+	assert_int_equal(vmm_pause_vm(a), 0);
+	assert_int_equal(a->state, VM_PAUSED);
+	assert_int_equal(vmm_pause_vm(a), -EINVAL);
+	assert_int_equal(vmm_start_vm(a), -EBUSY);
+	run_steps(steps);
+	assert_int_equal(vmm_resume_vm(a), 0);
+	assert_int_equal(a->state, VM_RUNNING);
+	run_steps(steps);
+	expect_ran("bbba");
+	assert_int_equal(ends[1], 0); /* it was alone */
+	play(nothing_more);
+	assert_int_equal(vmm_pause_vm(a), -EINVAL);
+	assert_int_equal(vmm_resume_vm(a), -EINVAL);
+	assert_int_equal(vmm_stop_vm(a), -EINVAL);
+}
+
+/* Before it is entered again; an end of the guest's own comes first. */
+static void test_pause_requested(void **state)
+{
+	static const step_fn steps[] = { pause_me, stop_and_pause_me, NULL };
+	struct vm *a = vmm_vm(0);
+
+	(void)state;
+	run_steps((const step_fn[]){ pause_me, interrupt, NULL });
+	expect_ran("ab");
+	assert_int_equal(a->state, VM_PAUSED);
+	assert_false(a->vcpu[0]->loaded);
+	script = steps;
+	assert_int_equal(setjmp(back) ? 2 : (vmm_run(), 0), 2); /* b too: the CPU idles */
+	assert_int_equal(vmm_vm(1)->state, VM_PAUSED);
+	assert_int_equal(vmm_resume_vm(a), 0);
+	cfg.on_idle = ON_IDLE_POWEROFF;
+	assert_int_equal(setjmp(back) ? 2 : (vmm_run(), 0), 2); /* and does not power off */
+	assert_int_equal(a->state, VM_STOPPED);
+	assert_int_equal(vmm_resume_vm(vmm_vm(1)), 0);
+	play(nothing_more);
+}
+
+/* An end that was asked for before the pause comes although it does not run. */
+static void test_stop_while_paused(void **state)
+{
+	struct vm *a = vmm_vm(0);
+
+	(void)state;
+	assert_int_equal(vmm_pause_vm(a), 0);
+	vm_request_stop(a, VM_STOP_POWEROFF, 0, "powered off");
+	run_steps((const step_fn[]){ interrupt, NULL });
+	assert_int_equal(a->state, VM_STOPPED);
+	play(nothing_more);
+}
+
+static void expect_gone(struct vm *vm)
+{
+	assert_int_equal(vm->state, VM_STOPPED);
+	assert_int_equal(vm->stop_reason, VM_STOP_KILLED);
+	assert_int_equal(frame_bytes_owned(FRAME_VM0 + vm->id), 0);
+	assert_false(vm->restart.armed);
+	assert_int_equal(vmm_kill_vm(vm), -EINVAL);
+}
+
+/* In whatever state: nothing of it stays. */
+static void test_kill(void **state)
+{
+	struct vm *a = vmm_vm(0), *b = vmm_vm(1);
+
+	(void)state;
+	assert_int_equal(vmm_kill_vm(a), 0);
+	expect_gone(a);
+	if (!strstr(fake_log, "vm a: killed\n"))
+		fail_msg("expected a line, seen:\n%s", fake_log);
+	assert_int_equal(vmm_start_vm(a), 0);
+	assert_int_equal(vmm_pause_vm(a), 0);
+	assert_int_equal(vmm_kill_vm(a), 0);
+	expect_gone(a);
+	/* Crashed, and kept. */
+	assert_int_equal(vmm_start_vm(a), 0);
+	assert_int_equal(vmm_pause_vm(b), 0);
+	script = (const step_fn[]){ triple, NULL };
+	assert_int_equal(setjmp(back) ? 2 : (vmm_run(), 0), 2);
+	assert_int_equal(a->stop_reason, VM_STOP_TRIPLE);
+	assert_true(frame_bytes_owned(FRAME_VM0 + a->id) > 0);
+	assert_int_equal(vmm_kill_vm(a), 0);
+	expect_gone(a);
+	/* On its way to a restart; with b paused the machine does not go down. */
+	assert_int_equal(vmm_start_vm(a), 0);
+	script = (const step_fn[]){ reset, NULL };
+	assert_int_equal(setjmp(back) ? 2 : (vmm_run(), 0), 2);
+	assert_true(a->restart.armed);
+	cfg.vm[0].memory = GIB(64);
+	assert_int_equal(vmm_start_vm(a), -ENOMEM);
+	assert_true(a->restart.armed); /* as if nobody had asked */
+	cfg.vm[0].memory = MIB(16);
+	assert_int_equal(vmm_kill_vm(a), 0);
+	expect_gone(a);
+	fake_clock_advance(10000 * MS);
+	assert_int_equal(a->state, VM_STOPPED);
+	assert_int_equal(vmm_kill_vm(b), 0);
+	expect_gone(b);
+}
+
+static void test_reset(void **state)
+{
+	struct vm *a = vmm_vm(0);
+
+	(void)state;
+	cfg.vm[0].on_reset = ON_RESET_STOP;
+	a->vcpu[0]->regs.gpr[RBX] = 1;
+	assert_int_equal(vmm_reset_vm(a), 0);
+	assert_int_equal(a->state, VM_RUNNING);
+	assert_int_equal(a->vcpu[0]->regs.gpr[RBX], 0);
+	assert_int_equal(vmm_pause_vm(a), 0);
+	assert_int_equal(vmm_reset_vm(a), 0);
+	assert_int_equal(a->state, VM_RUNNING);
+	cfg.vm[0].on_reset = ON_RESET_RESTART;
+	assert_int_equal(vmm_pause_vm(vmm_vm(1)), 0);
+	script = (const step_fn[]){ reset, NULL };
+	assert_int_equal(setjmp(back) ? 2 : (vmm_run(), 0), 2);
+	assert_int_equal(a->state, VM_STOPPED);
+	assert_int_equal(vmm_reset_vm(a), 0); /* it does not wait */
+	assert_int_equal(a->state, VM_RUNNING);
+	assert_false(a->restart.armed);
+	assert_int_equal(vmm_resume_vm(vmm_vm(1)), 0);
+	play(nothing_more);
+	assert_int_equal(vmm_reset_vm(a), -EINVAL);
+}
+
+/* Beside others a VM is made in its own turns: what is wrong with it comes out there. */
+static void test_start_beside_others(void **state)
+{
+	struct vm *a = vmm_vm(0);
+
+	(void)state;
+	by_backend(true);
+	assert_int_equal(vmm_kill_vm(a), 0);
+	assert_int_equal(vmm_start_vm(a), 0);
+	assert_int_equal(a->state, VM_RUNNING);
+	assert_int_equal(a->vcpu[0]->state, VCPU_STARTING);
+	run_steps((const step_fn[]){ timer_exit, interrupt, NULL });
+	assert_int_equal(a->vcpu[0]->state, VCPU_RUNNABLE);
+	expect_ran("ba");
+	assert_int_equal(vmm_kill_vm(a), 0);
+	kernel.ehdr.e_machine = EM_ARM;
+	assert_int_equal(vmm_start_vm(a), 0);
+	run_steps((const step_fn[]){ timer_exit, interrupt, interrupt, NULL });
+	kernel.ehdr.e_machine = EM_X86_64;
+	assert_int_equal(a->state, VM_STOPPED);
+	assert_int_equal(frame_bytes_owned(FRAME_VM0 + a->id), 0);
+	if (!strstr(fake_log, ", not started\n"))
+		fail_msg("expected a line, seen:\n%s", fake_log);
+	play(nothing_more);
+}
+
+static void yield_exit(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	pause_exit(vcpu, exit);
+	vcpu->yield = true;
+}
+
+/* The turn in which a VM is made goes on as its guest's, and ends though the one before did not
+ * come to its own end. */
+static void test_start_turn_ends(void **state)
+{
+	struct vm *a = vmm_vm(0);
+
+	(void)state;
+	by_backend(true);
+	assert_int_equal(vmm_kill_vm(a), 0);
+	assert_int_equal(vmm_start_vm(a), 0);
+	assert_int_equal(a->vcpu[0]->state, VCPU_STARTING);
+	tsc_tick = 1000;
+	run_steps((const step_fn[]){ yield_exit, interrupt, NULL });
+	tsc_tick = 0;
+	expect_ran("ba");
+	assert_int_not_equal(ends[1], 0);
+	play(nothing_more);
+}
+
+#define PM1_STATUS 0x600
+#define PM1_PWRBTN BIT(8)
+
+static void test_power_button(void **state)
+{
+	struct vm *a = vmm_vm(0);
+
+	(void)state;
+	assert_false(bus_in(&a->bus, PM1_STATUS, 2) & PM1_PWRBTN);
+	assert_int_equal(vmm_stop_vm(a), 0);
+	assert_true(bus_in(&a->bus, PM1_STATUS, 2) & PM1_PWRBTN);
+	assert_false(bus_in(&vmm_vm(1)->bus, PM1_STATUS, 2) & PM1_PWRBTN);
+	play(nothing_more);
+}
+
+/* --- many lives --- */
+
+/* Pages come into the shadow, where there is one. */
+static void touch(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	static uint64_t gva;
+
+	(void)vcpu;
+	exit->kind = vcpu->vm->shadow ? EXIT_PAGE_FAULT : EXIT_WBINVD;
+	exit->insn_len = 2;
+	exit->page_fault.gva = GVA(gva);
+	exit->page_fault.error = 2;
+	gva = (gva + 0x1000) % MIB(3);
+}
+
+/* A thousand lives of two VMs, ended in all ways, cost no frame. */
+static void test_thousand_lives(void **state)
+{
+	static const step_fn turns[] = { touch, touch, touch,     timer_exit, touch,
+					 touch, touch, interrupt, NULL };
+	uint64_t bytes = 0;
+
+	(void)state;
+	by_backend(true);
+	cfg.vm[0].paging = PAGING_SHADOW;
+	assert_int_equal(vmm_kill_vm(vmm_vm(0)), 0);
+	assert_int_equal(vmm_kill_vm(vmm_vm(1)), 0);
+	for (unsigned life = 0; life < 500; life++) {
+		if (life == 2)
+			bytes = fake_frame_bytes;
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(vmm_start_vm(vmm_vm(i)), 0);
+		fake_hw.reg[REG_CR0] = CR0_PE | CR0_ET;
+		fake_hw.reg[REG_EFER] = 0;
+		nr_ran = 0;
+		run_steps(turns);
+		if (life % 2)
+			assert_int_equal(vmm_pause_vm(vmm_vm(life % 4 == 1)), 0);
+		if (life % 3 == 0)
+			assert_int_equal(vmm_reset_vm(vmm_vm(0)), 0);
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(vmm_kill_vm(vmm_vm(i)), 0);
+		if (life > 2 && fake_frame_bytes != bytes)
+			fail_msg("life %u: expected %llu bytes in use, seen %llu", life,
+				 (unsigned long long)bytes, (unsigned long long)fake_frame_bytes);
+		assert_int_equal(fake_hw.vms, 0);
+		assert_int_equal(fake_hw.vcpus, 0);
+		fake_log_reset();
+	}
+	cfg.vm[0].paging = PAGING_AUTO;
 }
 
 int main(void)
@@ -352,6 +643,15 @@ int main(void)
 		cmocka_unit_test_setup(test_turn_ends_by_timer, setup),
 		cmocka_unit_test_setup(test_alone, setup),
 		cmocka_unit_test_setup(test_stopped_and_started, setup),
+		cmocka_unit_test_setup(test_pause, setup),
+		cmocka_unit_test_setup(test_pause_requested, setup),
+		cmocka_unit_test_setup(test_stop_while_paused, setup),
+		cmocka_unit_test_setup(test_kill, setup),
+		cmocka_unit_test_setup(test_reset, setup),
+		cmocka_unit_test_setup(test_start_beside_others, setup),
+		cmocka_unit_test_setup(test_start_turn_ends, setup),
+		cmocka_unit_test_setup(test_power_button, setup),
+		cmocka_unit_test_setup(test_thousand_lives, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,11 +149,66 @@ static void test_audit_lists(void **state)
 	stop();
 }
 
+static unsigned lines;
+
+static void count_line(void *ctx, const char *why)
+{
+	assert_ptr_equal(ctx, &lines);
+	assert_non_null(strstr(why, "shadow of table 0x"));
+	lines++;
+}
+
+/* It goes on behind the first, with the entries that are counted wrong too. */
+static void test_audit_all(void **state)
+{
+	unsigned level;
+	uint64_t *a, *b, old_a, old_b;
+
+	(void)state;
+	start_for_audit();
+	lines = 0;
+	assert_int_equal(shadow_audit_all(mc.s, count_line, &lines), 0);
+	a = mc_shadow_entry(USER, &level);
+	b = mc_shadow_entry(USER + PAGE_SIZE, &level);
+	old_a = *a;
+	old_b = *b;
+	*a += PAGE_SIZE;
+	*b = 0;
+	assert_int_equal(shadow_audit_all(mc.s, count_line, &lines), 2);
+	assert_int_equal(lines, 2);
+	*a = old_a;
+	*b = old_b;
+	assert_int_equal(shadow_audit_all(mc.s, count_line, &lines), 0);
+	assert_int_equal(lines, 2);
+	stop();
+}
+
+/* The tree that hardware walks leads where the guest's own tables do. */
+static void test_tree(void **state)
+{
+	struct pt_tree tree;
+	struct shadow_vcpu none = { 0 };
+	unsigned level;
+
+	(void)state;
+	start_for_audit();
+	none.s = mc.s;
+	assert_false(shadow_tree(&none, &fx_table_mem, &tree));
+	assert_true(shadow_tree(&mc.sv, &fx_table_mem, &tree));
+	assert_int_equal(tree.fmt->kind, PT_4LEVEL);
+	assert_non_null(mc_shadow_entry(USER, &level));
+	assert_int_equal(pt_page_size(&tree, USER), PAGE_SIZE);
+	assert_int_equal(pt_page_size(&tree, USER + GIB(1)), 0);
+	stop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_audit_pages),
 		cmocka_unit_test(test_audit_lists),
+		cmocka_unit_test(test_audit_all),
+		cmocka_unit_test(test_tree),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,7 +43,7 @@ static void test_codes(void **state)
 	} rows[] = {
 		{ 0x000, EXIT_CR_READ, "VMEXIT_CR0_READ" },
 		{ 0x018, EXIT_CR_WRITE, "VMEXIT_CR8_WRITE" },
-		{ 0x02f, EXIT_UNKNOWN, "VMEXIT_DR15_READ" },
+		{ 0x02f, EXIT_DR, "VMEXIT_DR15_READ" },
 		{ 0x04e, EXIT_PAGE_FAULT, "VMEXIT_EXCP14" },
 		{ 0x05f, EXIT_EXCEPTION, "VMEXIT_EXCP31" },
 		{ 0x060, EXIT_INTR, "VMEXIT_INTR" },

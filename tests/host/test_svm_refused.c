@@ -115,12 +115,47 @@ static void test_overwritten(void **state)
 	assert_int_equal(exit_info.kind, EXIT_CR_WRITE);
 }
 
+static void expect(const char *text)
+{
+	if (!strstr(fake_log, text))
+		fail_msg("the dump lacks \"%s\":\n%s", text, fake_log);
+}
+
 static void test_dump(void **state)
 {
 	(void)state;
-	svm_backend.dump(&vcpu);
-	assert_non_null(strstr(fake_log, "ASID is zero"));
-	assert_non_null(strstr(fake_log, "ncr3"));
+	v->exit_code = 0x78;
+	v->cr0 = CR0_PE | CR0_ET | CR0_PG;
+	v->clean = 0x21;
+	v->v_intr = V_INTR_MASKING | V_IRQ | UINT64_C(0x41) << 32;
+	svm_backend.dump(&vcpu, &fake_log_printer);
+	expect("ASID is zero\n");
+	expect("\n  exit_code          0000000000000078  VMEXIT_HLT\n");
+	expect("\n  cr0                0000000080000011  PE ET PG\n");
+	expect("\n  clean              00000021          I CRX\n");
+	expect("V_IRQ V_INTR_MASKING");
+	expect(" V_INTR_VECTOR=0x41\n");
+	expect("\n  n_cr3 ");
+	expect("\n  last_excp_to ");
+}
+
+/* What EXITINFO1 means is the exit's business. */
+static void test_dump_of_faults(void **state)
+{
+	(void)state;
+	v->exit_code = 0x400;
+	v->exit_info1 = BIT(32) | 7;
+	svm_backend.dump(&vcpu, &fake_log_printer);
+	expect("\n  exit_info1         0000000100000007  P W U final\n");
+	fake_log_reset();
+	v->exit_code = 0x40 + VEC_PF;
+	v->exit_info1 = 0x12;
+	svm_backend.dump(&vcpu, &fake_log_printer);
+	expect("\n  exit_info1         0000000000000012  W I\n");
+	fake_log_reset();
+	v->exit_code = 0x7b;
+	svm_backend.dump(&vcpu, &fake_log_printer);
+	expect("\n  exit_info1         0000000000000012\n");
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -128,10 +163,8 @@ static void test_dump(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_mov_cr3),
-		TEST(test_broken_rule),
-		TEST(test_overwritten),
-		TEST(test_dump),
+		TEST(test_mov_cr3), TEST(test_broken_rule),    TEST(test_overwritten),
+		TEST(test_dump),    TEST(test_dump_of_faults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -316,6 +316,11 @@ static void test_crash_keeps_memory(void **state)
 	expect_log("vm test: triple fault at rip 0x1, cr3 0x2, stopped\n");
 	assert_int_equal(fake_hw.dumps, 1); /* the log's level is debug here */
 	assert_int_equal(frame_bytes_owned(FRAME_VM0 + vm.id), MIB(16) - 0x20000);
+	cfg.memory = GIB(64); /* which cannot be had */
+	assert_int_equal(vm_start(&vm), -ENOMEM);
+	assert_int_equal(vm.stop_reason, VM_STOP_TRIPLE);
+	assert_int_equal(vm.nr_vcpus, 1);
+	cfg.memory = MIB(16);
 	start(); /* anew, over what was kept */
 	assert_int_equal(frame_bytes_owned(FRAME_VM0 + vm.id), MIB(16) - 0x20000);
 }
@@ -355,10 +360,31 @@ static void test_restart_pause(void **state)
 	start();
 	assert_int_equal(vm.start_ns, 7 * NS_PER_SEC);
 	assert_int_equal(vm_restart_time(&vm), 8 * NS_PER_SEC);
-	vm.start_cost_ns = NS_PER_SEC / 10;
-	assert_int_equal(vm_restart_time(&vm), 8 * NS_PER_SEC);
-	vm.start_cost_ns = 3 * NS_PER_SEC;
-	assert_int_equal(vm_restart_time(&vm), 10 * NS_PER_SEC);
+}
+
+/* As the run loop does it, a piece at a time. */
+static void test_start_in_pieces(void **state)
+{
+	uint8_t bytes[PAGE_SIZE], zeros[PAGE_SIZE] = { 0 };
+	unsigned pieces = 1;
+
+	(void)state;
+	assert_int_equal(vm_start_begin(&vm), 0);
+	assert_int_equal(vm.state, VM_RUNNING);
+	assert_int_equal(vm.vcpu[0]->state, VCPU_STARTING);
+	while (!vm_clear_memory(&vm, KIB(300)))
+		pieces++;
+	assert_in_range(pieces, MIB(15) / KIB(300), MIB(17) / KIB(300));
+	assert_true(vm_clear_memory(&vm, 1));
+	for (uint64_t at = 0; at < MIB(16); at += PAGE_SIZE) {
+		if (!memmap_read(&vm.mem, GPA(at), bytes, sizeof(bytes)))
+			continue;
+		if (memcmp(bytes, zeros, sizeof(bytes)) != 0)
+			fail_msg("0x%llx is not clear", (unsigned long long)at);
+	}
+	assert_int_equal(vm_start_end(&vm), 0);
+	assert_int_equal(vm.vcpu[0]->state, VCPU_RUNNABLE);
+	expect_log("vm test: started, 16 MiB");
 }
 
 /* However often and in whatever way a VM stops: it costs no frame, and no timer lives on. */
@@ -402,14 +428,19 @@ static void test_stats(void **state)
 	(void)state;
 	cfg.stats = true;
 	start();
-	vm.exits[EXIT_IO] = 1234;
-	vm.exits[EXIT_HLT] = 5;
+	vm.exits->count[EXIT_IO] = 1234;
+	vm.exits->ticks[EXIT_IO] = 12340000;
+	vm.exits->worst[EXIT_IO] = 777777;
+	vm.exits->count[EXIT_HLT] = 5;
 	vm_request_stop(&vm, VM_STOP_DEBUG_EXIT, 33, "debug-exit status 33");
 	vm_stop(&vm);
 	expect_log("vm test: debug-exit status 33\n");
-	expect_log("vm test: exits io                   1234\n");
-	expect_log("vm test: exits hlt                     5\n");
-	expect_log("vm test: exits total                1239\n");
+	expect_log("vm test: exits io                   1234"
+		   "  mean    10000  worst     777777 ticks\n");
+	expect_log("vm test: exits hlt                     5"
+		   "  mean        0  worst          0 ticks\n");
+	expect_log("vm test: exits total                1239"
+		   "  mean     9959  worst     777777 ticks\n");
 	assert_null(strstr(fake_log, "exits cpuid"));
 }
 
@@ -430,6 +461,7 @@ int main(void)
 		CASE(test_crash_keeps_memory),
 		CASE(test_restart_wishes),
 		CASE(test_restart_pause),
+		CASE(test_start_in_pieces),
 		CASE(test_many_lives),
 		CASE(test_stats),
 	};

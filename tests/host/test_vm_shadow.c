@@ -1,6 +1,7 @@
 /* vmm/vm_shadow.c and vm_tables.c: what a VM without nested paging asks of its shadow and gives it.
  */
 #include "tests/host/vm_shadow_fixture.h"
+#include "vmm/inspect.h"
 
 /* --- which, and how large --- */
 
@@ -147,6 +148,12 @@ static void test_told_of_writes(void **state)
 	assert_int_equal(seen.gpa.v, 0x6ffc);
 	gmem_phys_write(&fake_vm, GPA(DEVICE), &val, 8);
 	assert_int_equal(seen.writes, 2);
+	assert_int_equal(inspect_write_gpa(&fake_vm, GPA(0x7ffd), &val, 5), 5);
+	assert_int_equal(seen.writes, 3);
+	assert_int_equal(seen.gpa.v, 0x7ffd);
+	assert_int_equal(seen.size, 5);
+	assert_int_equal(inspect_write_gpa(&fake_vm, GPA(DEVICE), &val, 8), 0);
+	assert_int_equal(seen.writes, 3);
 }
 
 /* The memory map's changes reach it, and the root is made anew. */

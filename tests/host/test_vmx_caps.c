@@ -138,6 +138,7 @@ static void test_needs(void **state)
 		{ PROC, 25, "I/O bitmaps" },
 		{ PROC, 28, "MSR bitmaps" },
 		{ PROC, 29, "MONITOR exiting" },
+		{ PROC, 23, "MOV-DR exiting" },
 		{ EXIT, 2, "saving of debug controls" },
 		{ EXIT, 9, "64-bit host" },
 		{ ENTRY, 2, "loading of debug controls" },

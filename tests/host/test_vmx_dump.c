@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -104,19 +105,53 @@ static void test_reasons(void **state)
 	expect_reason(0, FAILED | 60, 0, "exit reason 0x8000003c");
 }
 
+static void expect(const char *text)
+{
+	if (!strstr(fake_log, text))
+		fail_msg("the dump lacks \"%s\":\n%s", text, fake_log);
+}
+
 static void test_dump(void **state)
 {
 	(void)state;
 	fake_vmcs_set(VMCS_EXIT_REASON, 12);
-	vmx_dump(&vcpu);
-	assert_non_null(strstr(fake_log, ": consistent\n"));
-	assert_non_null(strstr(fake_log, "exit c HLT"));
-	assert_non_null(strstr(fake_log, "rip ffffffff81000000"));
-	assert_non_null(strstr(fake_log, "tr   0028 base 0000000000000000 limit 00000067"));
+	fake_vmcs_set(VMCS_EXCEPTION_BITMAP, BIT(1) | BIT(17) | BIT(18));
+	fake_vmcs_set(VMCS_GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_NMI);
+	vmx_dump(&vcpu, &fake_log_printer);
+	expect(": consistent\n");
+	expect("\n  EXIT_REASON            0000000c          HLT\n");
+	expect("\n  EXCEPTION_BITMAP       00060002          #DB #AC #MC\n");
+	expect("\n  GUEST_INTERRUPTIBILITY 00000008          NMI\n");
+	expect("\n  GUEST_RIP              ffffffff81000000\n");
+	expect("\n  tr   0028  base 0000000000000000  limit 00000067  rights 0008b\n");
 	fake_log_reset();
 	fake_vmcs_set(VMCS_VPID, 0);
-	vmx_dump(&vcpu);
-	assert_non_null(strstr(fake_log, "VMCS_VPID: zero\n"));
+	fake_vmcs_set(VMCS_INSTRUCTION_ERROR, 7);
+	fake_vmcs_set(VMCS_EXIT_REASON, FAILED | 33);
+	vmx_dump(&vcpu, &fake_log_printer);
+	expect("VMCS_VPID: zero\n");
+	expect("VM entry with invalid control field(s)\n");
+	expect("\n  EXIT_REASON            80000021          basic=0x21 entry-failed\n");
+}
+
+/* No field is missing but the segments', which have their own lines. */
+static void test_dump_is_whole(void **state)
+{
+	char line[64];
+
+	(void)state;
+	vmx_dump(&vcpu, &fake_log_printer);
+	for (unsigned i = 0; i < VMCS_INDEXES; i++) {
+		const char *name = vmx_field_info(i)->name + strlen("VMCS_");
+		const char *end = strrchr(name, '_');
+		bool segment = !strncmp(name, "GUEST_", 6) &&
+			       (!strcmp(end, "_BASE") || !strcmp(end, "_LIMIT") ||
+				!strcmp(end, "_RIGHTS") || !strcmp(end, "_SELECTOR"));
+
+		snprintf(line, sizeof(line), "\n  %s ", name);
+		if (!strstr(fake_log, line) != segment)
+			fail_msg("%s is %s", name, segment ? "there" : "missing");
+	}
 }
 
 /* Nothing is read that the processor does not have. */
@@ -132,7 +167,8 @@ static void test_poor_cpu(void **state)
 	assert_int_equal(image.field[INDEX_VMCS_VPID], 0);
 	assert_int_equal(image.field[INDEX_VMCS_PREEMPTION_TIMER], 0);
 	assert_int_equal(image.field[INDEX_VMCS_GUEST_RIP], GET(VMCS_GUEST_RIP));
-	vmx_dump(&vcpu);
+	vmx_dump(&vcpu, &fake_log_printer);
+	assert_null(strstr(fake_log, "VPID  "));
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -141,7 +177,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_sound), CASE(test_names_the_field), CASE(test_reasons),
-		CASE(test_dump),  CASE(test_poor_cpu),
+		CASE(test_dump),  CASE(test_dump_is_whole),   CASE(test_poor_cpu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,7 +78,7 @@ static const struct row {
 	{ 26, "VMXOFF", EXIT_VIRT_INSN, 0, true },
 	{ 27, "VMXON", EXIT_VIRT_INSN, Q | I, true },
 	{ 28, "CR_ACCESS", EXIT_CR_WRITE, Q, true },
-	{ 29, "MOV_DR", EXIT_UNKNOWN, Q, true },
+	{ 29, "MOV_DR", EXIT_DR, Q, true },
 	{ 30, "IO", EXIT_IO, Q | I, true },
 	{ 31, "RDMSR", EXIT_RDMSR, 0, true },
 	{ 32, "WRMSR", EXIT_WRMSR, 0, true },

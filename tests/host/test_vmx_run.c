@@ -723,7 +723,7 @@ static void use_each(struct vcpu *of)
 	FROM_ANOTHER(b->set_root(of, HPA(NESTED_ROOT), ROOT_NESTED));
 	FROM_ANOTHER(b->get_pdptes(of, pdpte));
 	FROM_ANOTHER(b->set_deadline(of, 1));
-	FROM_ANOTHER(b->dump(of));
+	FROM_ANOTHER(b->dump(of, &fake_log_printer));
 	FROM_ANOTHER(b->vcpu_load(of));
 #undef FROM_ANOTHER
 }

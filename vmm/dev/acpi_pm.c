@@ -2,6 +2,7 @@
 
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/lib/printf.h"
 
 /* ACPI 5.1, 4.8.3.1 "PM1 Event Grouping" to 4.8.3.3 "Power Management Timer". */
 #define PM1_TMR BIT(0)
@@ -102,7 +103,15 @@ static void pm_out(void *dev, uint16_t port, unsigned size, uint32_t val)
 		pm_write_control(pm, (uint16_t)(next >> (8 * REG_CONTROL)));
 }
 
-const struct io_ops acpi_pm_ops = { .in = pm_in, .out = pm_out };
+static void pm_describe(const void *dev, char *text, size_t size)
+{
+	const struct acpi_pm *pm = dev;
+
+	ksnprintf(text, size, "pm1 status %04x enable %04x control %04x", pm->status, pm->enable,
+		  pm->control);
+}
+
+const struct io_ops acpi_pm_ops = { .in = pm_in, .out = pm_out, .describe = pm_describe };
 
 void acpi_pm_power_button(struct acpi_pm *pm)
 {

@@ -6,6 +6,7 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/log.h"
+#include "arch/x86_64/serial_line.h"
 #include "vmm/console.h"
 #include "vmm/dev/acpi.h"
 #include "vmm/dev/acpi_pm.h"
@@ -25,6 +26,7 @@ struct pc {
 	struct rtc rtc;
 	struct ps2 ps2;
 	struct serial com[2];
+	struct serial_line *line; /* the machine's port at the other end of com[1]; NULL: none */
 	struct pci pci;
 	struct acpi_pm pm;
 	struct debug_ports debug;
@@ -58,6 +60,12 @@ static const struct pc_ports {
 /* On which wires of the interrupt controller. */
 enum { IRQ_PIT = 0, IRQ_KBD = 1, IRQ_COM2 = 3, IRQ_COM1 = 4, IRQ_RTC = 8 };
 
+/* Who drives them. */
+static const char *const wires[PIC_PINS] = {
+	[IRQ_PIT] = "pit",   [IRQ_KBD] = "ps2", [2] = "cascade",     [IRQ_COM2] = "com2",
+	[IRQ_COM1] = "com1", [IRQ_RTC] = "rtc", [ACPI_SCI] = "acpi",
+};
+
 /* --- what devices ask of the VM --- */
 
 static void pc_power_off(void *ctx)
@@ -89,6 +97,21 @@ static bool pc_print(void *ctx, uint8_t byte)
 	return console_vm_tx(pc->vm, byte);
 }
 
+/* What the guest may have sent before the line has: its UART waits for the rest. */
+#define LINE_AHEAD 64
+#define LINE_AHEAD_LOW 16
+
+static bool pc_line_tx(void *ctx, uint8_t byte)
+{
+	struct pc *pc = ctx;
+
+	if (serial_line_queued(pc->line) >= LINE_AHEAD) {
+		serial_line_tell(pc->line, LINE_AHEAD_LOW);
+		return false;
+	}
+	return serial_line_try_putc(pc->line, byte);
+}
+
 static void pc_irq_acked(void *ctx, unsigned irq)
 {
 	struct pc *pc = ctx;
@@ -111,6 +134,16 @@ static bool pc_timer_requested(void *ctx)
 	return pic_requested(&pc->pic, IRQ_PIT);
 }
 
+static bool pc_look_irq(void *ctx, unsigned irq, struct irq_state *state)
+{
+	const struct pic *pic = ctx;
+
+	if (!pic_look(pic, irq, state))
+		return false;
+	state->device = wires[irq];
+	return true;
+}
+
 /* --- the board --- */
 
 static void pc_init_devices(struct pc *pc)
@@ -125,7 +158,7 @@ static void pc_init_devices(struct pc *pc)
 	rtc_init(&pc->rtc, pic_line(&pc->pic, IRQ_RTC), low, memory - low);
 	ps2_init(&pc->ps2, pic_line(&pc->pic, IRQ_KBD), pc_reset, pc);
 	serial_init(&pc->com[0], pic_line(&pc->pic, IRQ_COM1), pc_print, pc);
-	serial_init(&pc->com[1], pic_line(&pc->pic, IRQ_COM2), NULL, NULL);
+	serial_init(&pc->com[1], pic_line(&pc->pic, IRQ_COM2), pc->line ? pc_line_tx : NULL, pc);
 	pci_init(&pc->pci, pc_reset, pc);
 	acpi_pm_init(&pc->pm, pic_line(&pc->pic, ACPI_SCI), pc_power_off, pc);
 	pc->debug = (struct debug_ports){ .print = pc_print, .exit = pc_debug_exit, .ctx = pc };
@@ -153,6 +186,19 @@ static void pc_unplug(struct pc *pc)
 		bus_unregister_io(&pc->vm->bus, DEBUG_PORT_EXIT);
 }
 
+/* The guest's own already when it is started anew; what came while it was away is lost. */
+static bool pc_open_line(struct pc *pc)
+{
+	const char *why;
+
+	pc->line = serial_line_open(pc->vm->cfg->com2, pc->vm->cfg->name, &why);
+	while (pc->line && serial_line_getc(pc->line) >= 0)
+		;
+	if (pc->line)
+		console_tie(pc->vm);
+	return pc->line;
+}
+
 int pc_create(struct vm *vm)
 {
 	struct pc *pc = kalloc(sizeof(*pc));
@@ -161,10 +207,15 @@ int pc_create(struct vm *vm)
 	if (!pc)
 		return trace_error(-ENOMEM);
 	pc->vm = vm;
+	if (vm->cfg->com2[0] && !pc_open_line(pc)) {
+		kfree(pc, sizeof(*pc));
+		return trace_error(-ENODEV);
+	}
 	pc_init_devices(pc);
 	vm->pc = pc;
-	vm->intr =
-		(struct vm_intr_source){ .pending = pic_pending, .ack = pic_ack, .ctx = &pc->pic };
+	vm->intr = (struct vm_intr_source){
+		.pending = pic_pending, .ack = pic_ack, .look = pc_look_irq, .ctx = &pc->pic
+	};
 	err = pc_plug(pc);
 	if (err)
 		pc_destroy(vm);
@@ -201,7 +252,40 @@ bool pc_console_input(struct vm *vm, uint8_t c)
 	return vm->pc && serial_rx(&vm->pc->com[0], c);
 }
 
+void pc_power_button(struct vm *vm)
+{
+	if (vm->pc)
+		acpi_pm_power_button(&vm->pc->pm);
+}
+
+bool pc_console_listens(const struct vm *vm)
+{
+	return vm->pc && serial_rx_room(&vm->pc->com[0]);
+}
+
 void pc_console_ready(struct vm *vm)
 {
-	serial_tx_ready(&vm->pc->com[0]);
+	if (vm->pc)
+		serial_tx_ready(&vm->pc->com[0]);
+}
+
+void pc_line_work(struct vm *vm)
+{
+	struct pc *pc = vm->pc;
+	int c;
+
+	if (!pc || !pc->line)
+		return;
+	while (serial_rx_room(&pc->com[1]) && (c = serial_line_getc(pc->line)) >= 0)
+		serial_rx(&pc->com[1], (uint8_t)c);
+	if (serial_line_overrun(pc->line))
+		serial_rx_lost(&pc->com[1]);
+	serial_tx_ready(&pc->com[1]);
+}
+
+bool pc_line_listens(const struct vm *vm)
+{
+	const struct pc *pc = vm->pc;
+
+	return pc && pc->line && serial_rx_room(&pc->com[1]) && serial_line_has_input(pc->line);
 }

@@ -123,6 +123,7 @@ static void pic_set_input(void *ctx, unsigned pin, bool level)
 	if ((c->lines >> (pin & 7) & 1) == level)
 		return;
 	chip_set_input(c, pin & 7, level);
+	pic->raised[pin & 15] += level;
 	if (pin & 8)
 		pic_update(pic);
 	else
@@ -155,6 +156,7 @@ int pic_ack(void *ctx)
 	if (irq == CASCADE)
 		irq = slave_ack(pic);
 	pic_update(pic);
+	pic->taken[irq]++;
 	if (pic->acked)
 		pic->acked(pic->acked_ctx, irq);
 	return pic->chip[irq >> 3].vector + (irq & 7);
@@ -179,6 +181,26 @@ bool pic_requested(const struct pic *pic, unsigned irq)
 	return pic->chip[irq >> 3 & 1].irr & BIT(irq & 7);
 }
 
+bool pic_look(const struct pic *pic, unsigned irq, struct irq_state *state)
+{
+	const struct pic_chip *c = &pic->chip[irq >> 3 & 1];
+	unsigned bit = irq & 7;
+
+	if (irq >= PIC_PINS)
+		return false;
+	*state = (struct irq_state){
+		.vector = (uint8_t)(c->vector + bit),
+		.level_triggered = chip_level_inputs(c) & BIT(bit),
+		.high = c->lines & BIT(bit),
+		.masked = c->imr & BIT(bit),
+		.requested = c->irr & BIT(bit),
+		.in_service = c->isr & BIT(bit),
+		.raised = pic->raised[irq],
+		.taken = pic->taken[irq],
+	};
+	return true;
+}
+
 struct irq_line pic_line(struct pic *pic, unsigned pin)
 {
 	return (struct irq_line){ .set = pic_set_input, .ctx = pic, .pin = pin & 15 };
@@ -196,6 +218,7 @@ static uint32_t chip_poll(struct pic *pic, unsigned nr)
 	if (nr == 1)
 		chip_set_input(&pic->chip[0], CASCADE, false);
 	pic_update(pic);
+	pic->taken[nr * 8 + (unsigned)input]++;
 	if (pic->acked && !(nr == 0 && input == CASCADE))
 		pic->acked(pic->acked_ctx, nr * 8 + (unsigned)input);
 	return POLL_INT | (uint32_t)input;

@@ -36,6 +36,7 @@ struct pic {
 	struct pic_chip chip[2];
 	void (*acked)(void *ctx, unsigned irq); /* called after each INTA or poll; may be NULL */
 	void *acked_ctx;
+	uint64_t raised[PIC_PINS], taken[PIC_PINS]; /* for pic_look() alone */
 };
 
 extern const struct io_ops pic_ops;      /* ports 20-21 and a0-a1; dev: struct pic */
@@ -49,6 +50,8 @@ struct irq_line pic_line(struct pic *pic, unsigned pin);
 bool pic_masked(const struct pic *pic, unsigned irq);
 /* Was input irq raised, and has nobody taken it yet? */
 bool pic_requested(const struct pic *pic, unsigned irq);
+/* All of input irq but its device's name. False: there is no such input. */
+bool pic_look(const struct pic *pic, unsigned irq, struct irq_state *state);
 
 /* For struct vm_intr_source. ack gives the vector; with nothing pending, that of the
  * spurious interrupt (input 7). */

@@ -2,6 +2,7 @@
 
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/lib/printf.h"
 #include "vmm/dev/split.h"
 
 /* Intel 8254 data sheet (231164), "Programming the 8254". */
@@ -432,7 +433,23 @@ static uint32_t port61_in(void *dev, uint16_t port, unsigned size)
 	return val;
 }
 
-const struct io_ops pit_ops = { .in = pit_in, .out = pit_out };
+static void pit_describe(const void *dev, char *text, size_t size)
+{
+	const struct pit *pit = dev;
+	const struct pit_channel *c = &pit->ch[0];
+
+	bool periodic = c->mode == 2 || c->mode == 3;
+
+	if (c->loaded && c->reload && periodic)
+		ksnprintf(text, size, "channel 0: mode %u, count %u (%u Hz)", c->mode, c->reload,
+			  PIT_HZ / c->reload);
+	else if (c->loaded)
+		ksnprintf(text, size, "channel 0: mode %u, count %u", c->mode, c->reload);
+	else
+		ksnprintf(text, size, "channel 0: mode %u, no count", c->mode);
+}
+
+const struct io_ops pit_ops = { .in = pit_in, .out = pit_out, .describe = pit_describe };
 const struct io_ops pit_port61_ops = { .in = port61_in, .out = port61_out };
 
 void pit_init(struct pit *pit, struct irq_line irq, struct pit_controller controller)

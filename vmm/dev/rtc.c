@@ -2,6 +2,7 @@
 
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/lib/printf.h"
 #include "vmm/dev/split.h"
 
 /* Motorola MC146818 data sheet, "Registers". */
@@ -413,7 +414,15 @@ static uint32_t rtc_in(void *dev, uint16_t port, unsigned size)
 	return rtc->cmos[rtc->index];
 }
 
-const struct io_ops rtc_ops = { .in = rtc_in, .out = rtc_out };
+static void rtc_describe(const void *dev, char *text, size_t size)
+{
+	const struct rtc *rtc = dev;
+
+	ksnprintf(text, size, "index %02x, a %02x b %02x c %02x", rtc->index, rtc->cmos[REG_A],
+		  rtc->cmos[REG_B], rtc->cmos[REG_C]);
+}
+
+const struct io_ops rtc_ops = { .in = rtc_in, .out = rtc_out, .describe = rtc_describe };
 
 static void cmos_set(struct rtc *rtc, unsigned at, unsigned bytes, uint64_t val)
 {

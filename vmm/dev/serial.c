@@ -1,6 +1,7 @@
 #include "vmm/dev/serial.h"
 
 #include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/lib/printf.h"
 #include "vmm/dev/split.h"
 
 /* National Semiconductor PC16550D data sheet, section 8 "Registers". */
@@ -133,9 +134,20 @@ static void serial_receive(struct serial *s, uint8_t byte)
 		s->rx.byte[s->rx.head] = byte;
 }
 
+bool serial_rx_room(const struct serial *s)
+{
+	return !(s->mcr & MCR_LOOP) && s->rx.count < serial_depth(s);
+}
+
+void serial_rx_lost(struct serial *s)
+{
+	s->lsr |= LSR_OVERRUN;
+	serial_update_irq(s);
+}
+
 bool serial_rx(struct serial *s, uint8_t byte)
 {
-	if ((s->mcr & MCR_LOOP) || s->rx.count >= serial_depth(s))
+	if (!serial_rx_room(s))
 		return false;
 	fifo_push(&s->rx, byte);
 	serial_update_irq(s);
@@ -365,7 +377,18 @@ static uint32_t serial_in(void *dev, uint16_t port, unsigned size)
 	}
 }
 
-const struct io_ops serial_ops = { .in = serial_in, .out = serial_out };
+static void serial_describe(const void *dev, char *text, size_t size)
+{
+	const struct serial *s = dev;
+	unsigned divisor = s->divisor[0] | (unsigned)s->divisor[1] << 8;
+
+	ksnprintf(text, size, "%u baud, ier %02x lcr %02x mcr %02x, %s", 115200 / MAX(divisor, 1u),
+		  s->ier, s->lcr, s->mcr, s->tx ? "connected" : "no cable");
+}
+
+const struct io_ops serial_ops = { .in = serial_in,
+				   .out = serial_out,
+				   .describe = serial_describe };
 
 void serial_init(struct serial *s, struct irq_line irq, bool (*tx)(void *ctx, uint8_t byte),
 		 void *tx_ctx)

@@ -41,6 +41,10 @@ void serial_init(struct serial *s, struct irq_line irq, bool (*tx)(void *ctx, ui
 		 void *tx_ctx);
 /* A byte from the far side; false: the receiver has no room for it now. */
 bool serial_rx(struct serial *s, uint8_t byte);
+/* Has the receiver room for a byte? */
+bool serial_rx_room(const struct serial *s);
+/* The far side has sent bytes that are lost: the guest learns of it. */
+void serial_rx_lost(struct serial *s);
 /* tx has room again. */
 void serial_tx_ready(struct serial *s);
 

@@ -1,189 +1,281 @@
 #include "vmm/monitor/monitor.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
-#include "arch/x86_64/console.h"
-#include "arch/x86_64/frame.h"
+#include "arch/x86_64/clock.h"
 #include "arch/x86_64/include/bits.h"
-#include "arch/x86_64/lib/printf.h"
+#include "arch/x86_64/lib/ring.h"
 #include "arch/x86_64/lib/string.h"
-#include "arch/x86_64/machine.h"
+#include "arch/x86_64/timer.h"
 #include "vmm/console.h"
+#include "vmm/monitor/dispatch.h"
+#include "vmm/monitor/line.h"
+#include "vmm/monitor/pager.h"
 #include "vmm/run.h"
 #include "vmm/vm.h"
 
-#define LINE_MAX 80
-#define BACKSPACE 0x08
-#define DELETE 0x7f
-#define CTRL_U 0x15
+#define CTRL_C 0x03
+#define ROOM_WORTH_WRITING 256
 
-static char line[LINE_MAX + 1];
-static size_t length;
-static bool after_cr; /* an LF that follows a CR is the same key */
+static const char prompt[] = "umbra> ";
 
-static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *fmt, ...)
-{
-	char text[160];
-	va_list ap;
-
-	va_start(ap, fmt);
-	kvsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	console_write(text, strlen(text));
-	console_write("\n", 1);
-}
-
-static void prompt(void)
-{
-	static const char text[] = "umbra> ";
-
-	length = 0;
-	console_write(text, sizeof(text) - 1);
-}
-
-void monitor_enter(void)
-{
-	prompt();
-}
-
-/* --- commands; arg is "" when none was typed --- */
-
-static void cmd_help(const char *arg);
-
-static const char *state_name(const struct vm *vm)
-{
-	static const char *const why[] = {
-		[VM_STOP_NONE] = "not started",      [VM_STOP_POWEROFF] = "powered off",
-		[VM_STOP_RESET] = "reset",           [VM_STOP_TRIPLE] = "triple fault",
-		[VM_STOP_DEBUG_EXIT] = "debug-exit", [VM_STOP_ERROR] = "error",
-	};
-
-	return vm->state == VM_RUNNING ? "running" : why[vm->stop_reason];
-}
-
-static void cmd_vms(const char *arg)
-{
-	struct vm *vm;
-
-	(void)arg;
-	say("%-20s %8s  %s", "NAME", "MIB", "STATE");
-	for (unsigned i = 0; (vm = vmm_vm(i)); i++)
-		say("%-20s %8llu  %s", vm->cfg->name, (unsigned long long)(vm->cfg->memory >> 20),
-		    state_name(vm));
-	say("%llu of %llu MiB free", (unsigned long long)(frame_bytes_free() >> 20),
-	    (unsigned long long)(frame_bytes_total() >> 20));
-}
-
-static void cmd_start(const char *arg)
-{
-	struct vm *vm;
-
-	for (unsigned i = 0; (vm = vmm_vm(i)); i++) {
-		if (strcmp(vm->cfg->name, arg) != 0)
-			continue;
-		if (vm->state == VM_RUNNING)
-			say("start: %s is running", arg);
-		else
-			vmm_start_vm(vm); /* says itself what is wrong */
-		return;
-	}
-	say("start: wants the name of a VM, see vms");
-}
-
-static void cmd_reboot(const char *arg)
-{
-	(void)arg;
-	console_flush();
-	machine_reboot();
-}
-
-static void cmd_poweroff(const char *arg)
-{
-	(void)arg;
-	console_flush();
-	machine_poweroff();
-}
-
-static const struct {
-	const char *name, *args, *help;
-	void (*run)(const char *arg);
-} commands[] = {
-	{ "help", "", "this list", cmd_help },
-	{ "vms", "", "the virtual machines and free memory", cmd_vms },
-	{ "start", "NAME", "start a stopped VM anew", cmd_start },
-	{ "reboot", "", "restart this machine", cmd_reboot },
-	{ "poweroff", "", "turn this machine off", cmd_poweroff },
+enum state {
+	PROMPT, /* the line is being typed */
+	OUTPUT, /* of a command, while there is room */
+	PAGING, /* of a command, by the screen */
+	WAIT,   /* a command's, for a time or for all VMs to stop */
 };
 
-static void cmd_help(const char *arg)
+static enum state state;
+static struct line line;
+static struct pager pager;
+static const char *left; /* OUTPUT: what has not been written yet */
+static size_t left_len;
+static struct dispatch_wait waiting;
+static struct timer wake;
+
+/* Typed, and not yet looked at. */
+static uint8_t typed_bytes[1024];
+static struct ring typed = RING_INIT(typed_bytes);
+static bool after_cr; /* an LF that follows a CR is the same key */
+
+/* What is left of run=, and who had the console before its command; NULL: no script. */
+static const char *script;
+static struct vm *script_front;
+static bool script_has_front;
+static size_t room_at_rest; /* of the console for the monitor, when all has been shown */
+
+static bool line_open; /* what was written last was no newline */
+
+static void put(const char *s, size_t n)
 {
-	(void)arg;
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		say("%-9s %-5s %s", commands[i].name, commands[i].args, commands[i].help);
-}
-
-/* --- the line --- */
-
-/* Cut text at its first blank; returns what follows the blanks. */
-static char *split(char *text)
-{
-	while (*text && *text != ' ')
-		text++;
-	if (*text)
-		*text++ = '\0';
-	while (*text == ' ')
-		text++;
-	return text;
-}
-
-static void run_line(void)
-{
-	char *name = line, *arg;
-
-	line[length] = '\0';
-	while (*name == ' ')
-		name++;
-	if (!*name)
+	if (!n)
 		return;
-	arg = split(name);
-	split(arg);
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if (strcmp(commands[i].name, name) == 0) {
-			commands[i].run(arg);
-			return;
-		}
-	}
-	say("%s: no such command; help lists them", name);
+	console_monitor_write(s, n);
+	line_open = s[n - 1] != '\n';
 }
 
-static void erase(size_t count)
+static const struct line_host line_host = { put, dispatch_candidate };
+
+static void set_up(void)
 {
-	for (; count && length; count--) {
-		length--;
-		console_write("\b \b", 3);
-	}
+	if (!line.host)
+		line_init(&line, &line_host, prompt);
 }
 
-void monitor_input(uint8_t c)
+/* --- a command's output --- */
+
+static void begin_prompt(void)
+{
+	state = PROMPT;
+	line_empty(&line);
+	if (!console_front() && !script)
+		line_show(&line);
+}
+
+static bool has_ended(const struct vm *vm)
+{
+	return vm->state == VM_STOPPED && !vm->restart.armed;
+}
+
+/* Is there one that has not come to its end? */
+static bool any_vm(void)
+{
+	const struct vm *vm;
+
+	for (unsigned i = 0; (vm = vmm_vm(i)); i++)
+		if (!has_ended(vm))
+			return true;
+	return false;
+}
+
+static void wake_up(void *ctx)
+{
+	(void)ctx;
+	state = OUTPUT;
+}
+
+/* What the command that was carried out asked for: nothing, mostly. */
+static void end_output(void)
+{
+	if (!dispatch_waits(&waiting)) {
+		begin_prompt();
+		return;
+	}
+	if (waiting.idle && !any_vm()) {
+		begin_prompt();
+		return;
+	}
+	state = WAIT;
+	timer_setup(&wake, wake_up, NULL);
+	if (!waiting.idle)
+		timer_arm(&wake, clock_ns() + waiting.ns);
+}
+
+/* False: there is no room for the rest now, or another one is in front. */
+static bool write_output(void)
+{
+	while (left_len) {
+		size_t room = console_front() ? 0 : console_monitor_space(), n;
+
+		if (room < ROOM_WORTH_WRITING)
+			return false;
+		n = MIN(left_len, room / 2); /* a newline takes two */
+		put(left, n);
+		left += n;
+		left_len -= n;
+	}
+	return true;
+}
+
+static void run_line(const char *text, bool paged)
+{
+	char *output;
+	size_t len;
+
+	paged &= dispatch_line(text, &output, &len);
+	left = output;
+	left_len = paged ? 0 : len;
+	state = OUTPUT;
+	if (paged && pager_begin(&pager, put, output, len))
+		state = PAGING;
+}
+
+/* --- run= --- */
+
+void monitor_script(const char *commands)
+{
+	set_up();
+	script = *commands ? commands : NULL;
+	room_at_rest = console_monitor_space();
+}
+
+/* The next command; false: that was the last. */
+static bool script_next(void)
+{
+	char text[LINE_TEXT_MAX + 1];
+	size_t n = 0;
+
+	while (*script == ';' || *script == ' ')
+		script++;
+	if (!*script)
+		return false;
+	while (script[n] && script[n] != ';')
+		n++;
+	memcpy(text, script, MIN(n, (size_t)LINE_TEXT_MAX));
+	text[MIN(n, (size_t)LINE_TEXT_MAX)] = '\0';
+	script += n;
+	if (!script_has_front)
+		script_front = console_front();
+	script_has_front = true;
+	console_set_front(NULL);
+	console_monitor_fresh_line();
+	put(prompt, sizeof(prompt) - 1);
+	put(text, strlen(text));
+	put("\n", 1);
+	run_line(text, false);
+	return true;
+}
+
+/* When all that was said is on the line, the console goes back to whom it was taken from, unless a
+ * command has given it to another, or that VM has ended meanwhile. False: it is not, yet. */
+static bool script_give_back(void)
+{
+	if (script_has_front && script_front && !console_front() && !has_ended(script_front)) {
+		if (console_monitor_space() < room_at_rest)
+			return false;
+		console_set_front(script_front);
+	}
+	script_has_front = false;
+	return true;
+}
+
+/* --- keys --- */
+
+static void key(uint8_t c)
 {
 	bool second = after_cr && c == '\n';
 
 	after_cr = c == '\r';
 	if (second)
 		return;
-	if (c == '\r' || c == '\n') {
-		console_write("\n", 1);
-		run_line();
-		if (!console_front())
-			prompt();
-	} else if (c == BACKSPACE || c == DELETE) {
-		erase(1);
-	} else if (c == CTRL_U) {
-		erase(length);
-	} else if (c >= ' ' && c < DELETE && length < LINE_MAX) {
-		line[length++] = (char)c;
-		console_write((const char *)&c, 1);
+	if (state == PAGING) {
+		if (!pager_input(&pager, c))
+			state = OUTPUT;
+	} else if (line_input(&line, c)) {
+		run_line(line.text, true);
 	}
+}
+
+/* ^C while a command's output is on its way, or it waits: one of a script is the script's last. */
+static void break_off(void)
+{
+	script = NULL;
+	script_has_front = false;
+	left_len = 0;
+	typed.tail = typed.head;
+	timer_cancel(&wake);
+	if (line_open)
+		put("\n", 1);
+	put("^C\n", 3);
+	begin_prompt();
+}
+
+void monitor_enter(void)
+{
+	set_up();
+	if (script || state == OUTPUT || state == WAIT)
+		return;
+	console_monitor_fresh_line();
+	if (state == PAGING)
+		pager_show(&pager);
+	else
+		line_show(&line);
+}
+
+void monitor_input(uint8_t c)
+{
+	set_up();
+	if (c == CTRL_C && (state == OUTPUT || state == WAIT))
+		break_off();
+	else
+		ring_put(&typed, c);
+	monitor_work();
+}
+
+bool monitor_work(void)
+{
+	for (;;) {
+		int c;
+
+		if (state == OUTPUT) {
+			if (!write_output())
+				return false;
+			end_output();
+		}
+		if (state == WAIT) {
+			script_give_back();
+			return false;
+		}
+		if (script && state == PROMPT) {
+			if (script_next())
+				continue;
+			if (!script_give_back())
+				return false;
+			script = NULL;
+			begin_prompt();
+			return true;
+		}
+		c = console_front() ? -1 : ring_get(&typed);
+		if (c < 0)
+			return false;
+		key((uint8_t)c);
+	}
+}
+
+bool monitor_idle(void)
+{
+	if (state == WAIT && waiting.idle)
+		state = OUTPUT;
+	return script;
 }

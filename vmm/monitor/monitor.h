@@ -2,11 +2,24 @@
 #ifndef UMBRA_VMM_MONITOR_H
 #define UMBRA_VMM_MONITOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-/* Show the prompt; a line begun before is forgotten. */
+/* The monitor is in front, or something else was written while it was: show prompt and line, or
+ * the page, as they were left. */
 void monitor_enter(void);
-/* One typed byte: edits the line, or carries out its command at CR or LF. */
+/* One typed byte. It waits while a command's output waits for room on the line. */
 void monitor_input(uint8_t c);
+
+/*
+ * Commands parted by ';', to be carried out by monitor_work() as if typed one by one, with no
+ * pager. The text stays the caller's.
+ */
+void monitor_script(const char *commands);
+/* Go on with output, script and typed bytes as far as the console has room. True: the script has
+ * come to its end, just now. Run loop only. */
+bool monitor_work(void);
+/* No VM runs. True: the script is not at its end: what is to follow waits for it. */
+bool monitor_idle(void);
 
 #endif

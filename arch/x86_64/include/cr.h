@@ -90,6 +90,7 @@
 #define DR6_INIT UINT64_C(0xffff0ff0)
 #define DR6_BS BIT(14)
 #define DR7_INIT UINT64_C(0x400)
+#define DR7_ENABLED BITS(7, 0) /* L0, G0... */
 #define DR7_GD BIT(13)
 
 #endif

@@ -1,0 +1,127 @@
+"""What the monitor shows of exits is what a tiny guest (tests/guest/exits.asm) has provably done."""
+import os
+import re
+import subprocess
+
+import lib
+
+CPUIDS, POSTS, READS = 1000, 300, 5  # as in the guest
+NOWHERE = "d0000040"
+
+
+def symbols(path):
+    said = subprocess.run(["nm", path], capture_output=True, text=True, check=True).stdout
+    return {name: int(at, 16) for at, name in re.findall(r"^(\w+) . (\w+)$", said, re.M)}
+
+
+def ask(m, line):
+    """What the monitor answers to a line."""
+    m.type(line + "\n")
+    start = m.at
+    end = m.expect(r"^umbra> ", "command").start()
+    return m.text[start:end].split("\n", 1)[1]
+
+
+def free_bytes(m):
+    return int(re.search(r"^free .* (\d+)$", ask(m, "mem"), re.M).group(1))
+
+
+def check_trace(m, fault, at):
+    """All exits of the loops are in the trace, at their instructions."""
+    text = ask(m, "trace tiny dump | cat")
+    rows = re.findall(r"^ *(\d+) ([0-9a-f]{16}) (\S+) +(\d+) (.*)$", text, re.M)
+    lib.check(len(rows) >= CPUIDS + POSTS + READS, "more than a thousand lines", text[:300])
+    times = [int(row[0]) for row in rows]
+    lib.check(times == sorted(times), "rising TSCs", text[:300])
+    lib.check(all(int(row[3]) > 0 for row in rows), "costs above 0", text[:300])
+    wanted = {("cpuid_here", "cpuid", "leaf 0.0"): CPUIDS,
+              ("read_here", fault, NOWHERE): READS}
+    wanted.update({("post_here", "io", f"out 80 1 {n & 0xff:x}"): 1 + (n + 256 <= POSTS)
+                   for n in range(1, 257)})
+    for (name, kind, detail), times in wanted.items():
+        found = sum(int(row[1], 16) == at[name] and row[2] == kind and row[4].startswith(detail)
+                    and (kind != "io" or row[4] == detail) for row in rows)
+        lib.check(found == times, f"{times} times {kind} '{detail}' at {at[name]:#x}", found)
+
+
+def counts(name, paging, *options, script="run-qemu"):
+    fault = "nested-fault" if paging == "nested" else "page-fault"
+    modules = lib.tiny("tiny", "exits", f"memory=16M debug-exit paging={paging}")
+    iso = lib.make_iso(name, modules, 'on-idle=monitor "run=trace tiny on"')
+    with lib.Machine(name, iso, *options, script=script) as m:
+        m.expect(r"^exits: send g", "umbra")
+        m.type("g")
+        m.expect_vm("tiny", "debug-exit status 33", never="WRONG")
+        m.expect(r"^umbra> ")
+        table = ask(m, "exits tiny | cat")
+        kinds = {kind: int(n) for kind, n in re.findall(r"^(\S+) +(\d+) +[\d.]+% ", table, re.M)}
+        lib.check(kinds.get("cpuid") == CPUIDS, f"{CPUIDS} exits cpuid", table)
+        lib.check(kinds.get(fault, 0) >= READS, f"at least {READS} exits {fault}", table)
+        lib.check(kinds.pop("total") == sum(kinds.values()), "the sum", table)
+        bars = re.findall(r"^ +\d+ +(\d+)  #", table, re.M)
+        lib.check(sum(map(int, bars)) == sum(kinds.values()), "as many in the histogram", table)
+        io = ask(m, "io tiny | cat")
+        for row in (rf"port +80 +post +0 +{POSTS}", rf"memory +{NOWHERE} +- +{READS} +0",
+                    "port +f4 +debug-exit +0 +1"):
+            lib.check(re.search(f"^{row}$", io, re.M), row, io)
+        check_trace(m, fault, symbols(lib.guest_file("exits.elf")))
+        held = free_bytes(m)
+        ask(m, "trace tiny off")
+        lib.check(free_bytes(m) == held + (128 << 10), "128 KiB back", free_bytes(m) - held)
+        m.type("poweroff\n")
+        m.expect_exit()
+
+
+def test_nested(name):
+    counts(name, "nested")
+
+
+def test_shadow(name):
+    counts(name, "shadow")
+
+
+def test_bochs_vmx(name):
+    counts(name, "nested", "--cpu", "corei7_haswell_4770", script="run-bochs")
+
+
+def test_crash(name):
+    """The last exits of a crashed guest are in the log, when they are traced."""
+    modules = lib.tiny("odd", "triple_fault")
+    iso = lib.make_iso(name, modules, lib.UMBRA_LINE + ' "run=trace odd on"')
+    with lib.Machine(name, iso) as m:
+        m.expect_vm("odd", "(?i:triple).*, stopped", "umbra")
+        m.expect_vm("odd", "its last exits:")
+        m.expect(r" [0-9a-f]{16} shutdown +\d+ code ")
+        m.expect_exit()
+
+
+def test_panic(name):
+    """And so are those before a panic, behind its backtrace."""
+    iso = lib.make_iso(name, lib.tiny("tiny", "exits"), '"run=trace tiny on;wait 1;panic"')
+    with lib.Machine(name, iso) as m:
+        m.expect(r"umbra: panic: ", "umbra")
+        m.expect(r"backtrace:")
+        m.expect(r"umbra: vm tiny: last exit \S+, rip 0x1000")
+        for _ in range(16):
+            m.expect(r"umbra: +\d+ 00000000001000[0-9a-f]{2} (io|intr) ")
+
+
+def test_plot(name):
+    """A capture becomes a picture; a text without tables is refused."""
+    plot = os.path.join(lib.TOP, "scripts", "plot-exits")
+    out = os.path.join(lib.WORK, name + ".svg")
+    capture = os.path.join(lib.TOP, "tests", "boot", "exits.txt")
+    os.makedirs(lib.WORK, exist_ok=True)
+    subprocess.run([plot, "-o", out, capture], check=True)
+    with open(out, encoding="utf-8") as f:
+        svg = f.read()
+    for text in ("deb64: its last 40 exits", "deb64: 1234 exits by kind", ">page-fault<",
+                 ">wbinvd<", ">of their cost<"):
+        lib.check(text in svg, f"'{text}' in the picture", svg[:500])
+    os.unlink(out)
+    for words, text in ((["-o", out], "umbra> vms\n 1 tiny  running\n"),
+                        (["-o", out, "--vm", "other", capture], "")):
+        run = subprocess.run([plot, *words], input=text, capture_output=True, text=True, check=False)
+        lib.check(run.returncode != 0 and "no table of `exits`" in run.stderr, "a complaint",
+                  run.stderr)
+        lib.check(not os.path.exists(out), "no picture", out)

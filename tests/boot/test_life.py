@@ -1,0 +1,181 @@
+"""Several guests, and the operator's hand on them: pause, reset, kill, start; no frame is lost."""
+import re
+import time
+
+import lib
+
+TO_MONITOR = "\x1dm"  # Ctrl-] m; with a digit: to that guest
+
+
+def monitor(machine):
+    machine.type(TO_MONITOR)
+    machine.expect(r"umbra> ")
+
+
+def order(machine, command, answer):
+    """Type a command at the monitor's prompt; the match of what is to come of it."""
+    machine.type(command + "\n")
+    return machine.expect(answer)
+
+
+def states(machine):
+    """NAME -> state, as `vms` has it."""
+    machine.type("vms\n")
+    machine.expect(r"^ # NAME ")
+    table = {}
+    while True:
+        line = machine.expect(r"^(?: *\d+[ *](\S+) +(\S.*?) {2,}\d|umbra> )")
+        if not line.group(1):
+            return table
+        table[line.group(1)] = line.group(2).strip()
+
+
+def free_bytes(machine):
+    machine.type("mem\n")
+    return int(machine.expect(r"^free +\d+ +\d+ +\d+ +(\d+)$").group(1))
+
+
+def test_linux(name):
+    """A Linux guest is paused and goes on, hears its power button, is reset, killed."""
+    with lib.boot(name, lib.linux("deb64") + lib.tiny("other", "cli_hlt", "memory=2M")) as m:
+        m.expect_shell("deb64")
+        m.command("deb64", "touch /tmp/before")
+        monitor(m)
+        order(m, "pause deb64", r"deb64: paused")
+        order(m, "pause deb64", r"deb64 is paused: nothing done")
+        order(m, "start deb64", r"deb64 is paused")
+        lib.check(states(m) == {"deb64": "paused", "other": "running"}, "deb64 paused",
+                  m.text[-500:])
+        m.type("\x1d1\necho a''live\n")
+        time.sleep(3)
+        lib.check(not m.seen("^alive$"), "silence of the paused guest", m.text[-500:])
+        monitor(m)
+        order(m, "resume deb64", r"deb64: running")
+        order(m, "resume deb64", r"deb64 is running: nothing done")
+        m.type("\x1d1")
+        m.expect(r"^alive$", "command")
+        m.ask_shell("deb64")
+        monitor(m)
+        order(m, "stop deb64", r"power button is pressed")
+        m.type("\x1d1")
+        m.ask_shell("deb64")
+        # The status of PM1: the initrd has no driver that would clear it.
+        out = m.command("deb64", "dd if=/dev/port bs=1 skip=1537 count=1 2>/dev/null | od -An -tx1")
+        lib.check("01" in out, "PWRBTN set", out)
+        monitor(m)
+        order(m, "reset deb64", r"vm deb64: started")
+        m.type("\x1d1")
+        m.ask_shell("deb64")
+        out = m.command("deb64", "ls /tmp; cut -d. -f1 /proc/uptime")
+        lib.check("before" not in out, "an empty /tmp after the reset", out)
+        monitor(m)
+        order(m, "kill deb64", r"vm deb64: killed")
+        order(m, "kill deb64", r"deb64 is killed: nothing done")
+        order(m, "resume deb64", r"deb64 is killed: nothing done")
+        lib.check(states(m)["deb64"] == "killed", "deb64 killed", m.text[-500:])
+        order(m, "kill other", r"vm other: killed")
+        m.still_runs()
+        m.type("poweroff\n")
+        m.expect_exit()
+
+
+def four_kinds():
+    """One spins, one changes its shadow, one crashes and restarts, one crashes and is kept."""
+    return lib.tiny("a", "neighbour", "memory=2M paging=nested -- c") \
+        + lib.tiny("b", "neighbour", "memory=16M paging=shadow -- r") \
+        + lib.tiny("c", "neighbour", "memory=2M on-crash=restart -- x") \
+        + lib.tiny("d", "triple_fault", "memory=2M")
+
+
+def run_script(name, *options, **machine):
+    """The boot line's commands in all states of a VM; what is free at the end was free before."""
+    lives = "start a;start b;start c;start d;wait 1;pause a;reset a;reset b;pause b;vms;" \
+        "kill a;kill b;kill c;kill d;mem;"
+    run = "wait 1;kill a;kill b;kill c;kill d;mem;" + 3 * lives + "poweroff"
+    iso = lib.make_iso(name, four_kinds(), lib.UMBRA_LINE + f' "run={run}"')
+    with lib.Machine(name, iso, *options, **machine) as m:
+        m.expect_exit()
+        free = re.findall(r"^free +\d+ +\d+ +\d+ +(\d+)$", m.text, re.M)
+        lib.check(len(free) == 4 and len(set(free)) == 1, "4 times the same bytes free", free)
+        for state in ("running", "paused", "restarting", "triple fault"):
+            lib.check(len(re.findall(rf"^ \d[ *][abcd] +{state} ", m.text, re.M)) >= 3,
+                      f"3 VMs at least: {state}", m.text[-3000:])
+
+
+def test_script(name):
+    run_script(name)
+
+
+def test_script_vmx(name):
+    """With the deadlines of VMX's preemption timer."""
+    run_script(name, "--cpu", "corei7_haswell_4770", "--ips", "100000000", script="run-bochs")
+
+
+def test_frames(name):
+    """Two that spin, one with a shadow, killed and started over and over: not one frame is lost."""
+    umbra = lib.UMBRA_LINE.replace("on-idle=poweroff", "on-idle=monitor")
+    with lib.boot(name, four_kinds(), umbra) as m:
+        m.expect_vm("d", "triple fault", "umbra")
+        monitor(m)
+        for vm in "abcd":
+            order(m, f"kill {vm}", rf"vm {vm}: killed")
+        before = free_bytes(m)
+        end = time.monotonic() + 20
+        lives = 0
+        while time.monotonic() < end and lives < 1000:
+            batch = "".join(f"start {vm}\n" for vm in "abcd") + "pause a\nreset a\nreset b\n" \
+                + "".join(f"kill {vm}\n" for vm in "abcd")
+            m.paste(batch)
+            for vm in "abcd":
+                m.expect(rf"vm {vm}: killed|{vm} is .*: nothing done", never="not started")
+            lives += 6
+        monitor(m)
+        for vm in "abc":
+            lib.check(states(m)[vm] == "killed", f"{vm} killed", m.text[-800:])
+        after = free_bytes(m)
+        lib.check(after == before, f"{before} bytes free after {lives} lives", after)
+        m.type("kill d\n")
+        m.type("poweroff\n")
+        m.expect_exit()
+
+
+def test_idle(name):
+    """With all guests halted the processor takes no interrupts but those of its own output."""
+    modules = lib.tiny("a", "cli_hlt", "memory=2M") + lib.tiny("b", "cli_hlt", "memory=2M")
+    iso = lib.make_iso(name, modules, lib.UMBRA_LINE + ' "run=wait 1;cpus;wait 4;cpus;poweroff"')
+    with lib.Machine(name, iso) as m:
+        m.expect_exit()
+        counts = [int(n) for n in re.findall(r"^ +0 +0 in use +(\d+) ", m.text, re.M)]
+        lib.check(len(counts) == 2 and counts[1] - counts[0] < 100,
+                  "two counts, less than 100 apart after 4 seconds", counts)
+
+
+def test_many_small(name):
+    """32 guests at once, with different weights, each wakes as often as it should."""
+    vms = [f"g{i}" for i in range(32)]
+    modules = []
+    for i, vm in enumerate(vms):
+        options = f"memory=2M debug-exit weight={1 + 300 * i} cpus=0"
+        modules += lib.tiny(vm, "neighbour", options + " -- t")
+    with lib.boot(name, modules) as m:
+        m.expect_umbra()
+        m.expect_exit()
+        m.expect_ends({vm: "debug-exit status 33" for vm in vms})
+
+
+def test_four_linux(name):
+    """Two amd64, one PAE, one 686 come to their shells beside one another."""
+    modules = lib.linux("one") + lib.linux("two") + lib.linux("pae", "vmlinux-686-pae") \
+        + lib.linux("old", "vmlinux-686")
+    with lib.boot(name, modules) as m:
+        m.expect_umbra()
+        for i, vm in enumerate(lib.vm_names(modules)):
+            m.type(f"\x1d{i + 1}")
+            m.ask_shell(vm)
+            out = m.command(vm, "uname -m; hostname", "work")
+            lib.check(vm in out, vm, out)
+        monitor(m)
+        for vm in lib.vm_names(modules):
+            order(m, f"kill {vm}", rf"vm {vm}: killed")
+        m.type("poweroff\n")
+        m.expect_exit()

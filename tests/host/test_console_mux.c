@@ -1,0 +1,453 @@
+/* The console that VMs and the monitor share, on a line whose room the test gives. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/log.h"
+#include "tests/host/fakes.h"
+#include "vmm/console.h"
+#include "vmm/console_kept.h"
+#include "vmm/dev/pc.h"
+#include "vmm/vm.h"
+
+#define VMS 3
+
+static struct vm_config cfg[VMS] = { { .name = "one" }, { .name = "two" }, { .name = "three" } };
+static struct vm vm[VMS];
+
+/* --- what the devices would do --- */
+
+static char got[VMS][16384];
+static size_t got_len[VMS];
+static size_t listens[VMS]; /* bytes that its port takes */
+static unsigned readies[VMS];
+
+bool pc_console_input(struct vm *v, uint8_t c)
+{
+	if (!listens[v->id])
+		return false;
+	listens[v->id]--;
+	got[v->id][got_len[v->id]++] = (char)c;
+	got[v->id][got_len[v->id]] = '\0';
+	return true;
+}
+
+bool pc_console_listens(const struct vm *v)
+{
+	return listens[v->id];
+}
+
+void pc_console_ready(struct vm *v)
+{
+	readies[v->id]++;
+}
+
+void pc_line_work(struct vm *v)
+{
+	(void)v;
+}
+
+bool pc_line_listens(const struct vm *v)
+{
+	(void)v;
+	return false;
+}
+
+/* --- the monitor --- */
+
+static char typed[1024];
+static unsigned enters, redraws;
+
+static void enter(void)
+{
+	enters++;
+}
+
+static void input(uint8_t c)
+{
+	snprintf(typed + strlen(typed), 2, "%c", c);
+}
+
+static void redraw(void)
+{
+	redraws++;
+}
+
+static const struct console_operator mon = { enter, input, redraw };
+
+/* --- fixture --- */
+
+static void forget_output(void)
+{
+	fake_console_len = 0;
+	fake_console_out[0] = '\0';
+}
+
+static void keys(const char *text)
+{
+	fake_console_type(text);
+	console_work();
+}
+
+static void say(unsigned n, const char *text)
+{
+	for (; *text; text++)
+		assert_true(console_vm_tx(&vm[n], (uint8_t)*text));
+}
+
+#define assert_out(text) assert_string_equal(fake_console_out, text)
+
+/* One is in front, and nothing has been said. */
+static int setup(void **state)
+{
+	static bool once;
+
+	(void)state;
+	fake_timers_reset();
+	fake_clock_advance(10 * NS_PER_SEC);
+	fake_console_room = SIZE_MAX;
+	fake_console_type("");
+	if (!once)
+		console_set_operator(&mon);
+	for (unsigned i = 0; i < VMS; i++) {
+		vm[i].id = i;
+		vm[i].cfg = &cfg[i];
+		vm[i].state = VM_RUNNING;
+		listens[i] = SIZE_MAX;
+		got_len[i] = 0;
+		got[i][0] = '\0';
+		readies[i] = 0;
+		assert_int_equal(console_add(&vm[i]), 0);
+	}
+	once = true;
+	console_show_log(false);
+	console_follow(false);
+	console_set_front(NULL);
+	console_work();
+	console_set_front(&vm[0]);
+	console_work();
+	typed[0] = '\0';
+	enters = redraws = 0;
+	forget_output();
+	return 0;
+}
+
+/* --- tests --- */
+
+static void test_switching(void **state)
+{
+	(void)state;
+	say(0, "front\r\n");
+	say(1, "behind\r\nnot whole");
+	assert_out("front\r\n");
+	forget_output();
+	keys("a\x1d"
+	     "2b");
+	assert_string_equal(got[0], "a");
+	assert_string_equal(got[1], "b");
+	assert_out("--- two (2, running); Ctrl-] ?: help ---\nbehind\r\nnot whole");
+	forget_output();
+	say(1, "!\r\n");
+	say(0, "later\r\n");
+	assert_out("!\r\n");
+	keys("\x1dn\x1d");
+	assert_int_equal(console_front()->id, 2);
+	keys("n");
+	forget_output();
+	keys("\x1d]\x1d\x1d");
+	assert_string_equal(got[0], "a\x1d\x1d");
+	vm[1].state = VM_STOPPED;
+	keys("\x1dn");
+	assert_int_equal(console_front()->id, 2);
+	keys("\x1d"
+	     "2x");
+	assert_string_equal(got[1], "b"); /* it is not there to take it */
+	assert_non_null(strstr(fake_console_out, "--- two (2, stopped)"));
+	keys("\x1d"
+	     "9");
+	assert_non_null(strstr(fake_console_out, "there is no VM 9"));
+	keys("\x1d?");
+	assert_non_null(strstr(fake_console_out, "Ctrl-] m: the monitor"));
+}
+
+static void test_monitor(void **state)
+{
+	(void)state;
+	assert_false(fake_log_on_line);
+	log_info("a message");
+	keys("\x1dmx");
+	assert_true(fake_log_on_line);
+	assert_true(console_operator_stays());
+	assert_int_equal(enters, 1);
+	assert_string_equal(typed, "x");
+	assert_non_null(strstr(fake_console_out, "--- monitor;"));
+	assert_non_null(strstr(fake_console_out, "1 new messages"));
+	assert_int_equal(redraws, 0);
+	log_info("another");
+	console_work();
+	assert_int_equal(redraws, 1);
+	console_work();
+	assert_int_equal(redraws, 1);
+	forget_output();
+	assert_int_equal(console_monitor_write("a\nb", 3), 3);
+	assert_out("a\nb");
+	console_monitor_fresh_line();
+	assert_out("a\nb\n");
+	console_monitor_fresh_line();
+	assert_out("a\nb\n");
+	/* The line is slow: what there is room for says so, and nothing waits. */
+	fake_console_room = 0;
+	for (unsigned i = 0; i < 4096; i++)
+		console_monitor_write("x", 1);
+	assert_int_equal(console_monitor_space(), 0);
+	keys("\x1d"
+	     "1");
+	assert_int_equal(console_front()->id, 0);
+	assert_false(console_operator_stays());
+}
+
+/* Who is seen waits for the line; the others do not, and lose what is too old only. */
+static void test_slow_line(void **state)
+{
+	unsigned long long gone;
+	char *text;
+
+	(void)state;
+	fake_console_room = 3;
+	say(0, "abcd");
+	assert_false(console_vm_tx(&vm[0], 'e'));
+	assert_out("abc");
+	for (unsigned i = 0; i < 10000; i++) {
+		char line[16];
+
+		snprintf(line, sizeof(line), "%07u\r\n", i);
+		say(1, line);
+	}
+	assert_int_equal(readies[0], 0);
+	fake_console_room = 100;
+	console_work();
+	assert_out("abcd");
+	assert_int_equal(readies[0], 1);
+	fake_console_room = SIZE_MAX;
+	forget_output();
+	keys("\x1d"
+	     "2");
+	text = strstr(fake_console_out, "--- ");
+	assert_non_null(text);
+	assert_int_equal(sscanf(strchr(text, '\n'), "\n--- %llu bytes before", &gone), 1);
+	assert_int_equal(gone, 90000 - KEPT_BYTES);
+	text = strchr(strchr(text, '\n') + 1, '\n') + 1;
+	for (unsigned i = (unsigned)gone / 9 + 1; i < 7000; i++, text += 9)
+		if ((unsigned)atoi(text) != i)
+			fail_msg("expected line %u, seen \"%.9s\"", i, text);
+}
+
+/* A terminal that is asked in a replay would answer into the guest. */
+static void test_replay_is_safe(void **state)
+{
+	(void)state;
+	say(1, "lost\r\n\x1b[1mbold\x1b[6n\x1b[c\x1b]0;title\a\x1bZ\x05 end\x1b[");
+	keys("\x1d"
+	     "2");
+	assert_out("--- two (2, running); Ctrl-] ?: help ---\nlost\r\n\x1b[1mbold end\x1b[");
+	forget_output();
+	say(1, "6n\r\n"); /* now there is somebody to answer */
+	assert_out("6n\r\n");
+	forget_output();
+	keys("\x1d"
+	     "1");
+	assert_out("\x18\x1b[0m\x1b(B\x0f--- one (1, running); Ctrl-] ?: help ---\n");
+}
+
+static void test_replay_asks_nothing(void **state)
+{
+	(void)state;
+	say(1, "a\x1b[21tb\x1b[?2026$pc\x1b[>qd\x1b[?ue\x1b[xf\x1b[ug\r\n");
+	keys("\x1d"
+	     "2");
+	assert_non_null(strstr(fake_console_out, "abcdef\x1b[ug\r\n"));
+}
+
+/* Followed, it can forge no other's name, and gives the terminal no orders. */
+static void test_follow_is_plain(void **state)
+{
+	(void)state;
+	console_follow(true);
+	console_work();
+	forget_output();
+	say(1, "\b\b\b\b\bone| \xc2\x9b\x9b"
+	       "6n\x9b"
+	       "c \xe2\x94\x80\r\n");
+	assert_out("two| one| \xc2"
+		   "6nc \xe2\x94\x80\n");
+}
+
+/* What was typed for it waits for a VM, and is its own; the operator's keys do not. */
+static void test_deaf(void **state)
+{
+	char text[6000];
+
+	(void)state;
+	listens[0] = 2;
+	keys("abc");
+	assert_string_equal(got[0], "ab");
+	assert_false(console_input_held());
+	keys("\x1d"
+	     "2d");
+	assert_string_equal(got[1], "d");
+	listens[0] = 1;
+	assert_true(console_input_held());
+	console_work();
+	assert_string_equal(got[0], "abc");
+
+	keys("\x1d"
+	     "1");
+	listens[0] = 0;
+	memset(text, 'x', 5000);
+	strcpy(text + 5000, "\x1d"
+			    "2e");
+	keys(text);
+	assert_int_equal(console_front()->id, 0); /* it may only be slow */
+	fake_clock_advance(NS_PER_SEC + 1);
+	console_work();
+	assert_int_equal(console_front()->id, 1);
+	assert_string_equal(got[1], "de");
+	listens[0] = SIZE_MAX;
+	console_work();
+	assert_int_equal(got_len[0], 3 + 4096);
+}
+
+/* A slow one that goes on reading loses nothing. */
+static void test_slow_reader(void **state)
+{
+	static char text[9001];
+
+	(void)state;
+	for (unsigned i = 0; i < 9000; i++)
+		text[i] = (char)('a' + i % 26);
+	listens[0] = 0;
+	keys(text);
+	for (unsigned i = 0; i < 9000; i++) {
+		fake_clock_advance(NS_PER_SEC / 2);
+		listens[0] = 1;
+		console_work();
+	}
+	assert_int_equal(got_len[0], 9000);
+	assert_string_equal(got[0], text);
+}
+
+/* One that takes a byte now and then does not keep the operator's keys from him. */
+static void test_dripping(void **state)
+{
+	static char text[9004];
+
+	(void)state;
+	memset(text, 'x', 9000);
+	strcpy(text + 9000, "\x1d"
+			    "2e");
+	listens[0] = 0;
+	keys(text);
+	for (unsigned i = 0; i < 4; i++) {
+		fake_clock_advance(NS_PER_SEC / 2);
+		listens[0] = 1;
+		console_work();
+	}
+	assert_int_equal(console_front()->id, 1);
+	assert_string_equal(got[1], "e");
+}
+
+/* The VM in front ends: its last words, the log's, and who comes after it. */
+static void test_end(void **state)
+{
+	(void)state;
+	fake_console_room = 2;
+	say(0, "abc");
+	fake_console_room = SIZE_MAX;
+	console_forget(&vm[0]);
+	assert_int_equal(readies[0], 1);
+	assert_out("abc");
+	assert_null(console_front());
+	assert_true(fake_log_on_line);
+	console_set_front(&vm[1]);
+	assert_true(fake_log_on_line);
+	console_work();
+	assert_false(fake_log_on_line);
+	assert_out("abc\n--- two (2, running); Ctrl-] ?: help ---\n");
+	assert_int_equal(enters, 0);
+	/* One that restarts goes on where it was. */
+	say(1, "x\r\n");
+	forget_output();
+	console_forget(&vm[1]);
+	console_set_front(&vm[1]);
+	say(1, "y\r\n");
+	console_work();
+	assert_out("--- two (2, running); Ctrl-] ?: help ---\ny\r\n");
+}
+
+static void test_follow(void **state)
+{
+	(void)state;
+	console_follow(true);
+	console_work();
+	assert_out("--- all VMs; keys go to one (1, running); Ctrl-] ?: help ---\n");
+	forget_output();
+	say(0, "prompt");
+	say(1, "hel");
+	say(2, "w\x1b[1mor\x1b");
+	assert_out("one| prompt");
+	say(1, "lo\r\n");
+	assert_out("one| prompt"); /* it may go on at once */
+	say(0, "> ");
+	fake_clock_advance(NS_PER_SEC);
+	console_work();
+	assert_out("one| prompt> \ntwo| hello\nthree| wor");
+	say(0, "x\r\n");
+	say(2, "[0mld\r\n");
+	assert_out("one| prompt> \ntwo| hello\nthree| wor\none| x\nthree| ld\n");
+	forget_output();
+	say(0, "10%\r20%\r\n");
+	assert_out("one| 10%\rone| 20%\n");
+	/* All share the line, and are held back before anything is lost. */
+	fake_console_room = 0;
+	for (unsigned i = 0; i < KEPT_BYTES; i++)
+		assert_true(console_vm_tx(&vm[1], i % 64 == 63 ? '\n' : 'x'));
+	assert_false(console_vm_tx(&vm[1], 'x'));
+	assert_true(console_vm_tx(&vm[2], 'x'));
+	keys("\x1d"
+	     "3");
+	assert_int_equal(console_front()->id, 2);
+	keys("\x1d"
+	     "f");
+	fake_console_room = SIZE_MAX;
+	console_work();
+	assert_int_equal(readies[1], 1);
+}
+
+#define TEST(test) cmocka_unit_test_setup(test, setup)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_switching),
+		TEST(test_monitor),
+		TEST(test_slow_line),
+		TEST(test_replay_is_safe),
+		TEST(test_replay_asks_nothing),
+		TEST(test_follow_is_plain),
+		TEST(test_deaf),
+		TEST(test_slow_reader),
+		TEST(test_dripping),
+		TEST(test_end),
+		TEST(test_follow),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

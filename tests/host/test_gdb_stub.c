@@ -1,0 +1,690 @@
+/* What GDB's commands do: sessions with a target of 64 KiB. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/errno.h"
+#include "vmm/gdb/stub.h"
+
+#define MEMORY_BASE 0xffffffff81000000u
+#define THREADS 2
+
+static struct gdb_stub stub;
+static uint8_t memory[65536];
+static uint8_t reg[THREADS][GDB_REGS][GDB_REG_BYTES];
+static unsigned threads;
+static enum gdb_arch arch;
+static bool running;
+static char calls[1024]; /* what the target was asked to do */
+static int point_error, resume_error;
+
+static void called(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void called(const char *fmt, ...)
+{
+	size_t n = strlen(calls);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(calls + n, sizeof(calls) - n, fmt, ap);
+	va_end(ap);
+}
+
+static void expect_calls(const char *want)
+{
+	assert_string_equal(calls, want);
+	calls[0] = '\0';
+}
+
+static unsigned fake_process(void)
+{
+	return 3;
+}
+
+static unsigned fake_threads(void)
+{
+	return threads;
+}
+
+static void fake_name(unsigned thread, char *buf, size_t size)
+{
+	snprintf(buf, size, "guest %u", thread);
+}
+
+static enum gdb_arch fake_arch(void)
+{
+	return arch;
+}
+
+static bool fake_running(void)
+{
+	return running;
+}
+
+static bool fake_get(unsigned thread, enum gdb_reg r, uint8_t val[GDB_REG_BYTES])
+{
+	assert_in_range(thread, 1, threads);
+	assert_true(r < GDB_REGS);
+	if (r == GDB_CR8)
+		return false;
+	memcpy(val, reg[thread - 1][r], GDB_REG_BYTES);
+	return true;
+}
+
+static bool fake_set(unsigned thread, enum gdb_reg r, const uint8_t val[GDB_REG_BYTES])
+{
+	assert_in_range(thread, 1, threads);
+	if (r == GDB_CR0)
+		return false;
+	called("set%u:%u ", thread, r);
+	memcpy(reg[thread - 1][r], val, GDB_REG_BYTES);
+	return true;
+}
+
+static size_t present(uint64_t at, size_t n)
+{
+	if (at < MEMORY_BASE || at - MEMORY_BASE >= sizeof(memory))
+		return 0;
+	return MIN(n, sizeof(memory) - (size_t)(at - MEMORY_BASE));
+}
+
+static size_t fake_read(unsigned thread, uint64_t at, void *buf, size_t n)
+{
+	assert_in_range(thread, 1, threads);
+	n = present(at, n);
+	if (n)
+		memcpy(buf, memory + (at - MEMORY_BASE), n);
+	return n;
+}
+
+static size_t fake_write(unsigned thread, uint64_t at, const void *buf, size_t n)
+{
+	assert_in_range(thread, 1, threads);
+	n = present(at, n);
+	if (n)
+		memcpy(memory + (at - MEMORY_BASE), buf, n);
+	return n;
+}
+
+static int fake_set_point(enum gdb_point kind, uint64_t at, unsigned size)
+{
+	called("Z%u,%llx,%u ", kind, (unsigned long long)at, size);
+	return point_error;
+}
+
+static int fake_clear_point(enum gdb_point kind, uint64_t at, unsigned size)
+{
+	called("z%u,%llx,%u ", kind, (unsigned long long)at, size);
+	return point_error;
+}
+
+static void fake_begin(void)
+{
+	called("begin ");
+}
+
+static int fake_resume(void)
+{
+	called("resume ");
+	running = !resume_error;
+	return resume_error;
+}
+
+static int fake_step(unsigned thread)
+{
+	called("step%u ", thread);
+	running = !resume_error;
+	return resume_error;
+}
+
+static void fake_interrupt(void)
+{
+	called("interrupt ");
+}
+
+static void fake_detach(void)
+{
+	called("detach ");
+}
+
+static int fake_kill(void)
+{
+	called("kill ");
+	return 0;
+}
+
+static bool fake_command(const char *line, char *buf, size_t size)
+{
+	if (!strcmp(line, "quiet"))
+		return true;
+	snprintf(buf, size, "<%s>", line);
+	return true;
+}
+
+static const struct gdb_target target = {
+	fake_process, fake_threads, fake_name,      fake_arch,      fake_running,     fake_get,
+	fake_set,     fake_read,    fake_write,     fake_set_point, fake_clear_point, fake_begin,
+	fake_resume,  fake_step,    fake_interrupt, fake_detach,    fake_kill,        fake_command,
+};
+
+static void send(const char *bytes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		gdb_stub_take(&stub, (uint8_t)bytes[i]);
+}
+
+/* What the stub has to say now, less the + before it. */
+static const char *sent(void)
+{
+	static char text[2 * GDB_PACKET_MAX];
+	size_t n = 0;
+	int c;
+
+	while ((c = gdb_stub_next(&stub)) >= 0 && n < sizeof(text) - 1)
+		if (n || c != '+')
+			text[n++] = (char)c;
+	text[n] = '\0';
+	return text;
+}
+
+static void ask_bytes(const char *payload, size_t n)
+{
+	uint8_t sum = 0;
+	char tail[4];
+
+	for (size_t i = 0; i < n; i++)
+		sum = (uint8_t)(sum + (uint8_t)payload[i]);
+	snprintf(tail, sizeof(tail), "#%02x", sum);
+	send("$", 1);
+	send(payload, n);
+	send(tail, 3);
+}
+
+/* The payload of the stub's reply, with its checksum looked at; NULL: none. */
+static const char *reply(void)
+{
+	static char text[2 * GDB_PACKET_MAX];
+	uint8_t sum = 0;
+	char *end;
+	unsigned said;
+
+	memcpy(text, sent(), sizeof(text));
+	if (!text[0])
+		return NULL;
+	assert_int_equal(text[0], '$');
+	end = strchr(text, '#');
+	assert_non_null(end);
+	for (const char *p = text + 1; p < end; p++)
+		sum = (uint8_t)(sum + (uint8_t)*p);
+	assert_int_equal(sscanf(end + 1, "%2x", &said), 1);
+	assert_int_equal(said, sum);
+	assert_int_equal(strlen(end), 3);
+	*end = '\0';
+	send("+", 1);
+	return text + 1;
+}
+
+static const char *ask(const char *payload)
+{
+	ask_bytes(payload, strlen(payload));
+	return reply();
+}
+
+#define EXPECT(payload, want) assert_string_equal(ask(payload), want)
+
+static int setup(void **state)
+{
+	(void)state;
+	threads = THREADS;
+	arch = GDB_AMD64;
+	running = false;
+	point_error = resume_error = 0;
+	calls[0] = '\0';
+	for (size_t i = 0; i < sizeof(memory); i++)
+		memory[i] = (uint8_t)(i * 7);
+	for (unsigned t = 0; t < THREADS; t++)
+		for (unsigned r = 0; r < GDB_REGS; r++)
+			memset(reg[t][r], (int)(r + 100 * t), GDB_REG_BYTES);
+	gdb_stub_init(&stub, &target);
+	return 0;
+}
+
+static void begin(void)
+{
+	const char *said = ask("qSupported:multiprocess+;swbreak+;hwbreak+;xmlRegisters=i386");
+
+	assert_non_null(strstr(said, "PacketSize=1000;"));
+	assert_non_null(strstr(said, "qXfer:features:read+"));
+	expect_calls("begin ");
+}
+
+static void test_begin(void **state)
+{
+	(void)state;
+	begin();
+	EXPECT("vMustReplyEmpty", "");
+	EXPECT("!", "");
+	EXPECT("?", "T05thread:p3.1;");
+	EXPECT("qC", "QCp3.1");
+	EXPECT("qCRC:0,1", "");
+	EXPECT("qAttached:3", "1");
+	EXPECT("qfThreadInfo", "mp3.1,p3.2");
+	EXPECT("qsThreadInfo", "l");
+	EXPECT("qThreadExtraInfo,p3.2", "67756573742032");
+	EXPECT("qThreadExtraInfo,p3.3", "E13");
+	EXPECT("qThreadExtraInfo,p2.1", "E13");
+	EXPECT("Hgp3.2", "OK");
+	EXPECT("qC", "QCp3.2");
+	EXPECT("Hgp0.0", "OK");
+	EXPECT("qC", "QCp3.1");
+	EXPECT("Hgp3.9", "E13");
+	EXPECT("Hc-1", "OK");
+	EXPECT("Tp3.2", "OK");
+	EXPECT("Tp3.4", "E13");
+	expect_calls("");
+	/* One that does not know processes. */
+	ask("qSupported:swbreak+");
+	EXPECT("qfThreadInfo", "m1,2");
+	EXPECT("?", "T05thread:1;");
+}
+
+/* One byte as it is said in a reply of all registers. */
+static void test_registers(void **state)
+{
+	const char *all;
+
+	(void)state;
+	begin();
+	all = ask("g");
+	/* core: 16 * 8 + 8 + 4 + 6 * 4 + 8 * 10 + 8 * 4; sse: 16 * 16 + 4; segments, system. */
+	assert_int_equal(strlen(all), 2 * (276 + 260 + 16 + 56));
+	assert_memory_equal(all,
+			    "0000000000000000"
+			    "0303030303030303",
+			    32);
+	assert_non_null(strstr(all, "xxxxxxxxxxxxxxxx"));
+	EXPECT("p0", "0000000000000000");
+	EXPECT("p1", "0303030303030303");
+	EXPECT("p10", "1010101010101010"); /* rip */
+	EXPECT("p11", "11111111");         /* eflags */
+	EXPECT("p12", "13131313");         /* cs */
+	EXPECT("p18", "18181818181818181818");
+	EXPECT("p28", "28282828282828282828282828282828");
+	EXPECT("p40", "xxxxxxxxxxxxxxxx"); /* cr8 */
+	EXPECT("p41", "4141414141414141");
+	EXPECT("p42", "E16");
+	EXPECT("pfffffff0", "E16");
+	EXPECT("p", "E16");
+	EXPECT("P0=0102030405060708", "OK");
+	expect_calls("set1:0 ");
+	assert_memory_equal(reg[0][GDB_RAX], "\1\2\3\4\5\6\7\10\0", 9);
+	EXPECT("P0=0102030405060708", "OK"); /* as it is already */
+	expect_calls("");
+	EXPECT("P0=01020304050607", "E16");
+	EXPECT("P0=010203040506070809", "E16");
+	EXPECT("P0=01020304050607zz", "E16");
+	EXPECT("P3c=0102030405060708", "E16"); /* cr0 */
+	EXPECT("Hgp3.2", "OK");
+	EXPECT("p0", "6464646464646464");
+	expect_calls("");
+	/* A mode of 32 bits. */
+	arch = GDB_I386;
+	begin();
+	EXPECT("p8", "10101010");
+	assert_int_equal(strlen(ask("g")), 2 * (8 * 4 + 4 + 4 + 24 + 80 + 32 + 8 * 16 + 4 + 20));
+}
+
+static void test_all_registers(void **state)
+{
+	char line[2 * 1024];
+
+	(void)state;
+	begin();
+	snprintf(line, sizeof(line), "G%s", ask("g"));
+	EXPECT(line, "OK");
+	expect_calls("");
+	memcpy(line + 1 + 16, "ffffffffffffffff", 16);
+	EXPECT(line, "OK");
+	expect_calls("set1:3 ");
+	EXPECT("G00", "E16");
+}
+
+static void test_memory(void **state)
+{
+	char line[GDB_PACKET_MAX + 64];
+	size_t n;
+
+	(void)state;
+	begin();
+	EXPECT("mffffffff81000000,4", "00070e15");
+	EXPECT("mffffffff81000000,0", "");
+	EXPECT("mffffffff8100fffe,10", "f2f9"); /* what there is of it */
+	EXPECT("m1000,4", "E0e");
+	EXPECT("m", "E16");
+	EXPECT("m1000", "E16");
+	EXPECT("m11111111111111111,1", "E16");
+	assert_int_equal(strlen(ask("mffffffff81000000,ffffffffffffffff")), GDB_PACKET_MAX - 2);
+	EXPECT("Mffffffff81000000,3:aabbcc", "OK");
+	assert_memory_equal(memory, "\xaa\xbb\xcc\x15", 4);
+	EXPECT("Mffffffff81000000,4:aabbcc", "E16");
+	EXPECT("Mffffffff81000000,2:aabx", "E16");
+	EXPECT("M1000,1:aa", "E0e");
+	EXPECT("Xffffffff81000000,0:", "OK");
+	n = (size_t)sprintf(line, "Xffffffff81000004,4:") + 5;
+	memcpy(line + n - 5, "\x03}\x03\0+", 5); /* 03, an escaped #, 00, + */
+	ask_bytes(line, n);
+	assert_string_equal(reply(), "OK");
+	assert_memory_equal(memory + 4, "\x03#\0+", 4);
+	EXPECT("Xffffffff81000000,2:a", "E16");
+	EXPECT("X1000,1:a", "E0e");
+}
+
+static void test_points(void **state)
+{
+	(void)state;
+	begin();
+	EXPECT("Z0,ffffffff81000000,1", "OK");
+	EXPECT("Z1,ffffffff81000000,1", "OK");
+	EXPECT("Z2,10,8", "OK");
+	EXPECT("z4,10,8", "OK");
+	expect_calls("Z0,ffffffff81000000,1 Z1,ffffffff81000000,1 Z2,10,8 z4,10,8 ");
+	EXPECT("Z5,10,8", "");
+	EXPECT("Z2,10", "E16");
+	EXPECT("Z", "E16");
+	expect_calls("");
+	point_error = -ENOSPC;
+	EXPECT("Z1,10,1", "E1c");
+	point_error = -EEXIST;
+	EXPECT("Z1,10,1", "OK");
+	EXPECT("z1,10,1", "E11");
+	point_error = -ENOENT;
+	EXPECT("z1,10,1", "OK");
+	EXPECT("Z1,10,1", "E02");
+	point_error = -EOPNOTSUPP;
+	EXPECT("Z1,10,1", "");
+}
+
+static void stopped(enum gdb_point point, uint64_t at)
+{
+	const struct gdb_stop stop = {
+		.signal = GDB_SIGTRAP,
+		.thread = 2,
+		.at_point = true,
+		.point = point,
+		.at = at,
+	};
+
+	running = false;
+	gdb_stub_stopped(&stub, &stop);
+}
+
+static void test_running(void **state)
+{
+	(void)state;
+	begin();
+	EXPECT("vCont?", "vCont;c;C;s;S");
+	assert_null(ask("vCont;c"));
+	expect_calls("resume ");
+	assert_true(gdb_stub_waits(&stub));
+	stopped(GDB_POINT_SOFTWARE, 0);
+	assert_string_equal(reply(), "T05swbreak:;thread:p3.2;");
+	assert_null(ask("c"));
+	stopped(GDB_POINT_HARDWARE, 0);
+	assert_string_equal(reply(), "T05hwbreak:;thread:p3.2;");
+	assert_null(ask("vCont;s:p3.2;c"));
+	stopped(GDB_POINT_WRITE, 0xffffffff81000008);
+	assert_string_equal(reply(), "T05watch:ffffffff81000008;thread:p3.2;");
+	assert_null(ask("vCont;S05:p3.2;c:p3.-1"));
+	stopped(GDB_POINT_ACCESS, 0x10);
+	assert_string_equal(reply(), "T05awatch:10;thread:p3.2;");
+	assert_null(ask("s"));
+	expect_calls("resume step2 step2 step1 ");
+	stopped(GDB_POINT_READ, 0x10);
+	assert_string_equal(reply(), "T05rwatch:10;thread:p3.2;");
+	assert_null(ask("C05;1234"));
+	expect_calls("set1:16 resume ");
+	assert_memory_equal(reg[0][GDB_RIP], "\x34\x12\0\0\0\0\0\0", 8);
+	/* 0x03 counts while it runs. */
+	send("\x03", 1);
+	expect_calls("interrupt ");
+	stopped(GDB_POINT_SOFTWARE, 0);
+	assert_string_equal(reply(), "T05swbreak:;thread:p3.2;");
+	send("\x03", 1);
+	expect_calls("");
+	EXPECT("vCont;x", "E16");
+	EXPECT("vCont;s:p3.9", "E16");
+	EXPECT("c12g", "E16");
+	resume_error = -EINVAL;
+	EXPECT("c", "E16");
+	assert_false(gdb_stub_waits(&stub));
+	expect_calls("resume ");
+	/* A stop that nobody waits for is told when it is asked for. */
+	stopped(GDB_POINT_WRITE, 0x20);
+	assert_null(reply());
+	EXPECT("?", "T05watch:20;thread:p3.2;");
+}
+
+/* A GDB of before these reasons were said. */
+static void test_old_reasons(void **state)
+{
+	(void)state;
+	ask("qSupported");
+	ask("c");
+	stopped(GDB_POINT_SOFTWARE, 0);
+	assert_string_equal(reply(), "T05thread:2;");
+}
+
+static void test_attach_running(void **state)
+{
+	const struct gdb_stop asked = { .signal = GDB_SIGINT, .thread = 1 };
+
+	(void)state;
+	running = true;
+	begin();
+	assert_null(ask("?"));
+	expect_calls("interrupt ");
+	running = false;
+	gdb_stub_stopped(&stub, &asked);
+	assert_string_equal(reply(), "T02thread:p3.1;");
+}
+
+/* GDB is killed in mid-packet while the target runs; another one comes. */
+static void test_killed(void **state)
+{
+	const struct gdb_stop asked = { .signal = GDB_SIGINT, .thread = 1 };
+
+	(void)state;
+	begin();
+	ask("QStartNoAckMode");
+	assert_null(ask("vCont;c"));
+	send("$mffffffff", 10);
+	send("+", 1); /* the other one: its hello is lost in the packet */
+	expect_calls("resume ");
+	ask("qSupported:multiprocess+");
+	expect_calls("begin ");
+	assert_null(ask("?"));
+	running = false;
+	gdb_stub_stopped(&stub, &asked);
+	assert_string_equal(reply(), "T02thread:p3.1;");
+	EXPECT("mffffffff81000000,1", "00");
+}
+
+static void test_acks_come_back(void **state)
+{
+	(void)state;
+	begin();
+	EXPECT("QStartNoAckMode", "OK");
+	send("$qC#b4", 6);
+	assert_int_equal(gdb_stub_next(&stub), '$');
+	sent();
+	send("+$qSupported#37", 15);
+	assert_int_equal(gdb_stub_next(&stub), '+');
+}
+
+static void test_end(void **state)
+{
+	const struct gdb_stop off = { .ended = true },
+			      dead = { .ended = true, .signal = GDB_SIGABRT };
+
+	(void)state;
+	begin();
+	ask("c");
+	gdb_stub_stopped(&stub, &off);
+	assert_string_equal(reply(), "W00;process:3");
+	ask("c");
+	gdb_stub_stopped(&stub, &dead);
+	assert_string_equal(reply(), "X06;process:3");
+	expect_calls("resume resume ");
+	threads = 0;
+	running = false;
+	EXPECT("g", "E13");
+	EXPECT("p0", "E13");
+	EXPECT("P0=00", "E13");
+	EXPECT("mffffffff81000000,1", "E13");
+	EXPECT("Mffffffff81000000,1:00", "E13");
+	EXPECT("Xffffffff81000000,0:", "E13");
+	EXPECT("c", "E13");
+	EXPECT("vCont;s", "E13");
+	EXPECT("qfThreadInfo", "l");
+	begin();
+	EXPECT("?", "W00;process:3");
+	threads = 1;
+	EXPECT("D;3", "OK");
+	expect_calls("detach ");
+	assert_null(ask("k"));
+	EXPECT("vKill;3", "OK");
+	expect_calls("kill kill ");
+}
+
+static void test_commands(void **state)
+{
+	char line[600];
+
+	(void)state;
+	begin();
+	EXPECT("qRcmd,766d73", "3c766d733e"); /* <vms> */
+	EXPECT("qRcmd,7175696574", "OK");     /* quiet */
+	EXPECT("qRcmd,7", "E16");
+	memset(line, '6', sizeof(line) - 1);
+	memcpy(line, "qRcmd,", 6);
+	line[sizeof(line) - 2] = '\0';
+	EXPECT(line, "E16");
+}
+
+static void test_overlong(void **state)
+{
+	static char line[GDB_PACKET_MAX + 2];
+
+	(void)state;
+	memset(line, 'm', sizeof(line) - 1);
+	EXPECT(line, "E07");
+}
+
+/* The description comes whole, however it is cut, and has every register. */
+static void test_description(void **state)
+{
+	static char whole[32768];
+	unsigned pieces[] = { 1000, 4000, 37 };
+
+	(void)state;
+	for (unsigned a = 0; a < 2; a++) {
+		size_t length = 0;
+
+		arch = a ? GDB_I386 : GDB_AMD64;
+		begin();
+		for (size_t p = 0; p < ARRAY_SIZE(pieces); p++) {
+			static char again[32768];
+			size_t n = 0;
+			char line[80];
+			const char *part;
+
+			do {
+				snprintf(line, sizeof(line),
+					 "qXfer:features:read:target.xml:%zx,%x", n, pieces[p]);
+				part = ask(line);
+				assert_true(*part == 'm' || *part == 'l');
+				assert_true(n + strlen(part + 1) < sizeof(again));
+				strcpy(again + n, part + 1);
+				n += strlen(part + 1);
+			} while (*part == 'm');
+			if (p)
+				assert_string_equal(again, whole);
+			strcpy(whole, again);
+			length = n;
+		}
+		assert_true(length > 4000);
+		assert_string_equal(whole + length - 9, "</target>");
+		for (unsigned i = 0; gdb_reg_info(arch, i); i++) {
+			char name[32];
+
+			snprintf(name, sizeof(name), "<reg name=\"%s\" bitsize=\"%u\"",
+				 gdb_reg_info(arch, i)->name, gdb_reg_info(arch, i)->size * 8u);
+			assert_non_null(strstr(whole, name));
+		}
+	}
+	EXPECT("qXfer:features:read:target.xml:fffff,100", "l");
+	EXPECT("qXfer:features:read:target.xml:zz", "E16");
+	EXPECT("qXfer:features:read:other.xml:0,100", "");
+}
+
+static void test_fx(void **state)
+{
+	uint8_t image[512] = { 0 }, val[GDB_REG_BYTES];
+
+	(void)state;
+	image[2] = 0x00;
+	image[3] = 0x38;                                      /* TOP 7: ST0 is register 7 */
+	image[4] = 0xc0;                                      /* 7 and 6 are in use */
+	memcpy(image + 32, "\0\0\0\0\0\0\0\x80\xff\x3f", 10); /* 1.0 */
+	assert_true(gdb_fx_get(image, GDB_FTAG, val));
+	assert_memory_equal(val, "\xff\x1f\0\0", 4); /* 6 is a zero */
+	assert_true(gdb_fx_get(image, GDB_ST0, val));
+	assert_memory_equal(val, "\0\0\0\0\0\0\0\x80\xff\x3f\0\0\0\0\0\0", 16);
+	memset(val, 0xff, sizeof(val));
+	assert_true(gdb_fx_set(image, GDB_MXCSR, val));
+	assert_memory_equal(image + 24, "\xbf\xff\0\0", 4);
+	assert_true(gdb_fx_set(image, GDB_FOP, val));
+	assert_memory_equal(image + 6, "\xff\x07", 2);
+	assert_true(gdb_fx_set(image, GDB_FTAG, val));
+	assert_int_equal(image[4], 0);
+	assert_true(gdb_fx_set(image, GDB_XMM0 + 15, val));
+	assert_int_equal(image[160 + 15 * 16], 0xff);
+	assert_int_equal(image[160 + 15 * 16 - 1], 0);
+	assert_false(gdb_fx_set(image, GDB_CR0, val));
+	assert_false(gdb_fx_get(image, GDB_RIP, val));
+	for (unsigned r = GDB_FCTRL; r <= GDB_FOP; r++) {
+		memset(val, 0x11, sizeof(val));
+		assert_true(gdb_fx_set(image, (enum gdb_reg)r, val));
+		assert_true(gdb_fx_get(image, (enum gdb_reg)r, val));
+		if (r != GDB_FTAG)
+			assert_int_equal(val[0], 0x11);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_begin, setup),
+		cmocka_unit_test_setup(test_registers, setup),
+		cmocka_unit_test_setup(test_all_registers, setup),
+		cmocka_unit_test_setup(test_memory, setup),
+		cmocka_unit_test_setup(test_points, setup),
+		cmocka_unit_test_setup(test_running, setup),
+		cmocka_unit_test_setup(test_old_reasons, setup),
+		cmocka_unit_test_setup(test_attach_running, setup),
+		cmocka_unit_test_setup(test_killed, setup),
+		cmocka_unit_test_setup(test_acks_come_back, setup),
+		cmocka_unit_test_setup(test_end, setup),
+		cmocka_unit_test_setup(test_commands, setup),
+		cmocka_unit_test_setup(test_overlong, setup),
+		cmocka_unit_test_setup(test_description, setup),
+		cmocka_unit_test_setup(test_fx, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

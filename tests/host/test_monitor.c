@@ -1,0 +1,682 @@
+/* vmm/monitor: from typed bytes to commands and what they show; the families of VMs and of the
+ * machine. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/console.h"
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/machine.h"
+#include "tests/host/fake_backend.h"
+#include "tests/host/fakes.h"
+#include "vmm/console.h"
+#include "vmm/monitor/command.h"
+#include "vmm/monitor/dispatch.h"
+#include "vmm/monitor/monitor.h"
+#include "vmm/run.h"
+
+#define SECOND UINT64_C(1000000000)
+
+/* --- the VMs: a, with a vCPU, and b, at rest --- */
+
+static struct boot_module module = { .size = 5000, .cmdline = "vm=alpha kernel" };
+static struct vm_config cfg[2];
+static struct vm second;
+static char asked[256]; /* of run.c */
+
+struct vm *vmm_vm(unsigned index)
+{
+	return index == 0 ? &fake_vm : index == 1 ? &second : NULL;
+}
+
+static int note(const char *what, const struct vm *vm, bool right)
+{
+	size_t at = strlen(asked);
+
+	snprintf(asked + at, sizeof(asked) - at, "%s %s %llu %u;", what, vm->cfg->name,
+		 (unsigned long long)(vm->cfg->memory >> 20), vm->cfg->paging);
+	return right ? 0 : -EINVAL;
+}
+
+static bool takes_front; /* a VM that is started */
+
+int vmm_start_vm(struct vm *vm)
+{
+	note("start", vm, true);
+	if (takes_front)
+		console_set_front(&fake_vm);
+	return vm->cfg->memory > GIB(1) ? -ENOMEM : 0;
+}
+
+int vmm_pause_vm(struct vm *vm)
+{
+	return note("pause", vm, vm->state == VM_RUNNING);
+}
+
+int vmm_resume_vm(struct vm *vm)
+{
+	return note("resume", vm, vm->state == VM_PAUSED);
+}
+
+int vmm_reset_vm(struct vm *vm)
+{
+	return note("reset", vm, vm->state != VM_STOPPED);
+}
+
+int vmm_kill_vm(struct vm *vm)
+{
+	return note("kill", vm, vm->state != VM_STOPPED);
+}
+
+int vmm_stop_vm(struct vm *vm)
+{
+	return note("stop", vm, vm->state != VM_STOPPED);
+}
+
+static jmp_buf back;
+
+void machine_poweroff(void)
+{
+	longjmp(back, 1);
+}
+
+void machine_reboot(void)
+{
+	longjmp(back, 2);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_vm_reset();
+	fake_timers_reset();
+	fake_log_reset();
+	for (unsigned i = 0; i < 2; i++)
+		cfg[i] = (struct vm_config){
+			.memory = MIB(16), .vcpus = 1, .cmdline = "", .kernel = &module
+		};
+	strcpy(cfg[0].name, "alpha");
+	strcpy(cfg[1].name, "beta");
+	fake_vm.cfg = &cfg[0];
+	second = (struct vm){
+		.id = 1, .cfg = &cfg[1], .backend = fake_vm.backend, .state = VM_STOPPED
+	};
+	asked[0] = '\0';
+	assert_int_equal(console_add(&fake_vm), 0);
+	console_set_front(NULL);
+	fake_console_room = sizeof(fake_console_out);
+	fake_console_len = 0;
+	fake_console_out[0] = '\0';
+	return 0;
+}
+
+/* --- lines --- */
+
+static char *said;
+
+static void run(const char *line)
+{
+	size_t len;
+
+	dispatch_line(line, &said, &len);
+	said[len] = '\0';
+}
+
+static void expect_said(const char *line, const char *part)
+{
+	run(line);
+	if (!strstr(said, part))
+		fail_msg("%s: expected \"%s\", seen \"%s\"", line, part, said);
+}
+
+/* It says so and how it is used, and nothing is done. */
+static void expect_wrong(const char *line, const char *part, const char *usage)
+{
+	expect_said(line, part);
+	if (!strstr(said, usage))
+		fail_msg("%s: expected \"%s\", seen \"%s\"", line, usage, said);
+	assert_string_equal(asked, "");
+}
+
+static void test_wrong_words(void **state)
+{
+	(void)state;
+	expect_wrong("frob", "frob: no such command; help lists them", "");
+	expect_wrong("vm", "vm: a word is missing", "\nusage: vm NAME\n");
+	expect_wrong("vm alpha beta", "vm: too many words", "\nusage: vm NAME\n");
+	expect_wrong("vms/4x", "vms: it takes no /FORMAT", "\nusage: vms\n");
+	expect_wrong("vms -- x", "vms: it takes no --", "usage: vms");
+	expect_wrong("kill gamma", "kill: no VM has the name or number \"gamma\"", "usage: kill");
+	expect_wrong("kill 0", "\"0\"", "usage: kill");
+	expect_wrong("kill 3", "\"3\"", "usage: kill");
+	expect_wrong("log loud", "log: the level is err, warn, info or debug", "usage: log");
+	expect_wrong("start beta memory=1T2", "not a size", "usage: start");
+	expect_wrong("start beta nice=1", "unknown token \"nice=1\"", "usage: start");
+	expect_wrong("start beta vm=c", "unknown token", "usage: start");
+	expect_wrong("start 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17", "too many words", "usage");
+	expect_wrong("vms | sort", "| goes to more", "");
+	expect_wrong("wait long", "\"long\" is not a number", "usage: wait SECONDS|idle");
+	run("");
+	assert_string_equal(said, "");
+	run("   \t ");
+	assert_string_equal(said, "");
+}
+
+static void test_long_words(void **state)
+{
+	char line[600];
+
+	(void)state;
+	memset(line, 'x', sizeof(line) - 1);
+	line[sizeof(line) - 1] = '\0';
+	expect_said(line, "no such command");
+	memcpy(line, "vm ", 3);
+	expect_said(line, "no VM has the name");
+	memcpy(line, "x/4", 3);
+	run(line);
+	memset(line, '/', sizeof(line) - 1);
+	run(line);
+	memset(line, '|', sizeof(line) - 1);
+	run(line);
+}
+
+static void test_help(void **state)
+{
+	(void)state;
+	run("help");
+	for (const char *p = said, *end; *p; p = end + 1) {
+		end = strchr(p, '\n');
+		assert_non_null(end);
+		if (end - p > 80)
+			fail_msg("expected 80 columns: %.*s", (int)(end - p), p);
+	}
+	assert_non_null(strstr(said, "\nVirtual machines\n"));
+	assert_non_null(strstr(said, "\n  vm NAME "));
+	expect_said("? vm", "usage: vm NAME\n");
+	assert_non_null(strstr(said, "\nexample: vm "));
+	expect_wrong("help frob", "no such command", "usage: help [COMMAND]");
+}
+
+/* Each command has what help shows, in its width. */
+static void test_descriptions(void **state)
+{
+	const char *name;
+	char line[80];
+
+	(void)state;
+	for (unsigned i = 0; (name = dispatch_candidate("", 0, i)); i++) {
+		snprintf(line, sizeof(line), "help %s", name);
+		run(line);
+		assert_non_null(strstr(said, "example: "));
+		/* The example is one of it. */
+		assert_int_equal(strncmp(strstr(said, "example: ") + 9, name, strlen(name)), 0);
+		for (const char *p = said; *p; p = strchr(p, '\n') + 1)
+			assert_true(strchr(p, '\n') - p <= 80);
+	}
+}
+
+static struct monitor_args args_of(const char *word)
+{
+	return (struct monitor_args){ .format = "", .count = 1, .word = { word } };
+}
+
+static void test_numbers(void **state)
+{
+	static const struct {
+		const char *word;
+		uint64_t val;
+	} good[] = {
+		{ "0", 0 },
+		{ "4096", 4096 },
+		{ "0x1000", 0x1000 },
+		{ "4K", 4096 },
+		{ "0x10k", 0x4000 },
+		{ "2M", 2 << 20 },
+		{ "1G", 1 << 30 },
+		{ "18446744073709551615", UINT64_MAX },
+		{ "ffffffff81000000", 0xffffffff81000000 },
+		{ "c1000000", 0xc1000000 },
+	};
+	static const char *const bad[] = {
+		"",    "x",  "0x", "-1", "1.5", "18446744073709551616", "abc", "fffffffff81000000",
+		"1KK", "0xg"
+	};
+	struct monitor_args args;
+	uint64_t val;
+
+	(void)state;
+	run(""); /* no command is being carried out */
+	for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
+		args = args_of(good[i].word);
+		val = 1;
+		if (!monitor_number(&args, 0, &val) || val != good[i].val)
+			fail_msg("%s: seen 0x%llx", good[i].word, (unsigned long long)val);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		args = args_of(bad[i]);
+		if (monitor_number(&args, 0, &val))
+			fail_msg("expected \"%s\" to be refused", bad[i]);
+	}
+	assert_false(monitor_number(&args, 1, &val));
+}
+
+static void test_names(void **state)
+{
+	struct monitor_args args = args_of("alpha.0");
+
+	(void)state;
+	run("");
+	assert_ptr_equal(monitor_vcpu(&args, 0), &fake_vcpu);
+	args = args_of("1");
+	assert_ptr_equal(monitor_vcpu(&args, 0), &fake_vcpu);
+	assert_ptr_equal(monitor_vm(&args, 0), &fake_vm);
+	args = args_of("alpha");
+	assert_ptr_equal(monitor_vcpu(&args, 0), &fake_vcpu);
+	/* A name that is a number is a name. */
+	strcpy(cfg[0].name, "2");
+	args = args_of("2");
+	assert_ptr_equal(monitor_vm(&args, 0), &fake_vm);
+	args = args_of("beta");
+	assert_ptr_equal(monitor_vm(&args, 0), &second);
+	assert_null(monitor_vcpu(&args, 0)); /* it has none now */
+	static const char *const bad[] = { "2.1", "2.", "2.x", ".0", "", "99999999999", "al" };
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		args = args_of(bad[i]);
+		if (monitor_vcpu(&args, 0))
+			fail_msg("expected \"%s\" to be refused", bad[i]);
+	}
+}
+
+/* More than the buffer holds is counted. */
+static void test_overflow(void **state)
+{
+	char text[1001];
+
+	(void)state;
+	run("");
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	text[sizeof(text) - 2] = '\n';
+	for (unsigned i = 0; i < 1000; i++)
+		monitor_printf("%s", text);
+	assert_true(strlen(said) > 200000);
+	assert_true(strlen(said) < 800000);
+	/* The next line's output is whole again. */
+	expect_said("vms", "alpha");
+}
+
+/* --- families --- */
+
+/* A debugger's command leaves what the operator reads, and what he waits for. */
+static void test_aside(void **state)
+{
+	struct dispatch_wait waits;
+	char text[DISPATCH_ASIDE_MIN], was[64];
+
+	(void)state;
+	run("version");
+	snprintf(was, sizeof(was), "%s", said);
+	dispatch_aside("vms", text, sizeof(text));
+	assert_non_null(strstr(text, "NAME"));
+	assert_non_null(strstr(text, "do not fit"));
+	dispatch_aside("nothing", text, sizeof(text));
+	assert_non_null(strstr(text, "no such command"));
+	if (strncmp(said, was, strlen(was)) != 0)
+		fail_msg("expected \"%s\", seen \"%s\"", was, said);
+	dispatch_aside("wait idle", text, sizeof(text));
+	assert_false(dispatch_waits(&waits));
+}
+
+static void test_vms(void **state)
+{
+	(void)state;
+	fake_now_ns = 3725 * SECOND + SECOND / 2;
+	fake_vm.exits->count[EXIT_IO] = 41;
+	fake_vm.exits->count[EXIT_HLT] = 1;
+	second.stop_reason = VM_STOP_TRIPLE;
+	expect_said("vms | grep alpha",
+		    " 1 alpha                running          16M    1 nested ");
+	assert_non_null(strstr(said, " 1:02:05.5         42\n"));
+	expect_said("vms | grep beta", "triple fault");
+	fake_vm.state = VM_PAUSED;
+	expect_said("vms", "paused");
+	second.restart.armed = true;
+	expect_said("vms", "restarting");
+	for (const char *p = said; *p; p = strchr(p, '\n') + 1)
+		assert_true(strchr(p, '\n') - p <= 80);
+}
+
+static void test_vm(void **state)
+{
+	(void)state;
+	cfg[0].cmdline = "console=ttyS0 quiet";
+	fake_vm.exits->count[EXIT_IO] = 41;
+	expect_said("vm alpha", "alpha: running");
+	assert_non_null(strstr(said, "console=ttyS0 quiet"));
+	assert_non_null(strstr(said, "memory=16M vcpus=1 paging=auto on-reset=restart"));
+	assert_non_null(strstr(said, "io 41"));
+	assert_non_null(strstr(said, "5 KiB"));
+	second.stop_reason = VM_STOP_ERROR;
+	strcpy(second.stop_text, "cannot emulate 0f 0b");
+	expect_said("vm 2", "cannot emulate 0f 0b");
+}
+
+static void test_vcpus(void **state)
+{
+	(void)state;
+	fake_vcpu.regs.rip = 0xffffffff81234567;
+	expect_said("vcpus", "0xffffffff81234567");
+	assert_non_null(strstr(said, "alpha.0"));
+	assert_non_null(strstr(said, "4-level"));
+	expect_said("vcpus beta", "VCPU");
+	assert_null(strstr(said, "alpha"));
+	expect_wrong("vcpus gamma", "no VM", "usage: vcpus");
+}
+
+static void test_life(void **state)
+{
+	(void)state;
+	run("pause alpha");
+	run("resume alpha");
+	assert_non_null(strstr(said, "alpha is running: nothing done"));
+	run("stop alpha");
+	run("reset 1");
+	run("kill 1");
+	assert_string_equal(asked, "pause alpha 16 0;resume alpha 16 0;stop alpha 16 0;"
+				   "reset alpha 16 0;kill alpha 16 0;");
+	expect_said("kill beta", "beta is not started: nothing done");
+	expect_said("start alpha", "alpha is running");
+}
+
+static void test_start_changed(void **state)
+{
+	(void)state;
+	cfg[1].cmdline = "from the line";
+	run("start beta memory=64M paging=shadow stats -- console=ttyS0  a | b");
+	assert_string_equal(asked, "start beta 64 2;");
+	assert_string_equal(second.cfg->cmdline, "console=ttyS0  a | b");
+	assert_true(second.cfg->stats);
+	assert_string_equal(second.cfg->name, "beta");
+	/* The line itself has not changed, and counts again. */
+	assert_int_equal(cfg[1].memory, MIB(16));
+	asked[0] = '\0';
+	run("start beta");
+	assert_string_equal(asked, "start beta 16 0;");
+	assert_string_equal(second.cfg->cmdline, "from the line");
+	/* From the line, not from what was changed before. */
+	asked[0] = '\0';
+	run("start beta memory=32M");
+	assert_string_equal(asked, "start beta 32 0;");
+	assert_string_equal(second.cfg->cmdline, "from the line");
+	/* A word that is wrong, and one that cannot be had, change nothing. */
+	asked[0] = '\0';
+	run("start beta memory=8M paging=both");
+	assert_string_equal(asked, "");
+	assert_int_equal(second.cfg->memory, MIB(32));
+	run("start beta memory=2G -- x");
+	assert_string_equal(asked, "start beta 2048 0;");
+	assert_int_equal(second.cfg->memory, MIB(32));
+	assert_string_equal(second.cfg->cmdline, "from the line");
+}
+
+static void test_machine(void **state)
+{
+	hpa_t pa = frame_alloc(3, FRAME_VM0 + 1);
+
+	(void)state;
+	expect_said("mem | grep beta", "beta                              8         0      0");
+	assert_non_null(strstr(said, "32768\n"));
+	frame_free(pa, 3, FRAME_VM0 + 1);
+	expect_said("mem | grep -c beta", "0\n");
+	fake_now_ns = 90061 * SECOND;
+	expect_said("uptime", "up 1 days 01:01:01\n");
+	expect_said("version", "Umbra 0.1");
+	expect_said("cpus", "APIC");
+	log_info("a line of the log");
+	expect_said("log", "a line of the log\n");
+	run("log warn");
+	assert_int_equal(log_level(), LOG_WARN);
+	log_set_level(LOG_DEBUG);
+	switch (setjmp(back)) {
+	case 0:
+		run("reboot");
+		fail();
+		break;
+	case 2:
+		run("poweroff");
+		fail();
+	}
+}
+
+/* --- the prompt --- */
+
+/* What has been shown since the last time, less carriage returns. */
+static const char *shown(void)
+{
+	static char text[sizeof(fake_console_out)];
+	size_t n = 0;
+
+	console_work();
+	for (size_t i = 0; i < fake_console_len; i++)
+		if (fake_console_out[i] != '\r')
+			text[n++] = fake_console_out[i];
+	text[n] = '\0';
+	fake_console_len = 0;
+	return text;
+}
+
+static void type(const char *keys)
+{
+	for (; *keys; keys++)
+		monitor_input((uint8_t)*keys);
+}
+
+static void test_prompt(void **state)
+{
+	(void)state;
+	monitor_enter();
+	assert_string_equal(shown(), "umbra> ");
+	type("upt\t\r\n");
+	assert_string_equal(shown(), "uptime \nup 0 days 00:00:00\numbra> ");
+	/* Every Enter is one line, and the second byte of CR LF none. */
+	type("\r\n\r\n\n\r");
+	assert_string_equal(shown(), "\numbra> \numbra> \numbra> \numbra> ");
+	type("vms | grep al\x03");
+	assert_string_equal(shown(), "vms | grep al^C\numbra> ");
+	type("x");
+	shown();
+	monitor_enter(); /* something else was written */
+	assert_non_null(strstr(shown(), "umbra> x"));
+	type("\x15");
+	shown();
+}
+
+/* Whoever comes back from a VM finds an empty line, not what was entered before he went. */
+static void test_away_and_back(void **state)
+{
+	(void)state;
+	takes_front = true;
+	type("start beta\r");
+	takes_front = false;
+	assert_ptr_equal(console_front(), &fake_vm);
+	shown();
+	console_set_front(NULL);
+	monitor_enter();
+	const char *text = shown();
+	assert_string_equal(strrchr(text, '\n'), "\numbra> ");
+	type("uptime\r");
+	assert_non_null(strstr(shown(), "uptime\nup 0 days"));
+}
+
+static void test_completion(void **state)
+{
+	(void)state;
+	type("kill be\t");
+	assert_string_equal(shown(), "kill beta ");
+	type("\x15he\tki\t");
+	assert_non_null(strstr(shown(), "help kill "));
+	type("\x15vms | gr\t");
+	assert_non_null(strstr(shown(), "vms | grep "));
+	type("\x15vms \t");
+	assert_null(strstr(shown(), "alpha"));
+	type("\x15vm alpha \t");
+	assert_null(strstr(shown(), "beta"));
+	type("\x15");
+	shown();
+	assert_string_equal(asked, "");
+}
+
+static void test_paging(void **state)
+{
+	(void)state;
+	type("help\r");
+	assert_non_null(strstr(shown(), "--more-- "));
+	type("q");
+	assert_non_null(strstr(shown(), "umbra> "));
+	type("help | cat\r");
+	assert_null(strstr(shown(), "--more--"));
+	type("help\rquptime\r");
+	assert_non_null(strstr(shown(), "up 0 days"));
+}
+
+/* A line with little room: nothing is lost, and nothing waits in a command. */
+static void test_slow_line(void **state)
+{
+	static char all[65536];
+
+	(void)state;
+	run("help");
+	fake_console_room = 300;
+	type("help | cat\ruptime\r");
+	all[0] = '\0';
+	for (unsigned i = 0; i < 1000 && !strstr(all, "up 0 days"); i++) {
+		strcat(all, shown());
+		fake_console_room = 300;
+		monitor_work();
+	}
+	strcat(all, shown());
+	assert_non_null(strstr(all, said));
+	assert_non_null(strstr(all, "up 0 days 00:00:00\numbra> "));
+	/* ^C ends it. */
+	fake_console_room = 300;
+	type("help | cat\r");
+	shown();
+	fake_console_room = sizeof(fake_console_out);
+	type("\x03");
+	assert_non_null(strstr(shown(), "^C\numbra> "));
+	type("uptime\r");
+	assert_string_equal(shown(), "uptime\nup 0 days 00:00:00\numbra> ");
+}
+
+/* --- scripts and waiting --- */
+
+static void test_wait(void **state)
+{
+	(void)state;
+	type("wait 5\ruptime\r");
+	assert_string_equal(shown(), "wait 5\n");
+	fake_clock_advance(4 * SECOND);
+	monitor_work();
+	assert_string_equal(shown(), "");
+	fake_clock_advance(SECOND);
+	monitor_work();
+	assert_string_equal(shown(), "umbra> uptime\nup 0 days 00:00:05\numbra> ");
+	type("wait 5\r");
+	shown();
+	type("\x03");
+	assert_string_equal(shown(), "^C\numbra> ");
+	fake_clock_advance(10 * SECOND);
+	monitor_work();
+	assert_string_equal(shown(), "");
+	type("wait idle\r");
+	assert_string_equal(shown(), "wait idle\n");
+	fake_vm.state = VM_STOPPED;
+	assert_false(monitor_idle());
+	monitor_work();
+	assert_string_equal(shown(), "umbra> ");
+	type("wait idle\r"); /* it is so already */
+	assert_string_equal(shown(), "wait idle\numbra> ");
+}
+
+static void test_script(void **state)
+{
+	(void)state;
+	console_set_front(&fake_vm);
+	shown();
+	monitor_script("uptime; kill beta;;bad;wait 2; wait idle;uptime | grep up ");
+	assert_true(monitor_idle());
+	assert_false(monitor_work());
+	const char *text = shown();
+	assert_non_null(strstr(text, "umbra> uptime\nup 0 days 00:00:00\n"));
+	assert_non_null(strstr(text, "umbra> kill beta\nbeta is not started: nothing done\n"));
+	assert_non_null(strstr(text, "umbra> bad\nbad: no such command; help lists them\n"));
+	assert_non_null(strstr(text, "umbra> wait 2\n"));
+	/* While it waits, the console is whose it was. */
+	assert_ptr_equal(console_front(), &fake_vm);
+	fake_clock_advance(2 * SECOND);
+	assert_false(monitor_work());
+	assert_non_null(strstr(shown(), "umbra> wait idle\n"));
+	fake_vm.state = VM_STOPPED;
+	assert_true(monitor_idle());
+	assert_true(monitor_work()); /* that was the end */
+	/* The VM has ended: the operator stays. */
+	assert_non_null(strstr(shown(), "umbra> uptime | grep up \nup 0 days 00:00:02\numbra> "));
+	assert_null(console_front());
+	assert_false(monitor_idle());
+	assert_false(monitor_work());
+	monitor_script("");
+	assert_false(monitor_idle());
+}
+
+/* The operator is not locked out by a script that waits. */
+static void test_script_broken_off(void **state)
+{
+	(void)state;
+	monitor_script("wait idle; poweroff");
+	assert_false(monitor_work());
+	shown();
+	type("uptime\r");
+	assert_string_equal(shown(), "");
+	type("\x03uptime\r");
+	assert_non_null(strstr(shown(), "^C\numbra> uptime\nup "));
+	assert_false(monitor_idle());
+	fake_vm.state = VM_STOPPED;
+	assert_false(monitor_work());
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_wrong_words, setup),
+		cmocka_unit_test_setup(test_long_words, setup),
+		cmocka_unit_test_setup(test_help, setup),
+		cmocka_unit_test_setup(test_descriptions, setup),
+		cmocka_unit_test_setup(test_numbers, setup),
+		cmocka_unit_test_setup(test_names, setup),
+		cmocka_unit_test_setup(test_overflow, setup),
+		cmocka_unit_test_setup(test_aside, setup),
+		cmocka_unit_test_setup(test_vms, setup),
+		cmocka_unit_test_setup(test_vm, setup),
+		cmocka_unit_test_setup(test_vcpus, setup),
+		cmocka_unit_test_setup(test_life, setup),
+		cmocka_unit_test_setup(test_start_changed, setup),
+		cmocka_unit_test_setup(test_machine, setup),
+		cmocka_unit_test_setup(test_prompt, setup),
+		cmocka_unit_test_setup(test_away_and_back, setup),
+		cmocka_unit_test_setup(test_completion, setup),
+		cmocka_unit_test_setup(test_paging, setup),
+		cmocka_unit_test_setup(test_slow_line, setup),
+		cmocka_unit_test_setup(test_wait, setup),
+		cmocka_unit_test_setup(test_script, setup),
+		cmocka_unit_test_setup(test_script_broken_off, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,346 @@
+/* vmm/sched.c: shares by weight, sleepers, turns; a CPU that is simulated tick by tick. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/include/bits.h"
+#include "tests/host/fakes.h"
+#include "vmm/sched.h"
+
+#define HZ 1000000u /* a tick is a microsecond */
+#define MS 1000u
+#define SLICE (SCHED_SLICE_MS * MS)
+#define SLEEPS_FOR_EVER UINT64_MAX
+
+/* --- the simulation --- */
+
+/* One that works for a while, sleeps for a while, and so on. work 0: it never sleeps. */
+struct task {
+	struct sched_entity e;
+	uint64_t work, sleep;
+	uint64_t left;    /* of its work */
+	uint64_t wake_at; /* 0: it is awake */
+	uint64_t woke_at; /* and has waited since; 0: no */
+	uint64_t longest_wait;
+};
+
+static struct sched s;
+static uint64_t now;
+
+static bool can_run(struct sched_entity *e)
+{
+	struct task *t = container_of(e, struct task, e);
+
+	if (t->wake_at && t->wake_at <= now) {
+		t->woke_at = t->wake_at;
+		t->wake_at = 0;
+	}
+	return !t->wake_at;
+}
+
+static void task_add(struct task *t, uint32_t weight, uint64_t work, uint64_t sleep)
+{
+	*t = (struct task){ .work = work, .sleep = sleep, .left = work, .woke_at = now };
+	sched_entity_init(&t->e, weight, 0);
+	sched_add(&s, &t->e);
+}
+
+static void start(void)
+{
+	now = 1;
+	sched_init(&s, 0, HZ);
+}
+
+/* When the next sleeper wakes, before end. */
+static uint64_t next_wake(uint64_t end)
+{
+	list_for_each (n, &s.queue) {
+		const struct task *t = container_of(n, struct task, e.node);
+
+		if (t->wake_at && t->wake_at > now)
+			end = MIN(end, t->wake_at);
+	}
+	return end;
+}
+
+/* As the run loop does it: until the turn ends, somebody wakes, or who runs goes to sleep. */
+static void simulate(uint64_t ticks)
+{
+	uint64_t end = now + ticks;
+
+	while (now < end) {
+		bool others;
+		struct sched_entity *e = sched_pick(&s, can_run, &others);
+		uint64_t until = next_wake(end);
+		struct task *t;
+
+		if (!e) {
+			now = until;
+			continue;
+		}
+		t = container_of(e, struct task, e);
+		if (t->woke_at) {
+			t->longest_wait = MAX(t->longest_wait, now - t->woke_at);
+			t->woke_at = 0;
+		}
+		if (others)
+			until = MIN(until, now + sched_left(&s));
+		if (t->work)
+			until = MIN(until, now + t->left);
+		sched_charge(&s, until - now);
+		t->left -= t->work ? until - now : 0;
+		now = until;
+		if (t->work && !t->left) {
+			t->left = t->work;
+			t->wake_at = t->sleep == SLEEPS_FOR_EVER ? t->sleep : now + t->sleep;
+		}
+	}
+}
+
+/* Its part of the time, in thousandths. */
+static void expect_share(const struct task *t, uint64_t of, unsigned least, unsigned most)
+{
+	uint64_t share = t->e.ran * 1000 / of;
+
+	if (share < least || share > most)
+		fail_msg("weight %u: expected %u to %u thousandths, seen %llu", t->e.weight, least,
+			 most, (unsigned long long)share);
+}
+
+/* --- shares --- */
+
+static void test_equal(void **state)
+{
+	struct task t[4];
+
+	(void)state;
+	start();
+	for (unsigned i = 0; i < 4; i++)
+		task_add(&t[i], 0, 0, 0);
+	simulate(10 * HZ);
+	for (unsigned i = 0; i < 4; i++)
+		expect_share(&t[i], 10 * HZ, 248, 252);
+}
+
+static void test_weights(void **state)
+{
+	static const struct {
+		uint32_t a, b;
+		unsigned share; /* of a, in thousandths */
+	} cases[] = {
+		{ 256, 256, 500 },     { 512, 256, 667 }, { 128, 256, 333 },
+		{ 100, 300, 250 },     { 1, 256, 4 },     { 10000, 256, 975 },
+		{ 10000, 10000, 500 }, { 1, 1, 500 },     { 10000, 1, 1000 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct task a, b;
+
+		start();
+		task_add(&a, cases[i].a, 0, 0);
+		task_add(&b, cases[i].b, 0, 0);
+		simulate(UINT64_C(100) * HZ);
+		expect_share(&a, UINT64_C(100) * HZ, cases[i].share - MIN(cases[i].share, 3u),
+			     cases[i].share + 3);
+		assert_true(b.e.ran > 0);
+		assert_int_equal(a.e.ran + b.e.ran, UINT64_C(100) * HZ);
+	}
+}
+
+/* Who comes later begins where the others are: it is owed nothing. */
+static void test_late_comer(void **state)
+{
+	struct task a, b;
+
+	(void)state;
+	start();
+	task_add(&a, 0, 0, 0);
+	simulate(100 * HZ);
+	task_add(&b, 0, 0, 0);
+	simulate(HZ);
+	expect_share(&b, HZ, 490, 510);
+}
+
+/* --- sleepers --- */
+
+/* One that sleeps nearly always has its turn when it wakes, however many do not sleep. */
+static void test_sleeper_is_not_kept_waiting(void **state)
+{
+	struct task busy[31], sleeper;
+
+	(void)state;
+	start();
+	for (unsigned i = 0; i < 31; i++)
+		task_add(&busy[i], 0, 0, 0);
+	task_add(&sleeper, 0, MS / 10, 20 * MS);
+	simulate(20 * HZ);
+	if (sleeper.longest_wait > 400 * MS) /* the first time: it has come last */
+		fail_msg("expected less than 400 ms, seen %llu us",
+			 (unsigned long long)sleeper.longest_wait);
+	sleeper.longest_wait = 0;
+	simulate(20 * HZ);
+	assert_int_equal(sleeper.longest_wait, 0);
+	for (unsigned i = 0; i < 31; i++)
+		expect_share(&busy[i], 40 * HZ, 30, 34);
+}
+
+/* Sleep as they may, they get no more than their share, and nobody is left out. */
+static void test_sleepers_cannot_starve(void **state)
+{
+	uint64_t random = 7;
+
+	(void)state;
+	for (unsigned round = 0; round < 200; round++) {
+		struct task busy, t[3];
+
+		start();
+		task_add(&busy, 0, 0, 0);
+		for (unsigned i = 0; i < 3; i++)
+			task_add(&t[i], 0, 1 + fake_random64(&random) % (20 * MS),
+				 1 + fake_random64(&random) % (20 * MS));
+		simulate(10 * HZ);
+		expect_share(&busy, 10 * HZ, 248, 1000);
+		for (unsigned i = 0; i < 3; i++)
+			assert_true(t[i].e.ran > 0);
+	}
+}
+
+/* After a day of sleep a guest has its credit, and then its share. */
+static void test_long_sleep(void **state)
+{
+	struct task a, b;
+	uint64_t ran;
+
+	(void)state;
+	start();
+	task_add(&a, 0, 0, 0);
+	task_add(&b, 0, MS, 86400ull * HZ);
+	simulate(86400ull * HZ);
+	b.work = 0;
+	ran = a.e.ran;
+	simulate(HZ);
+	ran = a.e.ran - ran;
+	assert_in_range(ran, HZ / 2 - SLICE - SCHED_CREDIT_MS * MS, HZ / 2 + SLICE);
+}
+
+/* Virtual time wraps at 2^64: of weight 1 that takes a while. */
+static void test_wrap(void **state)
+{
+	struct task a, b, c;
+
+	(void)state;
+	start();
+	s.vtime = 0 - (uint64_t)HZ;
+	task_add(&a, 0, 0, 0);
+	task_add(&b, 0, 0, 0);
+	task_add(&c, 1, MS, SLEEPS_FOR_EVER);
+	simulate(10 * HZ);
+	assert_true(s.vtime < UINT64_C(10) * HZ); /* it has wrapped */
+	expect_share(&a, 10 * HZ, 490, 510);
+	expect_share(&b, 10 * HZ, 490, 510);
+}
+
+/* --- turns --- */
+
+static bool awake(struct sched_entity *e)
+{
+	(void)e;
+	return true;
+}
+
+static void test_turn(void **state)
+{
+	struct sched_entity a, b;
+	bool others;
+
+	(void)state;
+	sched_init(&s, 0, HZ);
+	sched_entity_init(&a, 0, 0);
+	sched_entity_init(&b, 0, 0);
+	assert_null(sched_pick(&s, awake, &others));
+	sched_add(&s, &a);
+	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_false(others);
+	sched_add(&s, &b);
+	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_true(others);
+	assert_int_equal(sched_left(&s), SLICE);
+	sched_charge(&s, SLICE / 10);
+	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_int_equal(sched_left(&s), SLICE - SLICE / 10);
+	sched_charge(&s, SLICE / 2); /* and beyond: b has not slept */
+	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	a.yields = true;
+	assert_ptr_equal(sched_pick(&s, awake, &others), &b);
+	assert_int_equal(sched_left(&s), SLICE);
+	sched_remove(&s, &b);
+	sched_remove(&s, &b);
+	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	a.yields = true;
+	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_false(a.yields);
+	sched_remove(&s, &a);
+	assert_null(sched_pick(&s, awake, &others));
+	assert_false(others);
+	sched_charge(&s, 5); /* nobody's */
+	assert_true(sched_left(&s) > 0);
+}
+
+/* A turn of a guest of little weight is short, but not too short to be worth it. */
+static void test_slices(void **state)
+{
+	static const struct {
+		uint32_t weight;
+		uint64_t slice;
+	} cases[] = {
+		{ 1, MS }, { 25, MS }, { 128, 5 * MS }, { 256, 10 * MS }, { 10000, 10 * MS }
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct sched_entity e;
+		bool others;
+
+		sched_init(&s, 0, HZ);
+		sched_entity_init(&e, cases[i].weight, 0);
+		sched_add(&s, &e);
+		assert_ptr_equal(sched_pick(&s, awake, &others), &e);
+		assert_int_equal(sched_left(&s), cases[i].slice);
+	}
+}
+
+static void test_pinning(void **state)
+{
+	struct sched_entity e;
+	bool others;
+
+	(void)state;
+	sched_init(&s, 1, HZ);
+	sched_entity_init(&e, 0, BIT(0) | BIT(2));
+	sched_add(&s, &e);
+	assert_null(sched_pick(&s, awake, &others));
+	e.cpus = BIT(1);
+	assert_ptr_equal(sched_pick(&s, awake, &others), &e);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_weights),
+		cmocka_unit_test(test_late_comer),
+		cmocka_unit_test(test_sleeper_is_not_kept_waiting),
+		cmocka_unit_test(test_sleepers_cannot_starve),
+		cmocka_unit_test(test_long_sleep),
+		cmocka_unit_test(test_wrap),
+		cmocka_unit_test(test_turn),
+		cmocka_unit_test(test_slices),
+		cmocka_unit_test(test_pinning),
+	};
+
+	return cmocka_run_group_tests_name("sched", tests, NULL, NULL);
+}

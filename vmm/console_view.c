@@ -1,0 +1,369 @@
+#include "vmm/console_view.h"
+
+#include <stdarg.h>
+
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/console.h"
+#include "arch/x86_64/lib/printf.h"
+#include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/timer.h"
+
+/* Bytes given to the line ahead of what it has sent: little, so that a banner follows a key at
+ * once, and enough for it never to pause. */
+#define AHEAD 512
+#define AHEAD_LOW 256
+/* The monitor's is on the line at once, in its order with the log's: more. */
+#define AHEAD_MONITOR 8192
+#define DRAIN 15360 /* of the line's ring, at a VM's end */
+#define BANNER_MAX 200
+
+#define FOLLOW_QUIET_NS (NS_PER_SEC / 4) /* after which an unfinished line may be broken */
+#define FOLLOW_LINE 512                  /* and how long it may be while others wait */
+#define FOLLOW_OLD 4096                  /* of what was said before it began */
+
+static uint8_t monitor_said[KEPT_BYTES];
+struct speaker speakers[SPEAKERS] = { { .name = "monitor", .out.buf = monitor_said } };
+
+static struct speaker *shown = &speakers[0]; /* whose banner was asked for last */
+static struct speaker *seen;                 /* whose banner has gone out last */
+static bool follow;
+static bool banner_due;
+static bool reset_due; /* the terminal was left odd */
+static uint64_t gone;  /* bytes of shown's that are not kept */
+static void (*on_arrival)(void);
+
+static struct speaker *writer; /* followed: whose line is open */
+static unsigned line_length;
+static struct timer quiet;
+
+static bool follows(void)
+{
+	return follow && shown->vm;
+}
+
+/* --- lines of the console's own --- */
+
+static void end_line(void)
+{
+	if (console_line_open())
+		console_write("\n", 1);
+}
+
+static void put_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void put_vline(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
+
+static void put_vline(const char *fmt, va_list ap)
+{
+	char text[BANNER_MAX];
+
+	kvsnprintf(text, sizeof(text), fmt, ap);
+	console_write("--- ", 4);
+	console_write(text, strlen(text));
+	console_write(" ---\n", 5);
+}
+
+static void put_line(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	put_vline(fmt, ap);
+	va_end(ap);
+}
+
+void view_say(const char *fmt, ...)
+{
+	va_list ap;
+
+	end_line();
+	va_start(ap, fmt);
+	put_vline(fmt, ap);
+	va_end(ap);
+}
+
+static const char *state_of(const struct vm *vm)
+{
+	if (vm->state == VM_STOPPED)
+		return vm->restart.armed ? "restarting" : "stopped";
+	return vm->state == VM_RUNNING ? "running" : "paused";
+}
+
+static void put_banner(void)
+{
+	static const char reset[] = "\x18\x1b[0m\x1b(B\x0f"; /* CAN, SGR 0, ASCII, SI */
+	unsigned messages = 0;
+
+	banner_due = false;
+	end_line();
+	if (reset_due)
+		console_write(reset, sizeof(reset) - 1);
+	reset_due = false;
+	if (!shown->vm) {
+		messages = log_take_unsent();
+		put_line("monitor; Ctrl-] 1 to 9: a VM, Ctrl-] ?: help");
+	} else if (follow) {
+		put_line("all VMs; keys go to %s (%u, %s); Ctrl-] ?: help", shown->name,
+			 shown->vm->id + 1, state_of(shown->vm));
+	} else {
+		put_line("%s (%u, %s); Ctrl-] ?: help", shown->name, shown->vm->id + 1,
+			 state_of(shown->vm));
+	}
+	if (gone)
+		put_line("%llu bytes before this are not kept", (unsigned long long)gone);
+	gone = 0;
+	if (messages)
+		put_line("%u new messages of Umbra's: command log", messages);
+	seen = shown;
+	if (on_arrival)
+		on_arrival();
+}
+
+void view_set_arrived(void (*arrived)(void))
+{
+	on_arrival = arrived;
+	banner_due = true;
+}
+
+/* --- one alone --- */
+
+/* The monitor's, a piece at a time: an interrupt for each byte would be too many. */
+static void show_text(struct speaker *s, size_t room)
+{
+	char text[128];
+	size_t n = 1;
+	int c;
+
+	while (n && console_queued() < room) {
+		for (n = 0; n < sizeof(text) && (c = kept_next(&s->out, false)) >= 0; n++) {
+			text[n] = (char)c;
+			kept_advance(&s->out);
+		}
+		console_write(text, n);
+	}
+}
+
+static void show(struct speaker *s, size_t room)
+{
+	int c;
+
+	if (!s->vm) {
+		show_text(s, room);
+		return;
+	}
+	while (console_queued() < room && (c = kept_next(&s->out, false)) >= 0) {
+		if (!console_try_putc((uint8_t)c))
+			break;
+		kept_advance(&s->out);
+	}
+}
+
+/* --- all of them --- */
+
+static void quiet_over(void *ctx)
+{
+	(void)ctx; /* that the run loop comes by is enough */
+}
+
+static bool is_quiet(const struct speaker *s)
+{
+	return clock_ns() - s->out_ns >= FOLLOW_QUIET_NS;
+}
+
+static int next_followed(struct speaker *s)
+{
+	return kept_next(&s->out, s != shown);
+}
+
+/* Has s something that may begin a line now? */
+static bool may_begin(struct speaker *s)
+{
+	if (next_followed(s) < 0)
+		return false;
+	return s == shown || kept_has_line(&s->out) || kept_unseen(&s->out) >= FOLLOW_LINE ||
+	       s->ends || is_quiet(s);
+}
+
+/* Whose turn is it to begin a line? After the last one, round. */
+static struct speaker *next_beginner(bool *later)
+{
+	unsigned first = writer ? (unsigned)(writer - speakers) : 0;
+
+	for (unsigned i = 1; i <= SPEAKERS; i++) {
+		struct speaker *s = &speakers[(first + i) % SPEAKERS];
+
+		if (!s->vm || s == writer)
+			continue;
+		if (may_begin(s))
+			return s;
+		*later |= kept_unseen(&s->out) > 0;
+	}
+	return writer && may_begin(writer) ? writer : NULL;
+}
+
+static struct speaker *next_writer(void)
+{
+	bool open = console_line_open() && writer, later = false;
+	struct speaker *s;
+
+	if (open && next_followed(writer) >= 0 && line_length < FOLLOW_LINE)
+		return writer;
+	if (open && next_followed(writer) < 0 && !is_quiet(writer) && !writer->ends) {
+		timer_arm(&quiet, writer->out_ns + FOLLOW_QUIET_NS);
+		return NULL;
+	}
+	s = next_beginner(&later);
+	if (!s && later)
+		timer_arm(&quiet, clock_ns() + FOLLOW_QUIET_NS);
+	return s;
+}
+
+static void begin_line(struct speaker *s)
+{
+	console_write(s->name, strlen(s->name));
+	console_write("| ", 2);
+	writer = s;
+	line_length = 0;
+}
+
+/* One byte of s's. A line's end is always \r\n; a lone \r has the name put anew. */
+static void put_followed(struct speaker *s, uint8_t c)
+{
+	bool open = console_line_open();
+
+	if (open && writer != s) {
+		end_line();
+		open = false;
+	}
+	if (c == '\r') {
+		s->returned = open;
+		return;
+	}
+	if (c != '\n' && s->returned && open) {
+		console_try_putc('\r');
+		open = false;
+	}
+	s->returned = false;
+	if (!open)
+		begin_line(s);
+	if (c == '\n') {
+		console_write("\n", 1);
+		return;
+	}
+	console_try_putc(c);
+	line_length++;
+}
+
+/* Is a line being written that will soon have its end? A banner waits for that. */
+static bool in_line(void)
+{
+	return follows() && writer && console_line_open() && !is_quiet(writer);
+}
+
+static void show_all(size_t room)
+{
+	struct speaker *s;
+
+	while (console_queued() < room && (s = next_writer())) {
+		int c = next_followed(s);
+
+		if (banner_due && !in_line()) {
+			put_banner();
+			continue;
+		}
+		put_followed(s, (uint8_t)c);
+		kept_advance(&s->out);
+	}
+}
+
+/* --- who is seen --- */
+
+bool view_shows(const struct speaker *s)
+{
+	return s == shown || (follows() && s->vm);
+}
+
+/* The terminal of whoever leaves may be in the middle of anything. */
+static void leave(const struct speaker *s)
+{
+	reset_due |= s->out.escapes;
+}
+
+void view_set(struct speaker *s, bool all)
+{
+	bool was = follows();
+
+	if (s == shown && all == follow)
+		return;
+	/* A command that gives the console away has been answered. */
+	if (!shown->vm)
+		view_drain(shown);
+	leave(shown);
+	shown = s;
+	follow = all;
+	banner_due = true;
+	gone = 0;
+	console_tell(AHEAD_LOW); /* the run loop comes by */
+	if (!follows()) {
+		writer = NULL;
+		if (s->vm && (s != seen || was))
+			gone = kept_replay(&s->out);
+		return;
+	}
+	if (!quiet.fn)
+		timer_setup(&quiet, quiet_over, NULL);
+	for (unsigned i = 1; i < SPEAKERS && !was; i++)
+		kept_pass_over(&speakers[i].out, FOLLOW_OLD);
+}
+
+static size_t ahead(void)
+{
+	return shown->vm ? AHEAD : AHEAD_MONITOR;
+}
+
+void view_pump(void)
+{
+	if (console_queued() >= ahead()) {
+		console_tell(AHEAD_LOW);
+		return;
+	}
+	if (banner_due && !in_line())
+		put_banner();
+	if (follows())
+		show_all(AHEAD);
+	else
+		show(shown, ahead());
+	if (console_queued() >= ahead())
+		console_tell(AHEAD_LOW);
+}
+
+void view_drain(struct speaker *s)
+{
+	int c;
+
+	if (!view_shows(s) || banner_due)
+		return;
+	if (!follows()) {
+		show(s, DRAIN);
+		return;
+	}
+	while (console_queued() < DRAIN && (c = next_followed(s)) >= 0) {
+		put_followed(s, (uint8_t)c);
+		kept_advance(&s->out);
+	}
+}
+
+bool view_may_say(const struct speaker *s)
+{
+	if (s->ends || !view_shows(s))
+		return true;
+	return kept_unseen(&s->out) < (follows() && s != shown ? KEPT_BYTES : 1);
+}
+
+void view_said(struct speaker *s, uint8_t c)
+{
+	kept_put(&s->out, c);
+	s->out_ns = clock_ns();
+	if (view_shows(s))
+		view_pump();
+}

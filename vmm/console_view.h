@@ -1,0 +1,47 @@
+/* What of the console's speakers goes onto the line, and when. For vmm/console.c alone. */
+#ifndef UMBRA_VMM_CONSOLE_VIEW_H
+#define UMBRA_VMM_CONSOLE_VIEW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arch/x86_64/lib/ring.h"
+#include "vmm/console_kept.h"
+#include "vmm/vm.h"
+
+#define SPEAKERS (VM_MAX + 1) /* the monitor is number 0, VM n number n + 1 */
+
+/* Who can be in front. */
+struct speaker {
+	struct vm *vm;    /* NULL: the monitor */
+	const char *name; /* NULL: there is none of this number */
+	struct kept out;
+	struct ring in;  /* typed for it, and not taken yet */
+	uint64_t in_ns;  /* when it took some last, or the first was typed */
+	uint64_t out_ns; /* when it said something last */
+	bool returned;   /* followed: \r came last, and is not shown yet */
+	bool waits;      /* a byte was refused */
+	bool ends;       /* is stopping: all is taken */
+};
+
+extern struct speaker speakers[SPEAKERS];
+
+/* Show s alone (with follow: every VM) from now on, after a banner. */
+void view_set(struct speaker *s, bool follow);
+/* Put onto the line what there is room for. */
+void view_pump(void);
+/* Put what s has said onto the line, as far as its ring has room, if s is seen. */
+void view_drain(struct speaker *s);
+/* Is what s says seen now? */
+bool view_shows(const struct speaker *s);
+/* May s say a byte more, or must the line be waited for? */
+bool view_may_say(const struct speaker *s);
+/* s has said a byte: it is seen at once when nothing is before it. */
+void view_said(struct speaker *s, uint8_t c);
+/* A line of the console's own. */
+void view_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Called when the banner of who is shown has gone out. */
+void view_set_arrived(void (*arrived)(void));
+
+#endif

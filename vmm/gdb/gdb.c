@@ -1,0 +1,126 @@
+#include "vmm/gdb/gdb.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/panic.h"
+#include "arch/x86_64/serial_line.h"
+#include "vmm/gdb/stub.h"
+#include "vmm/gdb/target.h"
+#include "vmm/run.h"
+
+#define LINE_DEFAULT "com2"
+#define OWNER "gdb"
+
+static struct serial_line *line; /* NULL: none is open */
+static struct gdb_stub stub;
+static int unsent = -1; /* the stub's last byte, that the line had no room for */
+
+/* --- a guest --- */
+
+/* What the line has no room for now goes when it marks work. */
+void gdb_send(void)
+{
+	for (;;) {
+		if (unsent < 0)
+			unsent = gdb_stub_next(&stub);
+		if (unsent < 0 || !serial_line_try_putc(line, (uint8_t)unsent))
+			return;
+		unsent = -1;
+	}
+}
+
+void gdb_work(void)
+{
+	int c = -1;
+
+	if (!line)
+		return;
+	for (unsigned n = 0; n < SERIAL_LINE_RX && (c = serial_line_getc(line)) >= 0; n++) {
+		gdb_stub_take(&stub, (uint8_t)c);
+		gdb_send();
+	}
+	gdb_send();
+	if (c >= 0) /* there may be more: in the next round */
+		serial_line_tell(line, SERIAL_LINE_TX);
+}
+
+/* --- Umbra itself --- */
+
+/* A guest's session ends: GDB learns of it if it waits, and comes back with Umbra's symbols. */
+static void serve_panic(const struct trap_frame *tf)
+{
+	const struct gdb_stop ended = { .ended = true, .signal = GDB_SIGABRT };
+
+	serial_line_panic(line);
+	gdb_stub_stopped(&stub, &ended);
+	gdb_send();
+	gdb_host_choose(tf);
+	gdb_stub_init(&stub, &gdb_host_target);
+	for (;;) {
+		int c = serial_line_getc(line);
+
+		if (c < 0) {
+			cpu_relax();
+			continue;
+		}
+		gdb_stub_take(&stub, (uint8_t)c);
+		gdb_send();
+	}
+}
+
+/* --- opening --- */
+
+static const char *open_line(const char *spec)
+{
+	const char *why = NULL;
+	struct serial_line *other;
+
+	if (line && !*spec)
+		return NULL;
+	other = serial_line_open(*spec ? spec : LINE_DEFAULT, OWNER, &why);
+	if (!other)
+		return why;
+	line = other;
+	panic_set_debugger(serve_panic);
+	return NULL;
+}
+
+const char *gdb_attach(struct vm *vm, const char *spec)
+{
+	const char *why = open_line(spec);
+
+	if (why)
+		return why;
+	gdb_guest_leave();
+	gdb_guest_choose(&stub, vm);
+	gdb_stub_init(&stub, &gdb_guest_target);
+	return NULL;
+}
+
+void gdb_init(const char *spec)
+{
+	const char *why;
+
+	if (!*spec)
+		return;
+	why = gdb_attach(vmm_vm(0), spec);
+	if (why)
+		log_err("error: Umbra's line: \"gdb=%s\": %s; ignored", spec, why);
+}
+
+void gdb_off(void)
+{
+	if (!line)
+		return;
+	gdb_guest_leave();
+	gdb_guest_choose(&stub, NULL);
+	gdb_stub_init(&stub, &gdb_guest_target);
+}
+
+struct vm *gdb_vm(void)
+{
+	return gdb_guest_vm();
+}

@@ -1,0 +1,159 @@
+#include <stddef.h>
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/include/msr.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/printf.h"
+#include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/machine.h"
+#include "arch/x86_64/trap.h"
+#include "vmm/gdb/target.h"
+
+static const struct trap_frame *frame;
+
+void gdb_host_choose(const struct trap_frame *tf)
+{
+	frame = tf;
+}
+
+static unsigned host_one(void)
+{
+	return 1;
+}
+
+static void host_thread_name(unsigned thread, char *buf, size_t size)
+{
+	(void)thread;
+	ksnprintf(buf, size, "CPU %u", this_cpu()->id);
+}
+
+static enum gdb_arch host_arch(void)
+{
+	return GDB_AMD64;
+}
+
+static bool host_running(void)
+{
+	return false;
+}
+
+static uint64_t host_gpr(unsigned reg)
+{
+	/* ModRM order. */
+	const uint64_t gpr[] = { frame->rax, frame->rcx, frame->rdx, frame->rbx,
+				 frame->rsp, frame->rbp, frame->rsi, frame->rdi,
+				 frame->r8,  frame->r9,  frame->r10, frame->r11,
+				 frame->r12, frame->r13, frame->r14, frame->r15 };
+
+	return gpr[reg];
+}
+
+/* The FPU is a guest's. */
+static bool host_get_reg(unsigned thread, enum gdb_reg reg, uint8_t val[GDB_REG_BYTES])
+{
+	uint64_t word = 0;
+
+	(void)thread;
+	if (reg < GDB_RIP)
+		word = host_gpr(reg);
+	else if (reg == GDB_RIP)
+		word = frame->rip;
+	else if (reg == GDB_RFLAGS)
+		word = frame->rflags;
+	else if (reg == GDB_ES + 1)
+		word = frame->cs;
+	else if (reg == GDB_ES + 2)
+		word = frame->ss;
+	else if (reg == GDB_GS_BASE)
+		word = rdmsr(MSR_GS_BASE);
+	else if (reg == GDB_CR0)
+		word = read_cr0();
+	else if (reg == GDB_CR2)
+		word = read_cr2();
+	else if (reg == GDB_CR3)
+		word = read_cr3();
+	else if (reg == GDB_CR4)
+		word = read_cr4();
+	else if (reg == GDB_EFER)
+		word = rdmsr(MSR_EFER);
+	else
+		return false;
+	memset(val, 0, GDB_REG_BYTES);
+	memcpy(val, &word, sizeof(word));
+	return true;
+}
+
+static bool host_set_reg(unsigned thread, enum gdb_reg reg, const uint8_t val[GDB_REG_BYTES])
+{
+	(void)thread;
+	(void)reg;
+	(void)val;
+	return false;
+}
+
+static size_t host_read(unsigned thread, uint64_t at, void *buf, size_t n)
+{
+	(void)thread;
+	return trap_copy(buf, (const void *)(uintptr_t)at, n);
+}
+
+static size_t host_write(unsigned thread, uint64_t at, const void *buf, size_t n)
+{
+	(void)thread;
+	return trap_copy((void *)(uintptr_t)at, buf, n);
+}
+
+static int host_no_point(enum gdb_point kind, uint64_t at, unsigned size)
+{
+	(void)kind;
+	(void)at;
+	(void)size;
+	return -EOPNOTSUPP;
+}
+
+static int host_ended(void)
+{
+	return -EOPNOTSUPP;
+}
+
+static int host_step(unsigned thread)
+{
+	(void)thread;
+	return -EOPNOTSUPP;
+}
+
+static void host_nothing(void)
+{
+}
+
+static bool host_command(const char *line, char *buf, size_t size)
+{
+	if (!strcmp(line, "reboot"))
+		machine_reboot();
+	if (!strcmp(line, "poweroff"))
+		machine_poweroff();
+	ksnprintf(buf, size, "Umbra has panicked: only `reboot` and `poweroff` are left.\n");
+	return true;
+}
+
+const struct gdb_target gdb_host_target = {
+	.process = host_one,
+	.threads = host_one,
+	.thread_name = host_thread_name,
+	.arch = host_arch,
+	.running = host_running,
+	.get_reg = host_get_reg,
+	.set_reg = host_set_reg,
+	.read = host_read,
+	.write = host_write,
+	.set_point = host_no_point,
+	.clear_point = host_no_point,
+	.begin = host_nothing,
+	.resume = host_ended,
+	.step = host_step,
+	.interrupt = host_nothing,
+	.detach = host_nothing,
+	.kill = host_ended,
+	.command = host_command,
+};

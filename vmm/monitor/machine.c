@@ -1,0 +1,224 @@
+/* Commands on the machine that Umbra runs on, and on Umbra itself. */
+#include "arch/x86_64/machine.h"
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/console.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/version.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/panic.h"
+#include "vmm/monitor/command.h"
+#include "vmm/run.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+/* --- processors --- */
+
+/* CPUID's brand string, or the vendor's name where there is none. */
+static const char *brand(char text[49])
+{
+	const char *p = text;
+
+	str_copy(text, cpu_features()->vendor, 49);
+	if (cpuid(0x80000000, 0).eax < 0x80000004)
+		return text;
+	for (unsigned i = 0; i < 3; i++) {
+		struct cpuid_regs r = cpuid(0x80000002 + i, 0);
+
+		memcpy(text + (size_t)16 * i, &r.eax, 4);
+		memcpy(text + (size_t)16 * i + 4, &r.ebx, 4);
+		memcpy(text + (size_t)16 * i + 8, &r.ecx, 4);
+		memcpy(text + (size_t)16 * i + 12, &r.edx, 4);
+	}
+	text[48] = '\0';
+	while (*p == ' ')
+		p++;
+	return p;
+}
+
+static bool cmd_cpus(const struct monitor_args *args)
+{
+	const struct cpu_features *f = cpu_features();
+	const struct vm *vm = vmm_vm(0);
+	const struct vcpu *runs = boot_cpu.current;
+	char text[49];
+
+	(void)args;
+	monitor_printf("CPU APIC STATE     INTERRUPTS VCPU\n");
+	monitor_printf("%3u %4u %-8s %11llu %s\n", boot_cpu.id, boot_cpu.apic_id, "in use",
+		       (unsigned long long)boot_cpu.irq_count, runs ? runs->vm->cfg->name : "-");
+	monitor_printf("\n%s, TSC %llu MHz, %u physical address bits\n", brand(text),
+		       (unsigned long long)(clock_tsc_hz() / 1000000), f->maxphyaddr);
+	monitor_printf("features:%s%s%s%s%s%s%s%s\n", f->svm ? " SVM" : "", f->vmx ? " VMX" : "",
+		       f->nx ? " NX" : "", f->page_1g ? " 1G-pages" : "", f->xsave ? " XSAVE" : "",
+		       f->x2apic ? " x2APIC" : "", f->invariant_tsc ? " invariant-TSC" : "",
+		       f->smep ? " SMEP" : "");
+	if (vm)
+		monitor_printf("%s: %s\n", vm->backend->name, vm->backend->caps()->features);
+	return true;
+}
+
+/* --- memory --- */
+
+static void show_owner(const char *name, unsigned owner)
+{
+	monitor_printf("%-24s %10llu %9llu %6llu %16llu\n", name,
+		       (unsigned long long)frame_pages_owned(owner, FRAME_4K),
+		       (unsigned long long)frame_pages_owned(owner, FRAME_2M),
+		       (unsigned long long)frame_pages_owned(owner, FRAME_1G),
+		       (unsigned long long)frame_bytes_owned(owner));
+}
+
+static bool cmd_mem(const struct monitor_args *args)
+{
+	const struct vm *vm;
+
+	(void)args;
+	monitor_printf("%-24s %10s %9s %6s %16s\n", "OWNER", "4K", "2M", "1G", "BYTES");
+	show_owner("free", FRAME_FREE);
+	show_owner("hypervisor", FRAME_HYPERVISOR);
+	show_owner("page tables", FRAME_PAGE_TABLE);
+	show_owner("boot modules", FRAME_MODULE);
+	for (unsigned i = 0; (vm = vmm_vm(i)); i++)
+		if (frame_bytes_owned(FRAME_VM0 + vm->id))
+			show_owner(vm->cfg->name, FRAME_VM0 + vm->id);
+	monitor_printf("%-24s %10s %9s %6s %16llu\n", "all", "", "", "",
+		       (unsigned long long)frame_bytes_total());
+	return true;
+}
+
+/* --- Umbra --- */
+
+static bool cmd_uptime(const struct monitor_args *args)
+{
+	uint64_t s = clock_ns() / NS_PER_SEC;
+
+	(void)args;
+	monitor_printf("up %llu days %02llu:%02llu:%02llu\n", (unsigned long long)(s / 86400),
+		       (unsigned long long)(s / 3600 % 24), (unsigned long long)(s / 60 % 60),
+		       (unsigned long long)(s % 60));
+	return true;
+}
+
+static bool cmd_version(const struct monitor_args *args)
+{
+#ifdef UMBRA_DEBUG
+	static const char build[] = "debug";
+#else
+	static const char build[] = "release";
+#endif
+	const struct vm *vm = vmm_vm(0);
+
+	(void)args;
+	monitor_printf("Umbra " UMBRA_VERSION ", %s build, compiled by gcc " __VERSION__ "%s%s\n",
+		       build, vm ? ", on " : "", vm ? vm->backend->name : "");
+	return true;
+}
+
+static const char *const levels[] = {
+	[LOG_ERR] = "err",
+	[LOG_WARN] = "warn",
+	[LOG_INFO] = "info",
+	[LOG_DEBUG] = "debug",
+};
+
+static void show_log(void)
+{
+	char text[513];
+	uint64_t pos = 0;
+	size_t n;
+
+	while ((n = log_read(&pos, text, sizeof(text) - 1))) {
+		text[n] = '\0';
+		monitor_printf("%s", text);
+	}
+	monitor_printf("(level %s)\n", levels[log_level()]);
+}
+
+static bool cmd_log(const struct monitor_args *args)
+{
+	if (!args->count) {
+		show_log();
+		return true;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(levels); i++) {
+		if (!strcmp(args->word[0], levels[i])) {
+			log_set_level((enum log_level)i);
+			return true;
+		}
+	}
+	return monitor_wrong("the level is err, warn, info or debug");
+}
+
+static bool cmd_reboot(const struct monitor_args *args)
+{
+	(void)args;
+	console_flush();
+	machine_reboot();
+}
+
+static bool cmd_poweroff(const struct monitor_args *args)
+{
+	(void)args;
+	console_flush();
+	machine_poweroff();
+}
+
+static bool cmd_panic(const struct monitor_args *args)
+{
+	(void)args;
+	panic("asked for by the operator");
+}
+
+static const struct monitor_command commands[] = {
+	{ .name = "cpus",
+	  .args = "",
+	  .help = "the processors, and what they can do",
+	  .example = "cpus",
+	  .run = cmd_cpus },
+	{ .name = "mem",
+	  .args = "",
+	  .help = "who owns the memory, by size of page",
+	  .example = "mem | grep free",
+	  .run = cmd_mem },
+	{ .name = "uptime",
+	  .args = "",
+	  .help = "the time since Umbra was started",
+	  .example = "uptime",
+	  .run = cmd_uptime },
+	{ .name = "version",
+	  .args = "",
+	  .help = "which Umbra this is",
+	  .example = "version",
+	  .run = cmd_version },
+	{ .name = "log",
+	  .args = "[err|warn|info|debug]",
+	  .help = "Umbra's messages; or how much is kept of them",
+	  .example = "log | tail 20",
+	  .words_max = 1,
+	  .run = cmd_log },
+	{ .name = "reboot",
+	  .args = "",
+	  .help = "restart this machine, now",
+	  .example = "reboot",
+	  .run = cmd_reboot },
+	{ .name = "poweroff",
+	  .args = "",
+	  .help = "turn this machine off, now",
+	  .example = "poweroff",
+	  .run = cmd_poweroff },
+	{ .name = "panic",
+	  .args = "",
+	  .help = "stop Umbra with a panic, to see one",
+	  .example = "panic",
+	  .run = cmd_panic },
+};
+
+const struct monitor_family monitor_machine_family = {
+	.title = "The machine",
+	.commands = commands,
+	.count = ARRAY_SIZE(commands),
+};

@@ -1,0 +1,139 @@
+#include "vmm/sched.h"
+
+#include <stddef.h>
+
+#include "arch/x86_64/include/bits.h"
+
+/* Is a less far on than b? */
+static bool before(uint64_t a, uint64_t b)
+{
+	return (int64_t)(a - b) < 0;
+}
+
+void sched_init(struct sched *s, unsigned cpu, uint64_t ticks_per_second)
+{
+	*s = (struct sched){ .cpu = cpu, .ms = MAX(ticks_per_second / 1000, UINT64_C(1)) };
+	list_init(&s->queue);
+}
+
+void sched_entity_init(struct sched_entity *e, uint32_t weight, uint64_t cpus)
+{
+	*e = (struct sched_entity){ .weight = weight ? weight : SCHED_WEIGHT_DEFAULT,
+				    .cpus = cpus ? cpus : ~UINT64_C(0) };
+	list_init(&e->node);
+}
+
+void sched_add(struct sched *s, struct sched_entity *e)
+{
+	e->vtime = s->vtime;
+	e->awake = false;
+	e->yields = false;
+	list_push_back(&s->queue, &e->node);
+}
+
+void sched_remove(struct sched *s, struct sched_entity *e)
+{
+	list_remove(&e->node);
+	list_init(&e->node);
+	if (s->current == e)
+		s->current = NULL;
+}
+
+void sched_charge(struct sched *s, uint64_t ticks)
+{
+	struct sched_entity *e = s->current;
+
+	if (!e)
+		return;
+	e->ran += ticks;
+	e->vtime += ticks * SCHED_WEIGHT_DEFAULT / e->weight;
+	s->used += ticks;
+	/* Its turn has no end: the others are to wake where it is, not where it was. */
+	if (s->alone && before(s->vtime, e->vtime))
+		s->vtime = e->vtime;
+}
+
+static uint64_t slice_of(const struct sched *s, const struct sched_entity *e)
+{
+	uint64_t whole = SCHED_SLICE_MS * s->ms;
+	uint64_t slice = whole * MIN(e->weight, (uint32_t)SCHED_WEIGHT_DEFAULT);
+
+	return MAX(slice / SCHED_WEIGHT_DEFAULT, SCHED_SLICE_MIN_MS * s->ms);
+}
+
+/* Can it run? Whoever sleeps, or wakes, is taken along: it falls behind by its credit at most. */
+static bool look_at(struct sched *s, struct sched_entity *e, bool (*can_run)(struct sched_entity *))
+{
+	uint64_t floor = s->vtime - SCHED_CREDIT_MS * s->ms;
+	bool awake = (e->cpus & BIT(s->cpu)) && can_run(e);
+
+	if ((!awake || !e->awake) && before(e->vtime, floor))
+		e->vtime = floor;
+	e->awake = awake;
+	return awake;
+}
+
+/* Is e to be preferred to the best one so far? One that yields is the last choice. */
+static bool better(const struct sched_entity *e, const struct sched_entity *best)
+{
+	if (!best || e->yields != best->yields)
+		return !best || best->yields;
+	return before(e->vtime, best->vtime);
+}
+
+/* A timer may end a turn a little early: a rest not worth a turn of its own is given up. */
+static bool keeps_turn(const struct sched *s, const struct sched_entity *woken)
+{
+	const struct sched_entity *e = s->current;
+	uint64_t slice;
+
+	if (!e || !e->awake || e->yields)
+		return false;
+	slice = slice_of(s, e);
+	return s->used < slice - slice / 8 &&
+	       !(woken && before(woken->vtime + SCHED_MARGIN_MS * s->ms, e->vtime));
+}
+
+struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
+				bool *others)
+{
+	struct sched_entity *best = NULL, *least = NULL, *woken = NULL;
+	unsigned runnable = 0;
+
+	list_for_each (n, &s->queue) {
+		struct sched_entity *e = container_of(n, struct sched_entity, node);
+		bool slept = !e->awake;
+
+		if (!look_at(s, e, can_run))
+			continue;
+		runnable++;
+		if (better(e, best))
+			best = e;
+		if (!least || before(e->vtime, least->vtime))
+			least = e;
+		if (slept && (!woken || before(e->vtime, woken->vtime)))
+			woken = e;
+	}
+	*others = runnable > 1;
+	s->alone = !*others;
+	if (least && before(s->vtime, least->vtime))
+		s->vtime = least->vtime;
+	if (best && keeps_turn(s, woken))
+		return s->current;
+	if (s->current)
+		s->current->yields = false;
+	if (best) {
+		list_remove(&best->node);
+		list_push_back(&s->queue, &best->node);
+	}
+	s->current = best;
+	s->used = 0;
+	return best;
+}
+
+uint64_t sched_left(const struct sched *s)
+{
+	uint64_t slice = s->current ? slice_of(s, s->current) : 0;
+
+	return s->used < slice ? slice - s->used : 1;
+}
