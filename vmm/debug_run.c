@@ -164,16 +164,10 @@ static void end_tf(struct vcpu *vcpu)
 	}
 }
 
-/* Real mode, of which this processor has none: the core delivers there. */
-static bool core_delivers(const struct vcpu *vcpu)
-{
-	return !(vcpu_hot_reg(vcpu, REG_CR0) & CR0_PE) && !vcpu->vm->backend->caps()->real_mode;
-}
-
 static void begin_event(struct vcpu *vcpu)
 {
 	vcpu->debug.tf = false;
-	if (!core_delivers(vcpu)) {
+	if (!vcpu_core_delivers(vcpu)) {
 		aim(vcpu, vcpu->events.pending.vector);
 		intercept_exceptions(vcpu, true);
 		vcpu->debug.entered = true;

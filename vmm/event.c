@@ -133,8 +133,7 @@ static void want_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
 	vcpu->vm->backend->request_window(vcpu, kind, on);
 }
 
-/* Real mode, of which this processor has none? */
-static bool core_delivers(const struct vcpu *vcpu)
+bool vcpu_core_delivers(const struct vcpu *vcpu)
 {
 	return !(vcpu_hot_reg(vcpu, REG_CR0) & CR0_PE) && !vcpu->vm->backend->caps()->real_mode;
 }
@@ -148,7 +147,7 @@ static void deliver(struct vcpu *vcpu, struct vm_event ev)
 	pending->kind = EVENT_NONE;
 	if (vcpu->debug.on && ev.kind == EVENT_EXCEPTION && ev.vector == VEC_DB)
 		vcpu->debug.dr7 &= ~DR7_GD;
-	if (!core_delivers(vcpu)) {
+	if (!vcpu_core_delivers(vcpu)) {
 		vcpu->vm->backend->inject(vcpu, &ev);
 		return;
 	}

@@ -224,12 +224,20 @@ static void dump_segments(const struct vcpu *vcpu)
 	}
 }
 
+const char vcpu_gpr_names[GPRS][4] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+				       "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15" };
+
+uint64_t vcpu_seg_base(const struct vcpu *vcpu, enum seg_reg reg)
+{
+	struct segment seg = { 0 };
+
+	vcpu->vm->backend->get_seg(vcpu, reg, &seg);
+	return seg.base;
+}
+
 void vcpu_dump(const struct vcpu *vcpu)
 {
-	static const char names[GPRS][4] = {
-		"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-		"r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"
-	};
+	const char(*names)[4] = vcpu_gpr_names;
 	const struct vmm_backend *backend = vcpu->vm->backend;
 	const uint64_t *gpr = vcpu->regs.gpr;
 

@@ -136,6 +136,12 @@ unsigned vcpu_code_size(const struct vcpu *vcpu);
 /* 0 to 3. */
 unsigned vcpu_cpl(const struct vcpu *vcpu);
 
+/* The base of a segment register, or of a descriptor table. */
+uint64_t vcpu_seg_base(const struct vcpu *vcpu, enum seg_reg reg);
+
+/* "rax" and so on, by enum gpr. */
+extern const char vcpu_gpr_names[GPRS][4];
+
 /* One line per register group at info level. */
 void vcpu_dump(const struct vcpu *vcpu);
 
@@ -152,6 +158,8 @@ void vcpu_raise_nmi(struct vcpu *vcpu);
 void vcpu_requeue(struct vcpu *vcpu, const struct vm_event *ev);
 /* The event that the exit cut off has been delivered after all, by the exit's handler. */
 void vcpu_event_delivered(struct vcpu *vcpu);
+/* Does the core deliver events now: in real mode, of which this processor has none? */
+bool vcpu_core_delivers(const struct vcpu *vcpu);
 /* Hand at most one event to the backend, ask for windows. Last thing before entry. */
 void vcpu_inject_pending(struct vcpu *vcpu);
 /* Is there an event that would end a HLT? */

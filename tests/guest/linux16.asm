@@ -11,13 +11,7 @@
 %define MODULES 16		; in PVH's start information, EBX: address of the list
 
 	GUEST
-	lgdt [gdtr]
-	jmp 8:.flat
-.flat:
-	mov eax, 16
-	mov ds, eax
-	mov es, eax
-	mov ss, eax
+	FLAT_SEGMENTS
 %macro COPY 3
 	mov esi, %1
 	mov edi, %2

@@ -16,13 +16,7 @@
 %define MARKS		0x9000		; what the 16-bit code leaves: one word each
 
 	GUEST
-	lgdt [gdtr]
-	jmp 8:.flat
-.flat:
-	mov eax, 16
-	mov ds, eax
-	mov es, eax
-	mov ss, eax
+	FLAT_SEGMENTS
 	mov esi, code16
 	mov edi, LOW
 	mov ecx, code16_end - code16

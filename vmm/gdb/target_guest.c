@@ -76,14 +76,6 @@ static void write_image(struct vcpu *vcpu, const uint8_t image[FX_IMAGE])
 		fpu_area_image_write(vcpu->fpu, image);
 }
 
-static uint64_t seg_base(const struct vcpu *vcpu, enum seg_reg reg)
-{
-	struct segment seg;
-
-	vcpu->vm->backend->get_seg(vcpu, reg, &seg);
-	return seg.base;
-}
-
 static uint64_t selector(const struct vcpu *vcpu, enum seg_reg reg)
 {
 	struct segment seg;
@@ -124,9 +116,9 @@ static bool read_word(const struct vcpu *vcpu, enum gdb_reg reg, uint64_t *word)
 	else if (reg < GDB_ST0)
 		*word = selector(vcpu, (enum seg_reg)(SEG_ES + reg - GDB_ES));
 	else if (reg == GDB_FS_BASE)
-		*word = seg_base(vcpu, SEG_FS);
+		*word = vcpu_seg_base(vcpu, SEG_FS);
 	else if (reg == GDB_GS_BASE)
-		*word = seg_base(vcpu, SEG_GS);
+		*word = vcpu_seg_base(vcpu, SEG_GS);
 	else if (backend_reg(reg, &number))
 		*word = vcpu->vm->backend->get_reg(vcpu, number);
 	else

@@ -22,18 +22,14 @@ static bool is_name(const char *name, size_t len, const char *want)
 
 static bool general(const struct vcpu *vcpu, const char *name, size_t len, uint64_t *val)
 {
-	static const char names[GPRS][4] = {
-		"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-		"r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"
-	};
-
 	for (unsigned i = 0; i < GPRS; i++) {
-		if (is_name(name, len, names[i])) {
+		if (is_name(name, len, vcpu_gpr_names[i])) {
 			*val = vcpu->regs.gpr[i];
 			return true;
 		}
 		/* EAX to EDI. */
-		if (i <= RDI && len == 3 && name[0] == 'e' && !memcmp(name + 1, names[i] + 1, 2)) {
+		if (i <= RDI && len == 3 && name[0] == 'e' &&
+		    !memcmp(name + 1, vcpu_gpr_names[i] + 1, 2)) {
 			*val = vcpu->regs.gpr[i] & BITS(31, 0);
 			return true;
 		}
@@ -70,14 +66,6 @@ static bool kept(const struct vcpu *vcpu, const char *name, size_t len, uint64_t
 	return false;
 }
 
-static uint64_t segment_base(const struct vcpu *vcpu, enum seg_reg reg)
-{
-	struct segment seg = { 0 };
-
-	vcpu->vm->backend->get_seg(vcpu, reg, &seg);
-	return seg.base;
-}
-
 static bool base(const struct vcpu *vcpu, const char *name, size_t len, uint64_t *val)
 {
 	static const char names[SEG_REGS][5] = { "es", "cs",   "ss", "ds",   "fs",
@@ -85,7 +73,7 @@ static bool base(const struct vcpu *vcpu, const char *name, size_t len, uint64_t
 
 	for (unsigned i = 0; i < SEG_REGS; i++) {
 		if (is_name(name, len, names[i])) {
-			*val = segment_base(vcpu, (enum seg_reg)i);
+			*val = vcpu_seg_base(vcpu, (enum seg_reg)i);
 			return true;
 		}
 	}
@@ -97,7 +85,7 @@ static uint64_t linear(const struct vcpu *vcpu, enum seg_reg reg, uint64_t offse
 {
 	if (vcpu_code_size(vcpu) == 8)
 		return offset;
-	return (segment_base(vcpu, reg) + (offset & BITS(31, 0))) & BITS(31, 0);
+	return (vcpu_seg_base(vcpu, reg) + (offset & BITS(31, 0))) & BITS(31, 0);
 }
 
 uint64_t address_pc(const struct vcpu *vcpu)

@@ -18,14 +18,6 @@ struct backtrace {
 	unsigned frames;
 };
 
-static uint64_t base_of(const struct vcpu *vcpu, enum seg_reg reg)
-{
-	struct segment seg = { 0 };
-
-	vcpu->vm->backend->get_seg(vcpu, reg, &seg);
-	return seg.base;
-}
-
 static size_t read_virtual(const struct backtrace *b, uint64_t at, void *buf, size_t n)
 {
 	const struct address a = { .vcpu = b->vcpu, .at = at };
@@ -111,8 +103,8 @@ void backtrace_print(const struct vcpu *vcpu)
 	uint64_t sp;
 
 	if (b.word < 8) {
-		b.cs = base_of(vcpu, SEG_CS);
-		b.ss = base_of(vcpu, SEG_SS);
+		b.cs = vcpu_seg_base(vcpu, SEG_CS);
+		b.ss = vcpu_seg_base(vcpu, SEG_SS);
 		b.mask = BITS(8 * b.word - 1, 0);
 	}
 	sp = vcpu->regs.gpr[RSP] & b.mask;

@@ -65,6 +65,12 @@ extern const struct monitor_family monitor_debug_family;   /* debug.c: break wat
 /* Put text into the command's output; lines end with \n. What does not fit in its buffer is
  * counted and said to be missing. */
 void monitor_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A line of it, for what prints by struct printer or pt_print_*(). */
+static inline void monitor_print_line(void *ctx, const char *text)
+{
+	(void)ctx;
+	monitor_printf("%s\n", text);
+}
 /* Say what is wrong with the command's words. Always false. */
 bool monitor_wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

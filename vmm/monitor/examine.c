@@ -198,11 +198,7 @@ static void print_strings(struct address a, unsigned count)
 /* What branches in it count from: the code segment's base. */
 static uint64_t code_base(const struct address *a, unsigned code_size)
 {
-	struct segment cs = { 0 };
-
-	if (a->space == SPACE_VIRTUAL && code_size != 8)
-		a->vcpu->vm->backend->get_seg(a->vcpu, SEG_CS, &cs);
-	return cs.base;
+	return a->space == SPACE_VIRTUAL && code_size != 8 ? vcpu_seg_base(a->vcpu, SEG_CS) : 0;
 }
 
 /* Its length; 0: there is no memory. */

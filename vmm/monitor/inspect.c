@@ -20,13 +20,7 @@
 
 typedef unsigned long long ull;
 
-static void print_text(void *ctx, const char *text)
-{
-	(void)ctx;
-	monitor_printf("%s\n", text);
-}
-
-static const struct printer printer = { .line = print_text, .name_width = 6 };
+static const struct printer printer = { .line = monitor_print_line, .name_width = 6 };
 
 /* --- regs --- */
 
@@ -47,19 +41,12 @@ static void print_head(const struct vcpu *vcpu)
 
 static void print_general(const struct vcpu *vcpu)
 {
-	static const struct {
-		char name[4];
-		uint8_t reg;
-	} order[GPRS] = {
-		{ "rax", RAX }, { "rbx", RBX }, { "rcx", RCX }, { "rdx", RDX },
-		{ "rsi", RSI }, { "rdi", RDI }, { "rbp", RBP }, { "rsp", RSP },
-		{ "r8", R8 },   { "r9", R9 },   { "r10", R10 }, { "r11", R11 },
-		{ "r12", R12 }, { "r13", R13 }, { "r14", R14 }, { "r15", R15 },
-	};
+	static const uint8_t order[GPRS] = { RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP,
+					     R8,  R9,  R10, R11, R12, R13, R14, R15 };
 
 	for (unsigned i = 0; i < GPRS; i++)
-		monitor_printf("  %-3s %016llx%s", order[i].name, (ull)vcpu->regs.gpr[order[i].reg],
-			       i % 3 == 2 ? "\n" : "");
+		monitor_printf("  %-3s %016llx%s", vcpu_gpr_names[order[i]],
+			       (ull)vcpu->regs.gpr[order[i]], i % 3 == 2 ? "\n" : "");
 	monitor_printf("  rip %016llx\n", (ull)vcpu->regs.rip);
 	printer_value(&printer, "rflags", 8, vcpu->regs.rflags, &flags_rflags);
 }

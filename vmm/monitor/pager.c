@@ -3,18 +3,11 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
+#include "vmm/monitor/text.h"
 
 #define CTRL(letter) ((letter)&0x1f)
 #define DEL 0x7f
 #define PAGE_ROWS (PAGER_ROWS - 1) /* the last row is the prompt's */
-
-/* The line at text[at], with its newline; 0 at the end. */
-static size_t line_length(const struct pager *p, size_t at)
-{
-	const char *end = memchr(p->text + at, '\n', p->len - at);
-
-	return end ? (size_t)(end - p->text) + 1 - at : p->len - at;
-}
 
 /* Rows of the screen that a line of n bytes takes. */
 static size_t line_rows(const struct pager *p, size_t at, size_t n)
@@ -30,7 +23,7 @@ static size_t after_rows(const struct pager *p, size_t at, size_t rows)
 	size_t used = 0, start = at;
 
 	while (at < p->len) {
-		size_t n = line_length(p, at);
+		size_t n = text_line(p->text, at, p->len);
 
 		used += line_rows(p, at, n);
 		if (used > rows && at > start)
@@ -124,20 +117,9 @@ void pager_show(struct pager *p)
 
 /* --- looking for a word --- */
 
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
-
 static bool word_at(const struct pager *p, size_t at)
 {
-	size_t n = strlen(p->word), i = 0;
-
-	if (at + n > p->len)
-		return false;
-	while (i < n && lower(p->text[at + i]) == lower(p->word[i]))
-		i++;
-	return i == n;
+	return text_has_at(p->text, at, p->len, p->word, true);
 }
 
 /* Go to the page whose first line has the word, if there is one behind the last line shown. */
@@ -199,7 +181,7 @@ bool pager_input(struct pager *p, uint8_t c)
 	case '\n':
 	case 'j':
 		prompt_clear(p);
-		return show_to(p, p->at + line_length(p, p->at));
+		return show_to(p, p->at + text_line(p->text, p->at, p->len));
 	case 'b':
 		prompt_clear(p);
 		p->at = before_rows(p, p->at, (size_t)2 * PAGE_ROWS);

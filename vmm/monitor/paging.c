@@ -25,13 +25,7 @@
 
 typedef unsigned long long ull;
 
-static void print_text(void *ctx, const char *text)
-{
-	(void)ctx;
-	monitor_printf("%s\n", text);
-}
-
-static const struct printer printer = { .line = print_text, .name_width = 8 };
+static const struct printer printer = { .line = monitor_print_line, .name_width = 8 };
 
 /* --- maps --- */
 
@@ -160,7 +154,7 @@ static bool walk_guest(const struct vcpu *vcpu, const struct guest_paging *gp, u
 		return true;
 	}
 	monitor_printf("the guest's tables:\n");
-	if (pt_print_path(&view.tree, addr, print_text, NULL) == PT_BAD_ARG) {
+	if (pt_print_path(&view.tree, addr, monitor_print_line, NULL) == PT_BAD_ARG) {
 		monitor_printf("%llx is not canonical: #GP or #SS\n", (ull)addr);
 		return false;
 	}
@@ -187,7 +181,7 @@ static void walk_shadow(const struct vcpu *vcpu, const struct guest_paging *gp, 
 		return;
 	}
 	monitor_printf("the shadow, which hardware walks:\n");
-	pt_print_path(&tree, addr, print_text, NULL);
+	pt_print_path(&tree, addr, monitor_print_line, NULL);
 	pt_walk(&tree, addr, &w);
 	pt_policy_init(&policy, CR0_PG | CR0_WP, cr4 | CR4_PAE, gp->efer | EFER_NXE, gp->pkru);
 	print_verdict(&policy, &w, gp->rflags & RFLAGS_AC);
@@ -206,7 +200,7 @@ static void walk_nested(const struct vm *vm, gpa_t gpa)
 	hpa_t pa;
 
 	monitor_printf("the nested tables, which hardware walks:\n");
-	if (pt_print_path(&tree, gpa.v, print_text, NULL) == PT_BAD_ARG)
+	if (pt_print_path(&tree, gpa.v, monitor_print_line, NULL) == PT_BAD_ARG)
 		monitor_printf("%llx is beyond what they translate\n", (ull)gpa.v);
 	if (!nested_lookup(&vm->nested, gpa, &pa, &rights, &size))
 		rights = 0;
@@ -271,7 +265,7 @@ static void print_tree(const struct pt_tree *t)
 {
 	uint64_t budget = TREE_ENTRIES;
 
-	if (pt_print_tree(t, &budget, TREE_LINES, print_text, NULL) == PT_BAD_ARG)
+	if (pt_print_tree(t, &budget, TREE_LINES, monitor_print_line, NULL) == PT_BAD_ARG)
 		monitor_printf("there are none\n");
 }
 

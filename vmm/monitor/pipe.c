@@ -4,6 +4,7 @@
 #include "arch/x86_64/lib/parse.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
+#include "vmm/monitor/text.h"
 
 #define LINES_DEFAULT 10
 
@@ -139,40 +140,19 @@ bool pipe_has(const struct pipeline *pipe, enum pipe_kind kind)
 
 /* --- carrying it out --- */
 
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
-
 static bool line_has(const char *line, size_t len, const struct pipe_stage *stage)
 {
-	size_t n = strlen(stage->word);
-
-	for (size_t at = 0; at + n <= len; at++) {
-		size_t i = 0;
-
-		while (i < n && (stage->fold ? lower(line[at + i]) == lower(stage->word[i])
-					     : line[at + i] == stage->word[i]))
-			i++;
-		if (i == n)
+	for (size_t at = 0; at <= len; at++)
+		if (text_has_at(line, at, len, stage->word, stage->fold))
 			return true;
-	}
 	return false;
-}
-
-/* The line at text[at], with its newline. */
-static size_t line_length(const char *text, size_t at, size_t len)
-{
-	const char *end = memchr(text + at, '\n', len - at);
-
-	return end ? (size_t)(end - text) + 1 - at : len - at;
 }
 
 static unsigned count_lines(const char *text, size_t len)
 {
 	unsigned n = 0;
 
-	for (size_t at = 0; at < len; at += line_length(text, at, len))
+	for (size_t at = 0; at < len; at += text_line(text, at, len))
 		n++;
 	return n;
 }
@@ -198,7 +178,7 @@ static size_t run_stage(const struct pipe_stage *stage, char *text, size_t len, 
 	size_t to = 0, n;
 
 	for (size_t at = 0; at < len; at += n, nr++) {
-		n = line_length(text, at, len);
+		n = text_line(text, at, len);
 		if (!stage_keeps(stage, text + at, n, nr, total))
 			continue;
 		kept++;
