@@ -50,6 +50,7 @@ static bool is_stopped(const struct speaker *s)
 static void arrived(void)
 {
 	log_set_line(log_always || !front->vm);
+	log_hold(begun && front->vm);
 	log_seen = log_sent();
 	if (!front->vm && operator)
 		operator->enter();

@@ -18,9 +18,11 @@
 #define DRAIN 15360 /* of the line's ring, at a VM's end */
 #define BANNER_MAX 200
 
-#define FOLLOW_QUIET_NS (NS_PER_SEC / 4) /* after which an unfinished line may be broken */
-#define FOLLOW_LINE 512                  /* and how long it may be while others wait */
-#define FOLLOW_OLD 4096                  /* of what was said before it began */
+#define QUIET_NS (NS_PER_SEC / 4)       /* after which an unfinished line may be broken */
+#define LOG_WAIT_NS NS_PER_SEC          /* so long it is not for a line of Umbra's, */
+#define FOLLOW_WAIT_NS (2 * NS_PER_SEC) /* or another VM's, */
+#define FOLLOW_LINE 512                 /* for which it may not be longer either */
+#define FOLLOW_OLD 4096                 /* of what was said before following began */
 
 static uint8_t monitor_said[KEPT_BYTES];
 struct speaker speakers[SPEAKERS] = { { .name = "monitor", .out.buf = monitor_said } };
@@ -28,6 +30,7 @@ struct speaker speakers[SPEAKERS] = { { .name = "monitor", .out.buf = monitor_sa
 static struct speaker *shown = &speakers[0]; /* whose banner was asked for last */
 static struct speaker *seen;                 /* whose banner has gone out last */
 static bool follow;
+static bool following; /* the last banner said so */
 static bool banner_due;
 static bool reset_due; /* the terminal was left odd */
 static uint64_t gone;  /* bytes of shown's that are not kept */
@@ -35,7 +38,12 @@ static void (*on_arrival)(void);
 
 static struct speaker *writer; /* followed: whose line is open */
 static unsigned line_length;
+static uint64_t line_ns; /* when it was begun */
 static struct timer quiet;
+
+static bool log_waits;      /* lines of Umbra's wait for the end of a guest's, */
+static uint64_t log_ns;     /* and since when */
+static bool last_words_due; /* some speaker's */
 
 static bool follows(void)
 {
@@ -82,6 +90,178 @@ void view_say(const char *fmt, ...)
 	va_end(ap);
 }
 
+/* --- all of them, a line at a time --- */
+
+static int next_followed(struct speaker *s)
+{
+	return kept_next(&s->out, s != shown);
+}
+
+static bool is_quiet(const struct speaker *s)
+{
+	return clock_ns() - s->out_ns >= QUIET_NS;
+}
+
+/* Has s something that may begin a line now? */
+static bool may_begin(struct speaker *s)
+{
+	if (next_followed(s) < 0)
+		return false;
+	return s == shown || kept_has_line(&s->out) || kept_unseen(&s->out) >= FOLLOW_LINE ||
+	       s->ends || is_quiet(s);
+}
+
+/* Whose turn is it to begin a line? After the last one, round. */
+static struct speaker *next_beginner(bool *later)
+{
+	unsigned first = writer ? (unsigned)(writer - speakers) : 0;
+
+	for (unsigned i = 1; i <= SPEAKERS; i++) {
+		struct speaker *s = &speakers[(first + i) % SPEAKERS];
+
+		if (!s->vm || s == writer)
+			continue;
+		if (may_begin(s))
+			return s;
+		*later |= kept_unseen(&s->out) > 0;
+	}
+	return writer && may_begin(writer) ? writer : NULL;
+}
+
+/* Has the line that is open been so for too long? Since the last pause, not while nobody typed. */
+static bool is_too_long(void)
+{
+	return line_length >= FOLLOW_LINE ||
+	       clock_ns() - MAX(line_ns, writer->on_ns) >= FOLLOW_WAIT_NS;
+}
+
+static struct speaker *next_writer(void)
+{
+	bool open = console_line_open() && writer && !is_too_long(), later = false;
+	struct speaker *s;
+
+	if (open && next_followed(writer) >= 0)
+		return writer;
+	if (open && !is_quiet(writer) && !writer->ends) {
+		timer_arm(&quiet, writer->out_ns + QUIET_NS);
+		return NULL;
+	}
+	s = next_beginner(&later);
+	if (!s && later)
+		timer_arm(&quiet, clock_ns() + QUIET_NS);
+	return s;
+}
+
+static void begin_line(struct speaker *s)
+{
+	console_write(s->name, strlen(s->name));
+	console_write("| ", 2);
+	writer = s;
+}
+
+/* One byte of s's. A line's end is always \r\n; a lone \r has the name put anew. */
+static void put_followed(struct speaker *s, uint8_t c)
+{
+	bool open = console_line_open();
+
+	if (open && writer != s) {
+		end_line();
+		open = false;
+	}
+	if (!open) {
+		line_length = 0;
+		line_ns = clock_ns();
+	}
+	line_length++;
+	if (c == '\r') {
+		s->returned = open;
+		return;
+	}
+	if (c != '\n' && s->returned && open) {
+		console_try_putc('\r');
+		open = false;
+	}
+	s->returned = false;
+	if (!open)
+		begin_line(s);
+	if (c == '\n') {
+		console_write("\n", 1);
+		return;
+	}
+	console_try_putc(c);
+}
+
+/* Will the line that s writes soon have its end? */
+static bool goes_on(struct speaker *s)
+{
+	return console_line_open() && (next_followed(s) >= 0 || !is_quiet(s));
+}
+
+/* Is such a line being written? A banner waits for its end. */
+static bool in_line(void)
+{
+	return follows() && writer && goes_on(writer) && !is_too_long();
+}
+
+/* All that s has said. */
+static void put_last_words(struct speaker *s)
+{
+	int c;
+
+	s->last_words = false;
+	while (console_queued() < DRAIN && (c = next_followed(s)) >= 0) {
+		put_followed(s, (uint8_t)c);
+		kept_advance(&s->out);
+	}
+	if (writer == s) /* nothing more will come of its line */
+		writer = NULL;
+}
+
+/* --- Umbra's own --- */
+
+static void say_held(void)
+{
+	for (unsigned i = 1; last_words_due && i < SPEAKERS; i++)
+		if (speakers[i].last_words)
+			put_last_words(&speakers[i]);
+	last_words_due = false;
+	log_waits = false;
+	log_send_held();
+}
+
+/* Must they wait for the guest's line that is open? Its end comes soon, or its quiet. */
+static bool log_must_wait(void)
+{
+	struct speaker *s = follows() ? writer : shown;
+
+	return s && s->vm && goes_on(s) && clock_ns() - log_ns < LOG_WAIT_NS;
+}
+
+/* Lines of Umbra's do not tear a guest's that is being written. */
+static void look_for_log(void)
+{
+	if (!log_held() && !last_words_due)
+		return;
+	if (!log_waits)
+		log_ns = clock_ns();
+	log_waits = true;
+	if (!log_must_wait())
+		say_held();
+}
+
+/* Come by again when they have waited long enough. */
+static void await_quiet(void)
+{
+	const struct speaker *s = follows() ? writer : shown;
+
+	uint64_t until = log_ns + LOG_WAIT_NS;
+
+	if (log_waits && s)
+		timer_arm(&quiet, is_quiet(s) ? until : MIN(s->out_ns + QUIET_NS, until));
+}
+
+/* --- banners --- */
+
 static const char *state_of(const struct vm *vm)
 {
 	if (vm->state == VM_STOPPED)
@@ -95,6 +275,7 @@ static void put_banner(void)
 	unsigned messages = 0;
 
 	banner_due = false;
+	say_held();
 	end_line();
 	if (reset_due)
 		console_write(reset, sizeof(reset) - 1);
@@ -115,17 +296,26 @@ static void put_banner(void)
 	if (messages)
 		put_line("%u new messages of Umbra's: command log", messages);
 	seen = shown;
+	following = follows();
+	if (!following)
+		writer = NULL;
 	if (on_arrival)
 		on_arrival();
+}
+
+static void quiet_over(void *ctx)
+{
+	(void)ctx; /* that the run loop comes by is enough */
 }
 
 void view_set_arrived(void (*arrived)(void))
 {
 	on_arrival = arrived;
 	banner_due = true;
+	timer_setup(&quiet, quiet_over, NULL);
 }
 
-/* --- one alone --- */
+/* --- what there is room for --- */
 
 /* The monitor's, a piece at a time: an interrupt for each byte would be too many. */
 static void show_text(struct speaker *s, size_t room)
@@ -155,109 +345,9 @@ static void show(struct speaker *s, size_t room)
 		if (!console_try_putc((uint8_t)c))
 			break;
 		kept_advance(&s->out);
+		if (c == '\n' && log_waits)
+			say_held();
 	}
-}
-
-/* --- all of them --- */
-
-static void quiet_over(void *ctx)
-{
-	(void)ctx; /* that the run loop comes by is enough */
-}
-
-static bool is_quiet(const struct speaker *s)
-{
-	return clock_ns() - s->out_ns >= FOLLOW_QUIET_NS;
-}
-
-static int next_followed(struct speaker *s)
-{
-	return kept_next(&s->out, s != shown);
-}
-
-/* Has s something that may begin a line now? */
-static bool may_begin(struct speaker *s)
-{
-	if (next_followed(s) < 0)
-		return false;
-	return s == shown || kept_has_line(&s->out) || kept_unseen(&s->out) >= FOLLOW_LINE ||
-	       s->ends || is_quiet(s);
-}
-
-/* Whose turn is it to begin a line? After the last one, round. */
-static struct speaker *next_beginner(bool *later)
-{
-	unsigned first = writer ? (unsigned)(writer - speakers) : 0;
-
-	for (unsigned i = 1; i <= SPEAKERS; i++) {
-		struct speaker *s = &speakers[(first + i) % SPEAKERS];
-
-		if (!s->vm || s == writer)
-			continue;
-		if (may_begin(s))
-			return s;
-		*later |= kept_unseen(&s->out) > 0;
-	}
-	return writer && may_begin(writer) ? writer : NULL;
-}
-
-static struct speaker *next_writer(void)
-{
-	bool open = console_line_open() && writer, later = false;
-	struct speaker *s;
-
-	if (open && next_followed(writer) >= 0 && line_length < FOLLOW_LINE)
-		return writer;
-	if (open && next_followed(writer) < 0 && !is_quiet(writer) && !writer->ends) {
-		timer_arm(&quiet, writer->out_ns + FOLLOW_QUIET_NS);
-		return NULL;
-	}
-	s = next_beginner(&later);
-	if (!s && later)
-		timer_arm(&quiet, clock_ns() + FOLLOW_QUIET_NS);
-	return s;
-}
-
-static void begin_line(struct speaker *s)
-{
-	console_write(s->name, strlen(s->name));
-	console_write("| ", 2);
-	writer = s;
-	line_length = 0;
-}
-
-/* One byte of s's. A line's end is always \r\n; a lone \r has the name put anew. */
-static void put_followed(struct speaker *s, uint8_t c)
-{
-	bool open = console_line_open();
-
-	if (open && writer != s) {
-		end_line();
-		open = false;
-	}
-	if (c == '\r') {
-		s->returned = open;
-		return;
-	}
-	if (c != '\n' && s->returned && open) {
-		console_try_putc('\r');
-		open = false;
-	}
-	s->returned = false;
-	if (!open)
-		begin_line(s);
-	if (c == '\n') {
-		console_write("\n", 1);
-		return;
-	}
-	console_try_putc(c);
-	line_length++;
-}
-
-/* Is a line being written that will soon have its end? A banner waits for that. */
-static bool in_line(void)
-{
-	return follows() && writer && console_line_open() && !is_quiet(writer);
 }
 
 static void show_all(size_t room)
@@ -273,6 +363,8 @@ static void show_all(size_t room)
 		}
 		put_followed(s, (uint8_t)c);
 		kept_advance(&s->out);
+		if (c == '\n' && log_waits)
+			say_held();
 	}
 }
 
@@ -291,10 +383,10 @@ static void leave(const struct speaker *s)
 
 void view_set(struct speaker *s, bool all)
 {
-	bool was = follows();
-
 	if (s == shown && all == follow)
 		return;
+	if (following && !all)
+		say_held();
 	/* A command that gives the console away has been answered. */
 	if (!shown->vm)
 		view_drain(shown);
@@ -305,14 +397,11 @@ void view_set(struct speaker *s, bool all)
 	gone = 0;
 	console_tell(AHEAD_LOW); /* the run loop comes by */
 	if (!follows()) {
-		writer = NULL;
-		if (s->vm && (s != seen || was))
+		if (s->vm && (s != seen || following))
 			gone = kept_replay(&s->out);
 		return;
 	}
-	if (!quiet.fn)
-		timer_setup(&quiet, quiet_over, NULL);
-	for (unsigned i = 1; i < SPEAKERS && !was; i++)
+	for (unsigned i = 1; i < SPEAKERS && !following; i++)
 		kept_pass_over(&speakers[i].out, FOLLOW_OLD);
 }
 
@@ -323,6 +412,7 @@ static size_t ahead(void)
 
 void view_pump(void)
 {
+	look_for_log();
 	if (console_queued() >= ahead()) {
 		console_tell(AHEAD_LOW);
 		return;
@@ -333,24 +423,21 @@ void view_pump(void)
 		show_all(AHEAD);
 	else
 		show(shown, ahead());
+	await_quiet();
 	if (console_queued() >= ahead())
 		console_tell(AHEAD_LOW);
 }
 
 void view_drain(struct speaker *s)
 {
-	int c;
-
 	if (!view_shows(s) || banner_due)
 		return;
-	if (!follows()) {
+	if (!follows())
 		show(s, DRAIN);
-		return;
-	}
-	while (console_queued() < DRAIN && (c = next_followed(s)) >= 0) {
-		put_followed(s, (uint8_t)c);
-		kept_advance(&s->out);
-	}
+	else if (writer != s && in_line())
+		last_words_due = s->last_words = true;
+	else
+		put_last_words(s);
 }
 
 bool view_may_say(const struct speaker *s)
@@ -362,8 +449,12 @@ bool view_may_say(const struct speaker *s)
 
 void view_said(struct speaker *s, uint8_t c)
 {
+	uint64_t now = clock_ns();
+
+	if (now - s->out_ns >= QUIET_NS)
+		s->on_ns = now;
+	s->out_ns = now;
 	kept_put(&s->out, c);
-	s->out_ns = clock_ns();
 	if (view_shows(s))
 		view_pump();
 }

@@ -20,9 +20,11 @@ struct speaker {
 	struct ring in;  /* typed for it, and not taken yet */
 	uint64_t in_ns;  /* when it took some last, or the first was typed */
 	uint64_t out_ns; /* when it said something last */
+	uint64_t on_ns;  /* since when it has done so without a pause */
 	bool returned;   /* followed: \r came last, and is not shown yet */
 	bool waits;      /* a byte was refused */
 	bool ends;       /* is stopping: all is taken */
+	bool last_words; /* followed: what it said is to go out before Umbra's lines that wait */
 };
 
 extern struct speaker speakers[SPEAKERS];

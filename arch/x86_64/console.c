@@ -73,6 +73,7 @@ bool console_may_hold(uint8_t c)
 
 void console_flush(void)
 {
+	log_send_held();
 	serial_line_flush(&line);
 }
 

@@ -26,7 +26,8 @@ void console_write(const char *s, size_t n);
 int console_getc(void);
 /* Does that byte wait among the input, or is there no room for it to? */
 bool console_may_hold(uint8_t c);
-/* Wait until all queued output has left. Before power-off or reset. */
+/* Wait until all queued output has left, the log's that is held back too. Before power-off or
+ * reset. */
 void console_flush(void);
 
 /* Is the output in the middle of a line? */

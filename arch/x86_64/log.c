@@ -1,6 +1,7 @@
 #include "arch/x86_64/log.h"
 
 #include "arch/x86_64/console.h"
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/lib/printf.h"
@@ -9,6 +10,7 @@
 
 #define KEPT_BYTES 65536 /* a power of two */
 #define LINE_BYTES 512
+#define HELD_MAX (KEPT_BYTES / 4)
 
 static const char prefix[] = "umbra: ";
 static const char cut[] = "...\n";
@@ -18,6 +20,9 @@ static char kept[KEPT_BYTES]; /* guarded by lock */
 static uint64_t kept_end;     /* guarded by lock; bytes kept since boot */
 static uint64_t sent;         /* guarded by lock; lines */
 static unsigned unsent;       /* guarded by lock; lines */
+static size_t held;           /* guarded by lock; the last bytes kept, which are to be sent yet */
+static unsigned held_lines;   /* guarded by lock */
+static bool hold;
 static bool on_line = true;
 static enum log_level level = LOG_INFO;
 
@@ -31,9 +36,59 @@ enum log_level log_level(void)
 	return level;
 }
 
+/* What waits goes out. With the lock. */
+static void send_held(void)
+{
+	char piece[128];
+
+	if (!held)
+		return;
+	console_fresh_line();
+	while (held) {
+		size_t n = 0;
+
+		for (uint64_t at = kept_end - held; n < sizeof(piece) && n < held; n++)
+			piece[n] = kept[at++ % KEPT_BYTES];
+		console_write(piece, n);
+		held -= n;
+	}
+	sent += held_lines;
+	held_lines = 0;
+}
+
+void log_send_held(void)
+{
+	uint64_t flags = irq_save();
+
+	spin_lock(&lock);
+	send_held();
+	spin_unlock(&lock);
+	irq_restore(flags);
+}
+
 void log_set_line(bool on)
 {
+	if (!on) /* what comes now does not go out, what waits does */
+		log_send_held();
 	on_line = on;
+}
+
+void log_hold(bool on)
+{
+	hold = on;
+	if (!on)
+		log_send_held();
+}
+
+bool log_held(void)
+{
+	return held;
+}
+
+void log_panic(void)
+{
+	hold = false;
+	send_held();
 }
 
 uint64_t log_sent(void)
@@ -81,9 +136,12 @@ void log_vline(enum log_level l, const char *fmt, va_list ap)
 	spin_lock(&lock);
 	keep(line, n);
 	if (on_line) {
-		console_fresh_line();
-		console_write(line, n);
-		sent++;
+		held += n;
+		held_lines++;
+		if (!hold || held > HELD_MAX)
+			send_held();
+		else
+			this_cpu()->work_pending = true;
 	} else {
 		unsent++;
 	}

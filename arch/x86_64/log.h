@@ -20,6 +20,17 @@ enum log_level log_level(void);
 
 /* Are lines sent to the console, or kept only? Sent at first. */
 void log_set_line(bool on);
+/*
+ * Hold back what is to be sent: the lines wait, in their order, for log_send_held(), and work is
+ * marked for the run loop. Off: what waits is sent, and each line is at once again.
+ */
+void log_hold(bool on);
+/* Do lines wait? */
+bool log_held(void);
+/* Send those that wait. */
+void log_send_held(void);
+/* The same, whatever state the log is in, and hold none from now on. For panic(). */
+void log_panic(void);
 /* How many have been sent so far. */
 uint64_t log_sent(void);
 /* How many have been kept and not sent since the last call of this. */

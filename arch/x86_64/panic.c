@@ -12,6 +12,7 @@
 #include "arch/x86_64/ksyms.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/log.h"
 #include "arch/x86_64/trap.h"
 #include "arch/x86_64/vga.h"
 
@@ -94,6 +95,7 @@ static bool panic_begin(void)
 	if (depth++)
 		return false;
 	console_panic();
+	log_panic();
 	return true;
 }
 

@@ -296,9 +296,9 @@ class Machine:
         """Wait for a guest's prompt."""
         return self.expect(rf"^{vm}:[^\n]*# ", kind, never=r"Kernel panic")
 
-    def ask_shell(self, vm):
+    def ask_shell(self, vm, kind="shell"):
         """Type Enter until the guest's prompt stands alone on a line: other guests may write too."""
-        for _ in range(TIMEOUTS["shell"] // TIMEOUTS["try"]):
+        for _ in range(TIMEOUTS[kind] // TIMEOUTS["try"]):
             self.type("\n")
             try:
                 return self.expect_shell(vm, "try")

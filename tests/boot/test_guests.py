@@ -119,7 +119,7 @@ def test_reset_loop(name):
     with lib.boot(name, modules) as m:
         m.expect_vm("loop", "reset by the guest, restarting", "umbra")
         m.expect_vm("loop", "started")
-        m.expect_shell("deb64", "work")
+        m.ask_shell("deb64", "work")
         out = m.command("deb64", "seq 1 1000 | wc -l", "work")
         lib.check("1000" in out, "1000", out)
 

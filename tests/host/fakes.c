@@ -148,12 +148,38 @@ void fake_log_reset(void)
 }
 
 bool fake_log_on_line = true;
+bool fake_log_shown;
+static bool log_holds;
+static char log_waiting[4096];
 static uint64_t log_sent_lines;
 static unsigned log_unsent_lines;
 
 void log_set_line(bool on)
 {
+	if (!on)
+		log_send_held();
 	fake_log_on_line = on;
+}
+
+void log_send_held(void)
+{
+	if (fake_log_shown && log_waiting[0]) {
+		console_fresh_line();
+		console_write(log_waiting, strlen(log_waiting));
+	}
+	log_waiting[0] = '\0';
+}
+
+void log_hold(bool on)
+{
+	log_holds = on;
+	if (!on)
+		log_send_held();
+}
+
+bool log_held(void)
+{
+	return log_waiting[0];
 }
 
 uint64_t log_sent(void)
@@ -181,17 +207,21 @@ enum log_level log_level(void)
 
 void log_vline(enum log_level l, const char *fmt, va_list ap)
 {
-	size_t at = strlen(fake_log);
+	size_t at = strlen(fake_log), from = at, used = strlen(log_waiting);
 
 	(void)l;
 	vsnprintf(fake_log + at, sizeof(fake_log) - at, fmt, ap);
 	at = strlen(fake_log);
 	if (at + 1 < sizeof(fake_log))
 		strcpy(fake_log + at, "\n");
-	if (fake_log_on_line)
-		log_sent_lines++;
-	else
+	if (!fake_log_on_line) {
 		log_unsent_lines++;
+		return;
+	}
+	log_sent_lines++;
+	snprintf(log_waiting + used, sizeof(log_waiting) - used, "umbra: %s", fake_log + from);
+	if (!log_holds)
+		log_send_held();
 }
 
 void log_line(enum log_level l, const char *fmt, ...)

@@ -134,6 +134,7 @@ static int setup(void **state)
 	console_work();
 	console_set_front(&vm[0]);
 	console_work();
+	fake_log_shown = false;
 	typed[0] = '\0';
 	enters = redraws = 0;
 	forget_output();
@@ -431,6 +432,164 @@ static void test_follow(void **state)
 	assert_int_equal(readies[1], 1);
 }
 
+/* --- Umbra's lines between guests' --- */
+
+/* All are followed, and Umbra's lines are on the line too. */
+static void follow_all(void)
+{
+	console_show_log(true);
+	console_follow(true);
+	console_work();
+	fake_log_shown = true;
+	forget_output();
+}
+
+static void pass(uint64_t ns)
+{
+	fake_clock_advance(ns);
+	console_work();
+}
+
+/* A prompt is whole, whatever Umbra has to say meanwhile. */
+static void test_log_waits_for_line(void **state)
+{
+	(void)state;
+	follow_all();
+	say(0, "deb64:");
+	log_info("first");
+	log_info("second");
+	console_work();
+	assert_out("one| deb64:");
+	say(0, "/# ");
+	console_work();
+	assert_out("one| deb64:/# ");
+	pass(NS_PER_SEC / 4);
+	assert_out("one| deb64:/# \numbra: first\numbra: second\n");
+	/* Now the line is quiet: at once. */
+	forget_output();
+	say(0, "> ");
+	pass(NS_PER_SEC / 4);
+	log_info("third");
+	console_work();
+	assert_out("one| > \numbra: third\n");
+	/* The line's end is as good. */
+	forget_output();
+	say(0, "a");
+	log_info("fourth");
+	say(0, "b\r\nc");
+	assert_out("one| ab\numbra: fourth\none| c");
+}
+
+/* One VM that is seen alone is not torn apart either. */
+static void test_log_waits_for_one(void **state)
+{
+	(void)state;
+	console_show_log(true);
+	fake_log_shown = true;
+	say(0, "one:");
+	log_info("first");
+	console_work();
+	say(0, "/# ");
+	assert_out("one:/# ");
+	pass(NS_PER_SEC / 4);
+	assert_out("one:/# \numbra: first\n");
+	say(0, "x");
+	log_info("second");
+	say(0, "y\nz");
+	assert_out("one:/# \numbra: first\nxy\numbra: second\nz");
+}
+
+/* A guest that never ends its line has Umbra's wait for no more than a second. */
+static void test_log_waits_no_longer(void **state)
+{
+	unsigned n = 0;
+
+	(void)state;
+	follow_all();
+	say(0, "x");
+	log_info("at last");
+	for (; n < 100 && !strstr(fake_console_out, "umbra: at last"); n++) {
+		pass(NS_PER_SEC / 10);
+		say(0, "\rx");
+	}
+	if (n < 5 || n > 11)
+		fail_msg("expected Umbra's line after 0.5 to 1.1 s, seen after %u/10 s", n);
+}
+
+/* What is on its way to a slow line is not cut off from its end. */
+static void test_log_waits_for_slow_line(void **state)
+{
+	(void)state;
+	follow_all();
+	fake_console_room = 7;
+	say(0, "abc");
+	assert_out("one| ab");
+	pass(NS_PER_SEC / 2);
+	log_info("after it");
+	fake_console_room = SIZE_MAX;
+	pass(0);
+	say(0, "de\n");
+	assert_out("one| abcde\numbra: after it\n");
+}
+
+/* What a VM said last comes before what Umbra says of its end, and tears no other's line. */
+static void test_log_of_end(void **state)
+{
+	(void)state;
+	follow_all();
+	say(0, "one:");
+	say(1, "last words");
+	assert_out("one| one:");
+	console_forget(&vm[1]);
+	log_info("vm two: stopped");
+	console_work();
+	say(0, "/# ");
+	assert_out("one| one:/# ");
+	pass(NS_PER_SEC / 4);
+	assert_out("one| one:/# \ntwo| last words\numbra: vm two: stopped\n");
+	/* The one whose line is open: nothing more will come of that. */
+	forget_output();
+	say(2, "half a line");
+	pass(NS_PER_SEC / 4);
+	say(2, ", and");
+	assert_out("three| half a line, and");
+	console_forget(&vm[2]);
+	log_info("vm three: stopped");
+	console_work();
+	assert_out("three| half a line, and\numbra: vm three: stopped\n");
+	/* The one in front, which restarts; others' lines have not been passed over. */
+	forget_output();
+	say(0, "bye");
+	console_forget(&vm[0]);
+	log_info("vm one: restarting");
+	console_set_front(&vm[0]);
+	console_work();
+	assert_out("one| bye\numbra: vm one: restarting\n"
+		   "--- all VMs; keys go to one (1, running); Ctrl-] ?: help ---\n");
+	log_info("and so on");
+	console_work();
+	assert_non_null(strstr(fake_console_out, "umbra: and so on\n"));
+}
+
+/* Who writes the same line over and over has it for two seconds, then the others have their turn.
+ */
+static void test_follow_progress_bar(void **state)
+{
+	unsigned n = 0;
+
+	(void)state;
+	console_follow(true);
+	console_work();
+	say(0, "0%");
+	say(1, "patient\n");
+	for (; n < 100 && !strstr(fake_console_out, "two| patient"); n++) {
+		pass(NS_PER_SEC / 10);
+		say(0, "\r0%");
+	}
+	if (n < 10 || n > 21)
+		fail_msg("expected the other's line after 1 to 2.1 s, seen after %u/10 s", n);
+}
+
 #define TEST(test) cmocka_unit_test_setup(test, setup)
 
 int main(void)
@@ -447,6 +606,12 @@ int main(void)
 		TEST(test_dripping),
 		TEST(test_end),
 		TEST(test_follow),
+		TEST(test_log_waits_for_line),
+		TEST(test_log_waits_for_one),
+		TEST(test_log_waits_no_longer),
+		TEST(test_log_waits_for_slow_line),
+		TEST(test_log_of_end),
+		TEST(test_follow_progress_bar),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
