@@ -71,8 +71,8 @@ int vmm_start_vm(struct vm *vm)
 
 	if (vm->state != VM_STOPPED)
 		return -EBUSY;
-	/* With others there it is made in its own turns. */
-	err = loop_runs && any_present() ? vm_start_begin(vm) : vm_start(vm);
+	/* It is made in its own turns: its memory takes long, and the operator has an answer. */
+	err = loop_runs ? vm_start_begin(vm) : vm_start(vm);
 	if (err)
 		return err;
 	timer_cancel(&vm->restart);

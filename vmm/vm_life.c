@@ -194,6 +194,7 @@ int vm_start_end(struct vm *vm)
 	int err = load(vm, why);
 
 	if (err) {
+		console_forget(vm); /* what is wrong is seen, if it has the console already */
 		say_not_started(vm, err, why);
 		return err;
 	}

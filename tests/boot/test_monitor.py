@@ -108,7 +108,7 @@ def test_prompt(name):
         check_in(ask(m, "help | cat"), r"Virtual machines(.|\n)*The machine(.|\n)*The monitor")
         before = owned(m)
         m.type("start good memory=8M paging=shadow\r")
-        m.expect_vm("good", "started, 8 MiB, shadow paging")
+        m.expect(r"^--- good \(1, running\)")
         m.expect_vm("good", "debug-exit status 33")
         m.expect(r"^--- monitor")
         m.expect(r"umbra> ")

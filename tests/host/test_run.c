@@ -544,6 +544,28 @@ static void test_start_beside_others(void **state)
 	play(nothing_more);
 }
 
+/* One that is alone is so too: the operator is heard meanwhile. */
+static void test_start_alone(void **state)
+{
+	struct vm *a = vmm_vm(0);
+
+	(void)state;
+	by_backend(true);
+	run_steps(nothing_more);
+	assert_int_equal(vmm_kill_vm(a), 0);
+	assert_int_equal(vmm_kill_vm(vmm_vm(1)), 0);
+	assert_int_equal(vmm_start_vm(a), 0);
+	assert_int_equal(a->vcpu[0]->state, VCPU_STARTING);
+	run_steps((const step_fn[]){ interrupt, NULL });
+	assert_int_equal(a->vcpu[0]->state, VCPU_RUNNABLE);
+	expect_ran("a");
+	assert_int_equal(vmm_reset_vm(a), 0);
+	assert_int_equal(a->vcpu[0]->state, VCPU_STARTING);
+	run_steps(nothing_more);
+	assert_int_equal(vmm_start_vm(vmm_vm(1)), 0);
+	play(nothing_more);
+}
+
 static void yield_exit(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	pause_exit(vcpu, exit);
@@ -649,6 +671,7 @@ int main(void)
 		cmocka_unit_test_setup(test_kill, setup),
 		cmocka_unit_test_setup(test_reset, setup),
 		cmocka_unit_test_setup(test_start_beside_others, setup),
+		cmocka_unit_test_setup(test_start_alone, setup),
 		cmocka_unit_test_setup(test_start_turn_ends, setup),
 		cmocka_unit_test_setup(test_power_button, setup),
 		cmocka_unit_test_setup(test_thousand_lives, setup),
