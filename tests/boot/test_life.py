@@ -50,7 +50,7 @@ def test_linux(name):
         time.sleep(3)
         lib.check(not m.seen("^alive$"), "silence of the paused guest", m.text[-500:])
         monitor(m)
-        order(m, "resume deb64", r"deb64: running")
+        order(m, "resume deb64", r"deb64: running again")
         order(m, "resume deb64", r"deb64 is running: nothing done")
         m.type("\x1d1")
         m.expect(r"^alive$", "command")

@@ -65,9 +65,15 @@ int vmm_resume_vm(struct vm *vm)
 	return note("resume", vm, vm->state == VM_PAUSED);
 }
 
+static int reset_error;
+
 int vmm_reset_vm(struct vm *vm)
 {
-	return note("reset", vm, vm->state != VM_STOPPED);
+	int err = note("reset", vm, vm->state != VM_STOPPED);
+
+	if (!err && reset_error)
+		vm->state = VM_STOPPED;
+	return err ? err : reset_error;
 }
 
 int vmm_kill_vm(struct vm *vm)
@@ -368,6 +374,39 @@ static void test_vm(void **state)
 	expect_said("vm 2", "cannot emulate 0f 0b");
 }
 
+static void expect_80_columns(void)
+{
+	for (const char *p = said; *p; p = strchr(p, '\n') + 1)
+		if (strchr(p, '\n') - p > 80)
+			fail_msg("expected 80 columns: %.*s", (int)(strchr(p, '\n') - p), p);
+}
+
+/* Long lines of the menu's are broken, and whole. */
+static void test_vm_width(void **state)
+{
+	static char line[400], module_line[300];
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++)
+		snprintf(line + strlen(line), sizeof(line) - strlen(line), "word%02u=value ", i);
+	memset(module_line, 'm', sizeof(module_line) - 1);
+	cfg[0].cmdline = line;
+	cfg[0].debug_exit = cfg[0].stats = true;
+	module.cmdline = module_line;
+	memset(cfg[0].name, 'n', VM_NAME_MAX - 1);
+	for (unsigned i = 0; i < EXIT_KINDS; i++)
+		fake_vm.exits->count[i] = UINT64_C(9999999999);
+	run("vm 1");
+	expect_80_columns();
+	for (unsigned i = 0; i < 20; i++) {
+		char word[16];
+
+		snprintf(word, sizeof(word), "word%02u=value", i);
+		assert_non_null(strstr(said, word));
+	}
+	module.cmdline = "vm=alpha kernel";
+}
+
 static void test_vcpus(void **state)
 {
 	(void)state;
@@ -392,7 +431,25 @@ static void test_life(void **state)
 	assert_string_equal(asked, "pause alpha 16 0;resume alpha 16 0;stop alpha 16 0;"
 				   "reset alpha 16 0;kill alpha 16 0;");
 	expect_said("kill beta", "beta is not started: nothing done");
+	expect_said("reset beta", "beta is not started: nothing done");
 	expect_said("start alpha", "alpha is running");
+	/* What was done is in the log, and said when that is not seen. */
+	if (!strstr(fake_log, "vm alpha: paused by the operator\n"))
+		fail_msg("expected a line of the log, seen:\n%s", fake_log);
+	run("pause alpha");
+	assert_string_equal(said, "");
+	log_set_line(false);
+	expect_said("pause alpha", "alpha: paused by the operator\n");
+	expect_said("kill alpha", "alpha: killed\n");
+	log_set_line(true);
+	fake_vm.state = VM_PAUSED;
+	run("resume alpha");
+	if (!strstr(fake_log, "vm alpha: running again\n"))
+		fail_msg("expected a line of the log, seen:\n%s", fake_log);
+	/* One that is ended and cannot be made again. */
+	reset_error = -EINVAL;
+	expect_said("reset alpha", "alpha has been ended, and could not be started anew");
+	reset_error = 0;
 }
 
 static void test_start_changed(void **state)
@@ -406,8 +463,14 @@ static void test_start_changed(void **state)
 	assert_string_equal(second.cfg->name, "beta");
 	/* The line itself has not changed, and counts again. */
 	assert_int_equal(cfg[1].memory, MIB(16));
+	expect_said("vm beta", "without words, GRUB's line again");
+	asked[0] = '\0';
+	expect_said("start beta", "beta: by GRUB's line again\n");
+	run("vm beta");
+	assert_null(strstr(said, "again"));
 	asked[0] = '\0';
 	run("start beta");
+	assert_string_equal(said, "");
 	assert_string_equal(asked, "start beta 16 0;");
 	assert_string_equal(second.cfg->cmdline, "from the line");
 	/* From the line, not from what was changed before. */
@@ -664,6 +727,7 @@ int main(void)
 		cmocka_unit_test_setup(test_aside, setup),
 		cmocka_unit_test_setup(test_vms, setup),
 		cmocka_unit_test_setup(test_vm, setup),
+		cmocka_unit_test_setup(test_vm_width, setup),
 		cmocka_unit_test_setup(test_vcpus, setup),
 		cmocka_unit_test_setup(test_life, setup),
 		cmocka_unit_test_setup(test_start_changed, setup),

@@ -4,9 +4,9 @@
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
-#include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/log.h"
 #include "vmm/config.h"
 #include "vmm/console.h"
 #include "vmm/monitor/command.h"
@@ -14,6 +14,26 @@
 #include "vmm/run.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm_tables.h"
+
+/* What output has on a line, and where a text begins that takes several. */
+#define WIDTH 80
+#define INDENT 13
+
+/* What `start NAME KEY=VALUE` makes of a VM's line: one that the VM has now, and one to be tried.
+ */
+struct changed {
+	struct vm_config cfg;
+	char cmdline[LINE_TEXT_MAX + 1];
+};
+static struct {
+	const struct vm_config *line; /* NULL: it never had another */
+	struct changed changed[2];
+} lines[VM_MAX];
+
+static bool is_changed(const struct vm *vm)
+{
+	return lines[vm->id].line && vm->cfg != lines[vm->id].line;
+}
 
 /* --- what there is --- */
 
@@ -79,29 +99,57 @@ static bool cmd_vms(const struct monitor_args *args)
 	return true;
 }
 
-static void show_file(const char *what, const struct boot_module *file)
+/* A text behind its name, on as many lines as it takes, broken at blanks where there are any. */
+static void show_text(const char *what, const char *text)
 {
-	monitor_printf("  %-10s %llu KiB at 0x%llx: %.120s\n", what,
-		       (unsigned long long)((file->size + 1023) >> 10),
-		       (unsigned long long)file->start.v, file->cmdline ? file->cmdline : "");
+	size_t room = WIDTH - INDENT, n;
+
+	do {
+		n = strlen(text);
+		if (n > room) {
+			n = room;
+			while (n && text[n] != ' ')
+				n--;
+			n = n ? n : room;
+		}
+		monitor_printf("  %-10s %.*s\n", what, (int)n, text);
+		text += n;
+		text += *text == ' ';
+		what = "";
+	} while (*text);
 }
 
-static void show_config(const struct vm_config *cfg)
+static void show_file(const char *what, const struct boot_module *file)
+{
+	char text[LINE_TEXT_MAX + 64];
+
+	ksnprintf(text, sizeof(text), "%llu KiB at 0x%llx: %s",
+		  (unsigned long long)((file->size + 1023) >> 10),
+		  (unsigned long long)file->start.v, file->cmdline ? file->cmdline : "");
+	show_text(what, text);
+}
+
+static void show_config(const struct vm_config *cfg, bool changed)
 {
 	static const char *const paging[] = {
 		[PAGING_AUTO] = "auto", [PAGING_NESTED] = "nested", [PAGING_SHADOW] = "shadow"
 	};
 
-	monitor_printf("  %-10s memory=%lluM vcpus=%u paging=%s on-reset=%s on-crash=%s%s%s\n",
-		       "line", (unsigned long long)(cfg->memory >> 20), cfg->vcpus,
-		       paging[cfg->paging], cfg->on_reset == ON_RESET_RESTART ? "restart" : "stop",
-		       cfg->on_crash == ON_CRASH_RESTART ? "restart" : "stop",
-		       cfg->debug_exit ? " debug-exit" : "", cfg->stats ? " stats" : "");
+	char text[256];
+
+	ksnprintf(text, sizeof(text), "memory=%lluM vcpus=%u paging=%s on-reset=%s on-crash=%s%s%s",
+		  (unsigned long long)(cfg->memory >> 20), cfg->vcpus, paging[cfg->paging],
+		  cfg->on_reset == ON_RESET_RESTART ? "restart" : "stop",
+		  cfg->on_crash == ON_CRASH_RESTART ? "restart" : "stop",
+		  cfg->debug_exit ? " debug-exit" : "", cfg->stats ? " stats" : "");
+	show_text("line", text);
+	if (changed)
+		monitor_printf("  %-10s as start was told: without words, GRUB's line again\n", "");
 	if (cfg->shadow || cfg->audit)
 		monitor_printf("  %-10s shadow=%lluK audit=%llu\n", "",
 			       (unsigned long long)(cfg->shadow >> 10),
 			       (unsigned long long)cfg->audit);
-	monitor_printf("  %-10s %s\n", "command", *cfg->cmdline ? cfg->cmdline : "-");
+	show_text("command", *cfg->cmdline ? cfg->cmdline : "-");
 	show_file("kernel", cfg->kernel);
 	if (cfg->initrd)
 		show_file("initrd", cfg->initrd);
@@ -113,18 +161,20 @@ static void show_config(const struct vm_config *cfg)
 
 static void show_exits(const struct vm *vm)
 {
-	uint64_t total = exits_of(vm);
+	static char text[EXIT_KINDS * 40 + 32];
+	const char *between = ": ";
+	size_t n;
 
-	monitor_printf("  %-10s %llu", "exits", (unsigned long long)total);
-	for (unsigned kind = 0, shown = 0; kind < EXIT_KINDS; kind++)
-		if (vm->exits->count[kind])
-			monitor_printf("%s%s %llu",
-				       !shown++         ? ": "
-				       : shown % 4 == 1 ? ",\n             "
-							: ", ",
+	n = (size_t)ksnprintf(text, sizeof(text), "%llu", (unsigned long long)exits_of(vm));
+	for (unsigned kind = 0; kind < EXIT_KINDS && n < sizeof(text); kind++) {
+		if (!vm->exits->count[kind])
+			continue;
+		n += (size_t)ksnprintf(text + n, sizeof(text) - n, "%s%s %llu", between,
 				       vm_exit_name((enum vm_exit_kind)kind),
 				       (unsigned long long)vm->exits->count[kind]);
-	monitor_printf("\n");
+		between = ", ";
+	}
+	show_text("exits", text);
 }
 
 static bool cmd_vm(const struct monitor_args *args)
@@ -147,7 +197,7 @@ static bool cmd_vm(const struct monitor_args *args)
 	monitor_printf("  %-10s %llu KiB of its own, %s paging\n", "memory",
 		       (unsigned long long)(frame_bytes_owned(FRAME_VM0 + vm->id) >> 10),
 		       paging_name(vm));
-	show_config(vm->cfg);
+	show_config(vm->cfg, is_changed(vm));
 	show_exits(vm);
 	if (vm->state == VM_STOPPED && vm->nr_vcpus)
 		monitor_printf("It crashed: its registers and memory can be looked at.\n");
@@ -210,17 +260,6 @@ static bool cmd_vcpus(const struct monitor_args *args)
 
 /* --- what they are to do --- */
 
-/* What `start NAME KEY=VALUE` makes of a VM's line: one that the VM has now, and one to be tried.
- */
-struct changed {
-	struct vm_config cfg;
-	char cmdline[LINE_TEXT_MAX + 1];
-};
-static struct {
-	const struct vm_config *line; /* NULL: it never had another */
-	struct changed changed[2];
-} lines[VM_MAX];
-
 /* What the line gives, but for what the words change. NULL: one of them is wrong, and said. */
 static const struct vm_config *changed_config(const struct vm *vm, const struct monitor_args *args)
 {
@@ -259,6 +298,8 @@ static bool cmd_start(const struct monitor_args *args)
 	cfg = changed_config(vm, args);
 	if (!cfg)
 		return false;
+	if (is_changed(vm) && cfg == lines[vm->id].line)
+		monitor_printf("%s: by GRUB's line again\n", cfg->name);
 	was = vm->cfg;
 	vm->cfg = cfg;
 	if (vmm_start_vm(vm)) { /* which says what is wrong */
@@ -268,45 +309,80 @@ static bool cmd_start(const struct monitor_args *args)
 	return true;
 }
 
-/* What it is asked of, and what it says of a VM that is not in the state for it. */
+/* Not in the state for it. */
+static bool nothing_done(const struct vm *vm)
+{
+	monitor_printf("%s is %s: nothing done\n", vm->cfg->name, state_name(vm));
+	return true;
+}
+
+/* What was done to it is in the log: here too if that has not just been seen on the line. */
+static void say_done(const struct vm *vm, uint64_t sent_before, const char *done)
+{
+	if (log_sent() == sent_before)
+		monitor_printf("%s: %s\n", vm->cfg->name, done);
+}
+
+/* What it is asked of, and what the log says then. */
 static bool act(const struct monitor_args *args, int (*action)(struct vm *vm), const char *done)
 {
 	struct vm *vm = monitor_vm(args, 0);
-	int err;
+	uint64_t sent = log_sent();
 
 	if (!vm)
 		return false;
-	err = action(vm);
-	if (err == -EINVAL)
-		monitor_printf("%s is %s: nothing done\n", vm->cfg->name, state_name(vm));
-	else if (!err && done)
-		monitor_printf("%s: %s\n", vm->cfg->name, done);
+	if (action(vm))
+		return nothing_done(vm);
+	log_info("vm %s: %s", vm->cfg->name, done);
+	say_done(vm, sent, done);
 	return true;
 }
 
 static bool cmd_stop(const struct monitor_args *args)
 {
-	return act(args, vmm_stop_vm, "its power button is pressed; kill does not ask");
+	return act(args, vmm_stop_vm, "its power button is pressed");
 }
 
 static bool cmd_pause(const struct monitor_args *args)
 {
-	return act(args, vmm_pause_vm, "paused");
+	return act(args, vmm_pause_vm, "paused by the operator");
 }
 
 static bool cmd_resume(const struct monitor_args *args)
 {
-	return act(args, vmm_resume_vm, "running");
+	return act(args, vmm_resume_vm, "running again");
 }
 
 static bool cmd_reset(const struct monitor_args *args)
 {
-	return act(args, vmm_reset_vm, NULL);
+	struct vm *vm = monitor_vm(args, 0);
+	uint64_t sent = log_sent();
+
+	if (!vm)
+		return false;
+	if (vm->state == VM_STOPPED && !vm->restart.armed)
+		return nothing_done(vm);
+	if (vmm_reset_vm(vm))
+		monitor_printf(
+			"%s has been ended, and could not be started anew: log | tail 3 says "
+			"why\n",
+			vm->cfg->name);
+	else
+		say_done(vm, sent, "reset");
+	return true;
 }
 
 static bool cmd_kill(const struct monitor_args *args)
 {
-	return act(args, vmm_kill_vm, NULL);
+	struct vm *vm = monitor_vm(args, 0);
+	uint64_t sent = log_sent();
+
+	if (!vm)
+		return false;
+	if (vmm_kill_vm(vm))
+		return nothing_done(vm);
+	say_done(vm, sent, "killed");
+	return true;
 }
 
 static bool cmd_console(const struct monitor_args *args)
