@@ -14,6 +14,8 @@
 #define TYPED_BYTES 4096   /* what may be typed ahead of a VM */
 #define MONITOR_AHEAD 4096 /* little, so that ^C ends a long output at once */
 #define MONITOR_LOW 1024
+/* So long after the last key that he typed at the monitor the operator is still there. */
+#define OPERATOR_NS (600 * NS_PER_SEC)
 /* A VM that has taken nothing for so long while its queue is full has lost what comes next. */
 #define DEAF_NS NS_PER_SEC
 
@@ -23,7 +25,8 @@ static struct speaker *last; /* the VM that was in front last */
 static bool begun;           /* the run loop runs: guests may speak */
 static bool follow;
 static bool log_always;
-static bool stays;          /* the operator went to the monitor himself */
+static bool stays;          /* the operator went to the monitor himself, */
+static uint64_t monitor_ns; /* and when he typed at it last */
 static bool after_escape;   /* Ctrl-] was typed: the next key is for the console */
 static bool pressed;        /* a Ctrl-] may wait behind what is held back, */
 static uint64_t pressed_ns; /* and since when */
@@ -83,6 +86,13 @@ struct vm *console_front(void)
 bool console_operator_stays(void)
 {
 	return stays;
+}
+
+uint64_t console_operator_until(void)
+{
+	uint64_t until = monitor_ns + OPERATOR_NS;
+
+	return stays && clock_ns() < until ? until : 0;
 }
 
 int console_add(struct vm *vm)
@@ -160,6 +170,7 @@ static void type(uint8_t c)
 	struct speaker *s = front;
 
 	if (!s->vm) {
+		monitor_ns = clock_ns();
 		if (operator)
 			operator->input(c);
 		view_pump();
@@ -200,6 +211,7 @@ static void command_key(uint8_t c)
 	} else if (c == 'm' || c == 'M') {
 		go(monitor);
 		stays = true;
+		monitor_ns = clock_ns();
 	} else if (c >= '1' && c <= '9') {
 		go_to_number(c - '0');
 	} else if (c == 'n' || c == 'N') {

@@ -37,6 +37,9 @@ void console_forget(struct vm *vm);
 void console_tie(struct vm *vm);
 /* Has the operator come to the monitor by himself, and wants to stay there whatever VMs do? */
 bool console_operator_stays(void);
+/* Until when he is taken to be there: he went to the monitor by himself, and has typed something at
+ * it not long ago. 0: he is not. */
+uint64_t console_operator_until(void);
 
 /* --- the operator --- */
 

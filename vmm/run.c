@@ -37,6 +37,7 @@ static struct sched sched;
 static struct timer slice;
 static bool slice_runs, slice_over;
 static bool loop_runs;
+static struct timer idle; /* no VM is left, and the operator has not gone yet */
 
 static void end_slice(void *ctx)
 {
@@ -164,17 +165,36 @@ static bool any_restarts(void)
 	return false;
 }
 
+/* Not under the hands of an operator who is at the monitor: when he has gone. */
+static bool wait_for_operator(void)
+{
+	const char *what = config->on_idle == ON_IDLE_POWEROFF ? "poweroff" : "reboot";
+	uint64_t until = console_operator_until();
+
+	if (until && !idle.armed)
+		log_info("no VM is left: on-idle=%s comes 10 minutes after the last key", what);
+	if (until)
+		timer_arm(&idle, until);
+	return until != 0;
+}
+
 /* If no VM is there and none is going to be: what the configuration says. */
 static void on_idle(void)
 {
 	if (any_present() || any_restarts() || monitor_idle())
 		return;
-	if (config->on_idle == ON_IDLE_MONITOR)
+	if (config->on_idle == ON_IDLE_MONITOR || wait_for_operator())
 		return; /* the monitor is in front */
 	console_flush();
 	if (config->on_idle == ON_IDLE_POWEROFF)
 		machine_poweroff();
 	machine_reboot();
+}
+
+static void idle_over(void *ctx)
+{
+	(void)ctx;
+	on_idle();
 }
 
 /* A VM that is out of service and stays so. */
@@ -344,6 +364,7 @@ int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)
 	console_follow(cfg->console_follow);
 	panic_set_history(say_last_exits);
 	timer_setup(&slice, end_slice, NULL);
+	timer_setup(&idle, idle_over, NULL);
 	sched_init(&sched, 0, clock_tsc_hz());
 	for (unsigned i = 0; i < cfg->nr_vms && i < VM_MAX; i++) {
 		struct vm *vm = kalloc(sizeof(*vm));

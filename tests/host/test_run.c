@@ -11,6 +11,7 @@
 
 #undef PF_W /* of a program header */
 
+#include "arch/x86_64/clock.h"
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/fpu.h"
 #include "arch/x86_64/frame.h"
@@ -22,6 +23,7 @@
 #include "tests/host/fake_backend.h"
 #include "tests/host/fake_run.h"
 #include "tests/host/fakes.h"
+#include "vmm/console.h"
 #include "vmm/cpuid.h"
 #include "vmm/run.h"
 
@@ -544,6 +546,16 @@ static void test_start_beside_others(void **state)
 	play(nothing_more);
 }
 
+/* The loop runs until the machine idles (2) or is off (3). */
+static int go_on(void)
+{
+	int why = setjmp(back);
+
+	if (!why)
+		vmm_run();
+	return why;
+}
+
 /* One that is alone is so too: the operator is heard meanwhile. */
 static void test_start_alone(void **state)
 {
@@ -552,6 +564,7 @@ static void test_start_alone(void **state)
 	(void)state;
 	by_backend(true);
 	run_steps(nothing_more);
+	fake_log_shown = true;
 	assert_int_equal(vmm_kill_vm(a), 0);
 	assert_int_equal(vmm_kill_vm(vmm_vm(1)), 0);
 	assert_int_equal(vmm_start_vm(a), 0);
@@ -562,6 +575,19 @@ static void test_start_alone(void **state)
 	assert_int_equal(vmm_reset_vm(a), 0);
 	assert_int_equal(a->vcpu[0]->state, VCPU_STARTING);
 	run_steps(nothing_more);
+	/* What is wrong with its kernel is seen, though it has the console already. */
+	assert_int_equal(vmm_kill_vm(a), 0);
+	kernel.ehdr.e_machine = EM_ARM;
+	assert_int_equal(vmm_start_vm(a), 0);
+	assert_ptr_equal(console_front(), a);
+	cfg.on_idle = ON_IDLE_MONITOR;
+	assert_int_equal(go_on(), 2);
+	kernel.ehdr.e_machine = EM_X86_64;
+	assert_int_equal(a->state, VM_STOPPED);
+	if (!strstr(fake_console_out, ", not started\n"))
+		fail_msg("expected a line, seen:\n%s", fake_console_out);
+	fake_log_shown = false;
+	assert_int_equal(vmm_start_vm(a), 0);
 	assert_int_equal(vmm_start_vm(vmm_vm(1)), 0);
 	play(nothing_more);
 }
@@ -589,6 +615,44 @@ static void test_start_turn_ends(void **state)
 	expect_ran("ba");
 	assert_int_not_equal(ends[1], 0);
 	play(nothing_more);
+}
+
+static int stop_both(void)
+{
+	script = (const step_fn[]){ stop, stop, NULL };
+	cfg.on_idle = ON_IDLE_POWEROFF;
+	return go_on();
+}
+
+/* The machine does not go down under the hands of an operator who is at the monitor. */
+static void test_operator_is_there(void **state)
+{
+	(void)state;
+	fake_console_type("\x1dm");
+	assert_int_equal(stop_both(), 2);
+	if (!strstr(fake_log, "no VM is left: on-idle=poweroff comes 10 minutes after the last"))
+		fail_msg("expected a line, seen:\n%s", fake_log);
+	fake_clock_advance(599 * NS_PER_SEC);
+	fake_console_type("v");
+	assert_int_equal(go_on(), 2);
+	fake_clock_advance(599 * NS_PER_SEC);
+	assert_int_equal(go_on(), 2);
+	fake_clock_advance(2 * NS_PER_SEC);
+	assert_int_equal(go_on(), 3);
+	/* One who is at a VM's console is not there. */
+	setup(NULL);
+	fake_console_type("\x1dm\x1d"
+			  "1");
+	assert_int_equal(stop_both(), 3);
+	/* Nor is one who has left it to itself for long. */
+	setup(NULL);
+	fake_console_type("\x1dm");
+	run_steps((const step_fn[]){ interrupt, NULL });
+	fake_clock_advance(601 * NS_PER_SEC);
+	assert_int_equal(stop_both(), 3);
+	fake_console_type("\x1d"
+			  "1");
+	go_on();
 }
 
 #define PM1_STATUS 0x600
@@ -673,6 +737,7 @@ int main(void)
 		cmocka_unit_test_setup(test_start_beside_others, setup),
 		cmocka_unit_test_setup(test_start_alone, setup),
 		cmocka_unit_test_setup(test_start_turn_ends, setup),
+		cmocka_unit_test_setup(test_operator_is_there, setup),
 		cmocka_unit_test_setup(test_power_button, setup),
 		cmocka_unit_test_setup(test_thousand_lives, setup),
 	};
