@@ -308,6 +308,7 @@ void console_forget(struct vm *vm)
 	s->ends = false;
 	if (front == s)
 		go(monitor);
+	view_ended(s);
 }
 
 /* --- the monitor --- */

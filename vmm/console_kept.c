@@ -23,6 +23,7 @@ void kept_put(struct kept *k, uint8_t c)
 	if (c == '\n')
 		k->line_end = k->end;
 	k->escapes |= c == ESC || c == SO;
+	term_said(&k->term, c);
 }
 
 static uint64_t oldest(const struct kept *k)

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vmm/console_term.h"
+
 #define KEPT_BYTES 65536 /* a power of two */
 
 struct kept {
@@ -17,7 +19,8 @@ struct kept {
 	uint64_t shown;      /* up to here it has been shown */
 	uint64_t replay_end; /* what is before this is shown late: nobody waits for an answer */
 	uint64_t line_end;   /* behind the last newline */
-	bool escapes;        /* it has used control sequences: the terminal may be left odd */
+	bool escapes;        /* it has used control sequences: the terminal may be left odd, */
+	struct term term;    /* with these modes */
 };
 
 /* Say a byte. */

@@ -32,8 +32,9 @@ static struct speaker *seen;                 /* whose banner has gone out last *
 static bool follow;
 static bool following; /* the last banner said so */
 static bool banner_due;
-static bool reset_due; /* the terminal was left odd */
-static uint64_t gone;  /* bytes of shown's that are not kept */
+static bool reset_due;   /* the terminal was left odd, */
+static uint64_t odd_due; /* with these modes */
+static uint64_t gone;    /* bytes of shown's that are not kept */
 static void (*on_arrival)(void);
 
 static struct speaker *writer; /* followed: whose line is open */
@@ -269,17 +270,33 @@ static const char *state_of(const struct vm *vm)
 	return vm->state == VM_RUNNING ? "running" : "paused";
 }
 
+/* As whoever was in front has left it. */
+static void reset_terminal(void)
+{
+	char text[TERM_TEXT_MAX];
+
+	if (reset_due)
+		console_write(text, term_leave(odd_due, text));
+	reset_due = false;
+	odd_due = 0;
+}
+
+/* As who is in front now has had it. */
+static void return_terminal(void)
+{
+	char text[TERM_TEXT_MAX];
+
+	console_write(text, term_return(shown->out.term.odd, text));
+}
+
 static void put_banner(void)
 {
-	static const char reset[] = "\x18\x1b[0m\x1b(B\x0f"; /* CAN, SGR 0, ASCII, SI */
 	unsigned messages = 0;
 
 	banner_due = false;
 	say_held();
 	end_line();
-	if (reset_due)
-		console_write(reset, sizeof(reset) - 1);
-	reset_due = false;
+	reset_terminal();
 	if (!shown->vm) {
 		messages = log_take_unsent();
 		put_line("monitor; Ctrl-] 1 to 9: a VM, Ctrl-] ?: help");
@@ -295,6 +312,7 @@ static void put_banner(void)
 	gone = 0;
 	if (messages)
 		put_line("%u new messages of Umbra's: command log", messages);
+	return_terminal();
 	seen = shown;
 	following = follows();
 	if (!following)
@@ -379,6 +397,12 @@ bool view_shows(const struct speaker *s)
 static void leave(const struct speaker *s)
 {
 	reset_due |= s->out.escapes;
+	odd_due |= s->out.term.odd;
+}
+
+void view_ended(struct speaker *s)
+{
+	s->out.term = (struct term){ 0 };
 }
 
 void view_set(struct speaker *s, bool all)

@@ -35,6 +35,8 @@ void view_set(struct speaker *s, bool follow);
 void view_pump(void);
 /* Put what s has said onto the line, as far as its ring has room, if s is seen. */
 void view_drain(struct speaker *s);
+/* s will say no more: what it did to the terminal is not for its next life. It is not shown. */
+void view_ended(struct speaker *s);
 /* Is what s says seen now? */
 bool view_shows(const struct speaker *s);
 /* May s say a byte more, or must the line be waited for? */

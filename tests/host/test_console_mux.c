@@ -277,6 +277,58 @@ static void test_replay_asks_nothing(void **state)
 	assert_non_null(strstr(fake_console_out, "abcdef\x1b[ug\r\n"));
 }
 
+/* What a program has made of the terminal is not left to who comes next, and is there again when it
+ * comes back, but for its place on the screen. */
+static void test_modes(void **state)
+{
+	static const char *const modes[][3] = {
+		{ "\x1b[?1049h\x1b[?1h\x1b=", "\x1b[?1049l\x1b[?1l\x1b>", "\x1b[?1h\x1b=" },
+		{ "\x1b[?1000;1006h\x1b[?2004h", "\x1b[?1000l\x1b[?1006l\x1b[?2004l",
+		  "\x1b[?1000h\x1b[?1006h\x1b[?2004h" },
+		{ "\x1b[?25l\x1b[?7l\x1b[2;10r\x1b[4h", "\x1b[4l\x1b[?7h\x1b[?25h\x1b[r\x1b[999;1H",
+		  "\x1b[?7l\x1b[?25l" },
+		/* Nothing is left of these. */
+		{ "\x1b[?25l\x1b[?25h\x1b[2;10r\x1b[r\x1b=\x1b>", "", "" },
+		{ "\x1b[?25l\x1b[?1h\x1b[1;5r\x1b=\x1b[!p", "", "" },
+		{ "\x1b[?1049h\x1b[?1003h\x1b"
+		  "c",
+		  "", "" },
+		{ "\x1b[?99999999999h\x1b[?1$h\x1b[?1\x18h\x1b[>4;1m\x1b[1h", "", "" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+		char text[256];
+
+		say(0, modes[i][0]);
+		say(0, "\r\n");
+		forget_output();
+		keys("\x1d"
+		     "2");
+		snprintf(text, sizeof(text),
+			 "\x18\x1b[0m\x1b(B\x0f%s--- two (2, running); "
+			 "Ctrl-] ?: help ---\n",
+			 modes[i][1]);
+		assert_out(text);
+		forget_output();
+		keys("\x1d"
+		     "1");
+		snprintf(text, sizeof(text), "--- one (1, running); Ctrl-] ?: help ---\n%s",
+			 modes[i][2]);
+		if (strncmp(fake_console_out, text, strlen(text)) != 0)
+			fail_msg("%u: seen %s", i, fake_console_out);
+		say(0, "\x1b"
+		       "c\r\n");
+	}
+	/* Its next life begins with a terminal as it is. */
+	say(0, "\x1b[?25l");
+	forget_output();
+	console_forget(&vm[0]);
+	console_set_front(&vm[0]);
+	console_work();
+	assert_out("\x18\x1b[0m\x1b(B\x0f\x1b[?25h--- one (1, running); Ctrl-] ?: help ---\n");
+}
+
 /* Followed, it can forge no other's name, and gives the terminal no orders. */
 static void test_follow_is_plain(void **state)
 {
@@ -600,6 +652,7 @@ int main(void)
 		TEST(test_slow_line),
 		TEST(test_replay_is_safe),
 		TEST(test_replay_asks_nothing),
+		TEST(test_modes),
 		TEST(test_follow_is_plain),
 		TEST(test_deaf),
 		TEST(test_slow_reader),
