@@ -297,12 +297,24 @@ static uint8_t classify(const struct insn *insn, const ZydisDecodedInstruction *
 	}
 }
 
-static enum decode_status failure(ZyanStatus status, unsigned n)
+/* EVEX: none but these come before it. */
+static bool may_be_avx512(const uint8_t *bytes, unsigned n)
+{
+	static const uint8_t before[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x67 };
+
+	while (n && memchr(before, *bytes, sizeof(before))) {
+		bytes++;
+		n--;
+	}
+	return n && *bytes == 0x62;
+}
+
+static enum decode_status failure(ZyanStatus status, const uint8_t *bytes, unsigned n)
 {
 	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
 		return DECODE_TOO_LONG;
 	if (status != ZYDIS_STATUS_NO_MORE_DATA)
-		return DECODE_INVALID;
+		return may_be_avx512(bytes, n) ? DECODE_UNKNOWN : DECODE_INVALID;
 	return n < VM_EXIT_MAX_INSN ? DECODE_TRUNCATED : DECODE_TOO_LONG;
 }
 
@@ -321,7 +333,7 @@ enum decode_status decode_insn(struct insn *out, const uint8_t *bytes, unsigned 
 		return DECODE_INVALID;
 	status = ZydisDecoderDecodeInstruction(&decoder, &context, bytes, n, &z);
 	if (ZYAN_FAILED(status))
-		return failure(status, n);
+		return failure(status, bytes, n);
 
 	*out = (struct insn){ .op = op_of_mnemonic[z.mnemonic],
 			      .len = z.length,

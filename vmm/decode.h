@@ -219,6 +219,7 @@ enum decode_status {
 	DECODE_OK,
 	DECODE_TRUNCATED, /* valid so far, but more bytes are needed */
 	DECODE_INVALID,   /* #UD */
+	DECODE_UNKNOWN,   /* AVX-512 perhaps, which is not decoded; or #UD */
 	DECODE_TOO_LONG,  /* #GP: it does not end with the 15th byte */
 };
 

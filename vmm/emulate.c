@@ -31,11 +31,12 @@ static unsigned fetch(struct vcpu *vcpu, uint8_t *bytes, struct guest_fault *fau
 	return VM_EXIT_MAX_INSN;
 }
 
-/* No valid instruction. When the hardware has met its operand it was one: the decoder
- * does not know it. */
-static enum emulate_result undefined(struct vcpu *vcpu)
+/* No valid instruction. When the hardware has met its operand, and it may be one that the decoder
+ * does not know, it was that; but some emulators take what no processor takes (LOCK MOV). */
+static enum emulate_result undefined(struct vcpu *vcpu, enum decode_status status)
 {
-	if (vcpu->exit.kind == EXIT_NESTED_FAULT && !vcpu->exit.nested.fetch)
+	if (status == DECODE_UNKNOWN && vcpu->exit.kind == EXIT_NESTED_FAULT &&
+	    !vcpu->exit.nested.fetch)
 		return EMULATE_FAILED;
 	vcpu_raise_vector(vcpu, VEC_UD);
 	return EMULATE_FAULT;
@@ -80,7 +81,7 @@ static enum emulate_result decode(struct vcpu *vcpu, unsigned code_size, const s
 		vcpu_raise_error(vcpu, VEC_GP, 0);
 		return EMULATE_FAULT;
 	}
-	return status == DECODE_OK ? EMULATE_DONE : undefined(vcpu);
+	return status == DECODE_OK ? EMULATE_DONE : undefined(vcpu, status);
 }
 
 void emu_init(struct emu *e, struct vcpu *vcpu)

@@ -420,10 +420,13 @@ static void test_invalid(void **state)
 	static const uint8_t prefixes[15] = { 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
 					      0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66 };
 	static const uint8_t mov[] = { 0x48, 0xc7, 0x00, 0xfb, 0xff, 0xff, 0xff };
+	/* vmovups zmm0, gs:[rbx] */
+	static const uint8_t evex[] = { 0x65, 0x62, 0xf1, 0x7c, 0x48, 0x10, 0x03 };
 	static const unsigned sizes[] = { 2, 4, 8 };
 	struct insn insn;
 
 	(void)state;
+	assert_int_equal(decode_insn(&insn, evex, sizeof(evex), 8), DECODE_UNKNOWN);
 	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
 		assert_int_equal(decode_insn(&insn, ones, 15, sizes[i]), DECODE_INVALID);
 		assert_int_equal(decode_insn(&insn, lock_mov, 3, sizes[i]), DECODE_INVALID);

@@ -193,6 +193,35 @@ static void test_what_is_not_emulated(void **state)
 	fx.vcpu.exit.kind = EXIT_NESTED_FAULT;
 	emulates(EMULATE_FAILED, 0);
 	assert_nothing_raised();
+	FX_CODE(0x64, 0x67, 0xc5, 0xf8, 0x91, 0x03); /* kmovw fs:[ebx], k0 */
+	emulates(EMULATE_FAILED, 0);
+	assert_nothing_raised();
+}
+
+/* The hardware (an emulator) says that it has met the operand, of what no manual calls valid. */
+static void test_no_instruction_at_all(void **state)
+{
+	static const uint8_t codes[][4] = {
+		{ 0xf0, 0x89, 0x03 },       /* lock mov [rbx], eax */
+		{ 0xc7, 0x4b, 0x00, 0x00 }, /* c7 /1 */
+		{ 0xff, 0x3b },             /* ff /7 */
+		{ 0x8f, 0x2b },             /* 8f /5 */
+		{ 0xf3, 0x0f, 0xae, 0x03 }, /* f3 before FXSAVE */
+		{ 0xf0, 0x62, 0xf1, 0x7c }, /* LOCK before EVEX */
+	};
+
+	(void)state;
+	GPR[RBX] = WINDOW;
+	fx.vcpu.exit.kind = EXIT_NESTED_FAULT;
+	fx.vcpu.exit.nested.write = true;
+	fx.vcpu.exit.nested.gpa = GPA(DEVICE_A);
+	for (unsigned i = 0; i < ARRAY_SIZE(codes); i++) {
+		fx_code(codes[i], sizeof(codes[i]));
+		emulates(EMULATE_FAULT, 0);
+		assert_raised(VEC_UD, 0);
+		assert_untouched();
+		fx.vcpu.events.pending.kind = EVENT_NONE;
+	}
 }
 
 /* --- what the exit says about the access --- */
@@ -575,6 +604,7 @@ int main(void)
 		T(test_protection_keys),
 		T(test_code_that_is_not_there),
 		T(test_what_is_not_emulated),
+		T(test_no_instruction_at_all),
 		T(test_exit_address_is_believed),
 		T(test_exit_address_is_not_believed),
 		T(test_decode_assist),
