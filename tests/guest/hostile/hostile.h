@@ -1,0 +1,172 @@
+/*
+ * A guest that tries every door: ports, MSRs, CPUID, control registers, page tables, device
+ * registers and instructions at random, in every mode. What it breaks of itself it mends, as far
+ * as it can, and goes on.
+ */
+#ifndef UMBRA_TESTS_GUEST_HOSTILE_H
+#define UMBRA_TESTS_GUEST_HOSTILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAGE 0x1000u
+#define MEMORY_END 0x1000000u /* of the guest: 16 MiB */
+
+/* Where things are, physical and virtual alike. */
+#define LOW_CODE 0x8000u   /* what leads out of real mode */
+#define REAL_CODE 0x10000u /* real mode's wild code, and V86's */
+#define REAL_DATA 0x20000u
+#define WILD_CODE 0x400000u   /* of user and supervisor; mapped by pages of 4 KiB */
+#define WILD_DATA 0x600000u   /* 2 MiB of both's */
+#define WILD_TABLES 0x800000u /* page tables that nobody trusts */
+#define NR_WILD_TABLES 16u
+#define MINE 0xe00000u       /* the first 2 MiB again, to change what is read-only there */
+#define WINDOW 0x8000000000u /* what the wild tables map: the second entry of the PML4 */
+
+/* Selectors of machine.c's descriptors, those of CPL 3 without it. */
+#define CODE64 0x08
+#define DATA 0x10
+#define CODE32 0x18
+#define CODE16 0x20
+#define UCODE64 0x28
+#define UDATA 0x30
+#define UCODE32 0x38
+#define UCODE16 0x40
+#define TSS64 0x48
+#define TSS32 0x58
+#define TSS_DF 0x60
+#define WILD_CODE16 0x68
+#define WILD_DESC 0x70 /* from here on: at random */
+#define NR_DESC 32
+
+#define PTE_P 1u
+#define PTE_W 2u
+#define PTE_U 4u
+#define PTE_PS 0x80u
+
+#define CR0_PE 1u
+#define CR0_WP 0x10000u
+#define CR0_PG 0x80000000u
+#define CR0_GOOD 0x80010033u /* PG, WP, NE, ET, MP, PE */
+#define CR4_PSE 0x10u
+#define CR4_PAE 0x20u
+#define CR4_GOOD 0x620u  /* OSXMMEXCPT, OSFXSR, PAE */
+#define EFER_GOOD 0x501u /* LMA, LME, SCE */
+#define FLAG_TF 0x100u
+#define FLAG_IF 0x200u
+#define FLAG_VM 0x20000u
+
+enum wild_mode { WILD_64, WILD_COMPAT32, WILD_COMPAT16, WILD_32, WILD_16, WILD_V86, WILD_REAL };
+
+/* What wild_run() enters; entry.asm knows the layout. */
+struct wild {
+	uint64_t reg[16]; /* in ModRM's order; RSP too */
+	uint64_t rip, cs, rflags, ss;
+	uint64_t steps;               /* so many single steps are let pass */
+	uint64_t vector, error, from; /* what ended it */
+	uint32_t mode, cr0, cr3, cr4; /* mode, and the controls of the modes without EFER.LME */
+};
+extern struct wild wild;
+
+/* Options of the command line. */
+struct options {
+	uint64_t seed;
+	uint32_t sweep; /* just try every so manieth of all that can be counted, once; 0: no */
+	bool exact;     /* this life has just this seed */
+	bool on_qemu;   /* what ends QEMU itself is left out */
+	bool no_tasks;  /* neither task gates nor TSS descriptors */
+};
+extern struct options options;
+
+/* main.c */
+void guest_main(uint32_t start_info) __attribute__((noreturn));
+/* The next thing to try; whatever ends it, this is called again. */
+void next_try(void) __attribute__((noreturn));
+
+/* machine.c */
+void machine_init(void);
+/* After whatever happened: registers, descriptors, devices as they should be. */
+void machine_mend(void);
+/* The PIC and the PIT, or the MSRs, may not be as they should be. */
+extern bool devices_spoiled, msrs_spoiled;
+extern uint64_t pml4[512], code_pt[512];
+extern uint32_t pd32[1024];
+extern uint64_t pdpt_pae[4];
+extern uint64_t gdt[NR_DESC];
+/* Where this page table, or what else is read-only, can be written. */
+#define mine(p) ((__typeof__(&(p)[0]))((uintptr_t)(p) + MINE))
+void put_text(const char *text);
+void put_hex(uint64_t val);
+void put_number(uint64_t val);
+uint32_t in(uint16_t port, unsigned size);
+void out(uint16_t port, unsigned size, uint32_t val);
+
+/* random.c */
+uint64_t rnd(void);
+/* 0 to n - 1. */
+uint32_t below(uint32_t n);
+/* Once in n. */
+bool one_in(uint32_t n);
+/* Numbers of all sizes, those with meaning more often. */
+uint64_t odd_number(void);
+/* An address where something is, or just is not: physical, and below 4 GiB virtual too. */
+uint64_t odd_address(void);
+void seed_random(uint64_t seed);
+
+/* code.c */
+/* Instructions at random, for `bits` wide code, at to; at most room bytes. */
+void make_code(uint8_t *to, unsigned room, unsigned bits);
+
+/* doors.c */
+struct door {
+	const char *name;
+	void (*run)(void);
+	unsigned weight;
+};
+extern const struct door doors[];
+extern const unsigned nr_doors;
+/* A port, an MSR, an entry for a page table: one that means something, or any. */
+uint16_t odd_port(void);
+uint32_t odd_msr(void);
+uint64_t odd_entry(void);
+uint64_t *wild_table(unsigned n);
+/* Would the OUT end this life? */
+bool port_ends_it(uint16_t port, unsigned size, uint32_t val);
+
+/* modes.c */
+void try_code64(void);
+void try_compat(void);
+void try_legacy(void);
+void try_v86(void);
+void try_real(void);
+void try_descriptors(void);
+void try_hypercalls(void);
+/* Run what lies there in 64-bit mode, with registers at random. */
+void run_at(uint64_t rip) __attribute__((noreturn));
+
+/* sweep.c */
+/* A few more of all the ports, MSRs, CPUID leaves and addresses, in their order. False: that was
+ * all of them. */
+bool sweep(void);
+
+/* canary.c */
+/* Say so if this page holds another guest's memory (what tests/guest/witness.asm fills its own
+ * with), or a frame that nobody owns (which a debug build poisons). */
+void look_at(const volatile void *page, uint64_t pa);
+
+/* entry.asm */
+void wild_run(void) __attribute__((noreturn));
+void load_tables(void);
+void syscall_entry(void);
+extern uint64_t idt64[512];
+extern uint32_t idt32[512];
+extern const uint8_t low_code[], low_back[], low_frame[],
+	low_code_end[]; /* real mode's, for LOW_CODE */
+extern uint32_t tss64[26], tss32[26], tss_df[26];
+void stub_df32(void);
+extern const uint64_t idt_stubs[256];
+extern const uint32_t idt32_stubs[256];
+extern uint8_t boot_stack_top[], df_stack_top[];
+
+#endif

@@ -1,0 +1,321 @@
+/* The processor and the devices as the hostile guest itself wants them. */
+#include "tests/guest/hostile/hostile.h"
+
+#define COM1 0x3f8
+#define PIC1 0x20
+#define PIC2 0xa0
+#define PIT 0x40
+#define PIT_RATE 1193 /* about a millisecond */
+
+#define MSR_EFER 0xc0000080u
+#define MSR_STAR 0xc0000081u
+#define MSR_LSTAR 0xc0000082u
+#define MSR_CSTAR 0xc0000083u
+#define MSR_SYSENTER_CS 0x174u
+#define MSR_SYSENTER_ESP 0x175u
+#define MSR_SYSENTER_EIP 0x176u
+
+#define PAGES(n) [n] __attribute__((aligned(PAGE), section(".bss.tables")))
+
+uint64_t pml4 PAGES(512), code_pt PAGES(512), gdt[NR_DESC];
+static uint64_t pdpt PAGES(512), pd PAGES(4 * 512), low_pt PAGES(512);
+uint32_t pd32 PAGES(1024);
+static uint32_t low_pt32 PAGES(1024);
+uint64_t pdpt_pae PAGES(4);
+bool devices_spoiled, msrs_spoiled;
+
+extern uint8_t text_start[], safe_end[];
+
+void *memset(void *dst, int c, size_t n);
+void *memcpy(void *restrict dst, const void *restrict src, size_t n);
+
+void *memset(void *dst, int c, size_t n)
+{
+	uint8_t *to = dst;
+
+	while (n--)
+		*to++ = (uint8_t)c;
+	return dst;
+}
+
+void *memcpy(void *restrict dst, const void *restrict src, size_t n)
+{
+	uint8_t *to = dst;
+	const uint8_t *from = src;
+
+	while (n--)
+		*to++ = *from++;
+	return dst;
+}
+
+uint32_t in(uint16_t port, unsigned size)
+{
+	uint32_t val = 0;
+
+	if (size == 1)
+		__asm__ volatile("inb %w1, %b0" : "+a"(val) : "Nd"(port));
+	else if (size == 2)
+		__asm__ volatile("inw %w1, %w0" : "+a"(val) : "Nd"(port));
+	else
+		__asm__ volatile("inl %w1, %0" : "+a"(val) : "Nd"(port));
+	return val;
+}
+
+void out(uint16_t port, unsigned size, uint32_t val)
+{
+	if (size == 1)
+		__asm__ volatile("outb %b0, %w1" : : "a"(val), "Nd"(port));
+	else if (size == 2)
+		__asm__ volatile("outw %w0, %w1" : : "a"(val), "Nd"(port));
+	else
+		__asm__ volatile("outl %0, %w1" : : "a"(val), "Nd"(port));
+}
+
+static void outb(uint16_t port, uint8_t val)
+{
+	out(port, 1, val);
+}
+
+static void mend_serial(void)
+{
+	outb(COM1 + 3, 0x83);
+	outb(COM1, 1);
+	outb(COM1 + 1, 0);
+	outb(COM1 + 3, 3);
+	outb(COM1 + 2, 7);
+	outb(COM1 + 4, 3);
+}
+
+void put_text(const char *text)
+{
+	for (; *text; text++) {
+		for (unsigned n = 0; !(in(COM1 + 5, 1) & 0x20) && n < 1000000; n++)
+			;
+		outb(COM1, (uint8_t)*text);
+	}
+}
+
+void put_hex(uint64_t val)
+{
+	char text[17] = "";
+	unsigned digits = 1;
+
+	while (digits < 16 && val >> 4 * digits)
+		digits++;
+	for (unsigned i = 0; i < digits; i++)
+		text[i] = "0123456789abcdef"[val >> 4 * (digits - 1 - i) & 15];
+	put_text(text);
+}
+
+void put_number(uint64_t val)
+{
+	char text[21] = "";
+	unsigned at = sizeof(text) - 1;
+
+	do {
+		text[--at] = (char)('0' + val % 10);
+		val /= 10;
+	} while (val);
+	put_text(text + at);
+}
+
+/* --- page tables --- */
+
+static void make_tables(void)
+{
+	for (unsigned i = 0; i < 4 * 512; i++)
+		pd[i] = (uint64_t)i << 21 | PTE_PS | PTE_W | PTE_P;
+	for (unsigned i = 0; i < 4; i++)
+		pdpt[i] = (uintptr_t)&pd[i * 512] | PTE_U | PTE_W | PTE_P;
+	for (uintptr_t i = 0; i < 512; i++) {
+		bool safe = i * PAGE >= (uintptr_t)text_start && i * PAGE < (uintptr_t)safe_end;
+
+		low_pt[i] = i * PAGE | (safe ? 0 : PTE_W) | PTE_P;
+	}
+	for (uint32_t i = 0; i < 512; i++)
+		code_pt[i] = (WILD_CODE + i * PAGE) | PTE_U | PTE_W | PTE_P;
+	pd[0] = (uintptr_t)low_pt | PTE_U | PTE_W | PTE_P;
+	pd[WILD_CODE >> 21] = (uintptr_t)code_pt | PTE_U | PTE_W | PTE_P;
+	pd[WILD_DATA >> 21] |= PTE_U;
+	pd[MINE >> 21] = PTE_PS | PTE_W | PTE_P;
+	pml4[0] = (uintptr_t)pdpt | PTE_U | PTE_W | PTE_P;
+	pml4[1] = WILD_TABLES | PTE_U | PTE_W | PTE_P;
+}
+
+static void mend_tables(void)
+{
+	for (uint32_t i = 0; i < 512; i++)
+		if (code_pt[i] != ((WILD_CODE + i * PAGE) | PTE_U | PTE_W | PTE_P))
+			mine(code_pt)[i] = (WILD_CODE + i * PAGE) | PTE_U | PTE_W | PTE_P;
+}
+
+/* --- descriptors --- */
+
+#define SEGMENT(flags, access)                                                                     \
+	((uint64_t)(flags) << 52 | (uint64_t)0xf << 48 | (uint64_t)(access) << 40 | 0xffff)
+
+static uint64_t tss_low(const void *tss)
+{
+	uint64_t at = (uintptr_t)tss;
+
+	return (at >> 24 & 0xff) << 56 | (uint64_t)0x89 << 40 | (at & 0xffffff) << 16 | 103;
+}
+
+static void mend_descriptors(void)
+{
+	gdt[0] = 0;
+	gdt[CODE64 / 8] = SEGMENT(0xa, 0x9b);
+	gdt[DATA / 8] = SEGMENT(0xc, 0x93);
+	gdt[CODE32 / 8] = SEGMENT(0xc, 0x9b);
+	gdt[CODE16 / 8] = SEGMENT(0x0, 0x9b) & ~((uint64_t)0xf << 48);
+	gdt[UCODE64 / 8] = SEGMENT(0xa, 0xfb);
+	gdt[UDATA / 8] = SEGMENT(0xc, 0xf3);
+	gdt[UCODE32 / 8] = SEGMENT(0xc, 0xfb);
+	gdt[UCODE16 / 8] = (SEGMENT(0x0, 0xfb) & ~((uint64_t)0xf << 48)) | (uint64_t)WILD_CODE
+										   << 16;
+	gdt[WILD_CODE16 / 8] = (SEGMENT(0x0, 0x9b) & ~((uint64_t)0xf << 48)) | (uint64_t)WILD_CODE
+										       << 16;
+	gdt[TSS64 / 8] = tss_low(tss64);
+	gdt[TSS64 / 8 + 1] = 0;
+	gdt[TSS32 / 8] = tss_low(tss32);
+	gdt[TSS_DF / 8] = tss_low(tss_df);
+}
+
+static void make_idts(void)
+{
+	for (unsigned i = 0; i < 256; i++) {
+		uint64_t at = idt_stubs[i];
+
+		idt64[2 * i] = (at >> 16 & 0xffff) << 48 | (uint64_t)0xee01 << 32 | CODE64 << 16 |
+			       (at & 0xffff);
+		idt64[2 * i + 1] = at >> 32;
+		at = idt32_stubs[i];
+		idt32[2 * i] = (uint32_t)(CODE32 << 16 | (at & 0xffff));
+		idt32[2 * i + 1] = (uint32_t)((at & 0xffff0000) | 0xee00);
+	}
+	if (!options.no_tasks) {
+		idt32[2 * 8] = TSS_DF << 16;
+		idt32[2 * 8 + 1] = 0x8500;
+	}
+}
+
+/* For the modes without EFER.LME: all of 4 GiB, of the user what wild code has. */
+static void make_legacy_tables(void)
+{
+	for (uint32_t i = 0; i < 1024; i++) {
+		low_pt32[i] = i * PAGE | (low_pt[i & 511] & PTE_W) | (i < 256 ? PTE_U : 0) | PTE_P;
+		pd32[i] = i << 22 | PTE_PS | (i == WILD_CODE >> 22 ? PTE_U : 0) | PTE_W | PTE_P;
+	}
+	pd32[0] = (uint32_t)(uintptr_t)low_pt32 | PTE_U | PTE_W | PTE_P;
+	for (unsigned i = 0; i < 4; i++)
+		pdpt_pae[i] = (uintptr_t)&pd[i * 512] | PTE_P;
+}
+
+static void make_tsss(void)
+{
+	uint64_t stack = (uintptr_t)boot_stack_top;
+
+	tss64[1] = (uint32_t)stack; /* RSP0 */
+	tss64[9] = (uint32_t)stack; /* IST1 */
+	tss64[25] = 104 << 16;
+	tss32[1] = (uint32_t)stack; /* ESP0 */
+	tss32[2] = DATA;
+	tss32[25] = 104 << 16;
+	tss_df[1] = tss_df[14] = (uint32_t)(uintptr_t)df_stack_top;
+	tss_df[2] = DATA;
+	tss_df[8] = (uint32_t)(uintptr_t)stub_df32;
+	tss_df[9] = 2;
+	for (unsigned i = 18; i < 24; i++)
+		tss_df[i] = DATA;
+	tss_df[19] = CODE32;
+	tss_df[25] = 104 << 16;
+}
+
+/* --- registers that a program can't do without --- */
+
+static uint64_t read_msr(uint32_t nr)
+{
+	uint32_t a, d;
+
+	__asm__ volatile("rdmsr" : "=a"(a), "=d"(d) : "c"(nr));
+	return (uint64_t)d << 32 | a;
+}
+
+static void write_msr(uint32_t nr, uint64_t val)
+{
+	__asm__ volatile("wrmsr" : : "c"(nr), "a"((uint32_t)val), "d"((uint32_t)(val >> 32)));
+}
+
+static void mend_msrs(void)
+{
+	if (read_msr(MSR_EFER) != EFER_GOOD)
+		write_msr(MSR_EFER, EFER_GOOD);
+	if (read_msr(MSR_LSTAR) != (uintptr_t)syscall_entry) {
+		write_msr(MSR_LSTAR, (uintptr_t)syscall_entry);
+		write_msr(MSR_CSTAR, (uintptr_t)syscall_entry);
+	}
+	if (read_msr(MSR_STAR) != ((uint64_t)CODE64 << 32 | (uintptr_t)syscall_entry))
+		write_msr(MSR_STAR, (uint64_t)CODE64 << 32 | (uintptr_t)syscall_entry);
+	msrs_spoiled = false;
+	if (read_msr(MSR_SYSENTER_EIP) != (uintptr_t)syscall_entry) {
+		write_msr(MSR_SYSENTER_CS, CODE64);
+		write_msr(MSR_SYSENTER_ESP, (uintptr_t)boot_stack_top);
+		write_msr(MSR_SYSENTER_EIP, (uintptr_t)syscall_entry);
+	}
+}
+
+/* IRQs by vectors 0x20 to 0x2f, ended by themselves; of them the PIT's only, as a watchdog. */
+static void mend_devices(void)
+{
+	const uint8_t words[4][2] = { { 0x11, 0x11 }, { 0x20, 0x28 }, { 4, 2 }, { 3, 3 } };
+
+	for (unsigned i = 0; i < 4; i++) {
+		outb(PIC1 + (i != 0), words[i][0]);
+		outb(PIC2 + (i != 0), words[i][1]);
+	}
+	outb(PIC1 + 1, 0xfe);
+	outb(PIC2 + 1, 0xff);
+	outb(PIT + 3, 0x34);
+	outb(PIT, PIT_RATE & 0xff);
+	outb(PIT, PIT_RATE >> 8);
+	mend_serial();
+	devices_spoiled = false;
+}
+
+static void mend_processor(void)
+{
+	uint64_t dr7, cr8;
+
+	mend_descriptors();
+	load_tables();
+	__asm__ volatile("mov %%dr7, %0" : "=r"(dr7));
+	if (dr7 != 0x400)
+		__asm__ volatile("mov %0, %%dr7" : : "r"((uint64_t)0x400));
+	__asm__ volatile("mov %%cr8, %0" : "=r"(cr8));
+	if (cr8)
+		__asm__ volatile("mov %0, %%cr8" : : "r"((uint64_t)0));
+	if (msrs_spoiled)
+		mend_msrs();
+	mend_tables();
+}
+
+void machine_mend(void)
+{
+	if (!options.sweep) /* which breaks nothing of it */
+		mend_processor();
+	if (devices_spoiled)
+		mend_devices();
+}
+
+void machine_init(void)
+{
+	msrs_spoiled = true;
+	make_tables();
+	make_legacy_tables();
+	make_idts();
+	make_tsss();
+	mend_descriptors();
+	__asm__ volatile("mov %0, %%cr3" : : "r"((uint64_t)(uintptr_t)pml4) : "memory");
+	mend_processor();
+	mend_devices();
+}
