@@ -175,6 +175,87 @@ static void test_wrong_words(void **state)
 	assert_string_equal(said, "");
 }
 
+/* Every command says how it is used when there are too many words or too few, a VM that there is
+ * not, or words that it has no use for. */
+static void test_wrong_words_of_all(void **state)
+{
+	const char *name;
+
+	(void)state;
+	for (unsigned i = 0; (name = dispatch_candidate("", 0, i)); i++) {
+		char line[256], usage[128], args[96];
+		bool of_vm;
+
+		snprintf(line, sizeof(line), "help %s", name);
+		run(line);
+		assert_int_equal(sscanf(said, "usage: %95[^\n]", args), 1);
+		snprintf(usage, sizeof(usage), "\nusage: %s\n", args);
+		snprintf(line, sizeof(line), "%s 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17", name);
+		expect_wrong(line, "too many words", usage);
+		snprintf(line, sizeof(line), "%s alpha 1 2 3 4 5 6 7", name);
+		if (strcmp(name, "start") != 0)
+			expect_wrong(line, "too many words", usage);
+		if (!strstr(args, "[/FORMAT]")) {
+			snprintf(line, sizeof(line), "%s/zz alpha", name);
+			expect_wrong(line, "it takes no /FORMAT", usage);
+		}
+		if (!strstr(args, "--")) {
+			snprintf(line, sizeof(line), "%s -- alpha", name);
+			expect_wrong(line, "it takes no --", usage);
+		}
+		of_vm = strstr(args, " NAME") != NULL;
+		if (of_vm)
+			expect_wrong(name, "a word is missing", usage);
+		for (unsigned words = 1; of_vm && words <= 4; words++) {
+			snprintf(line, sizeof(line), "%s nosuch%.*s", name, 2 * (int)(words - 1),
+				 " 1 1 1");
+			run(line);
+			if (!strstr(said, usage))
+				fail_msg("%s: expected \"%s\", seen \"%s\"", line, usage, said);
+		}
+	}
+}
+
+/* What each wants of its other words. */
+static void test_wrong_values(void **state)
+{
+	static const struct {
+		const char *line, *part;
+	} wrong[] = {
+		{ "console -x", "no VM" },
+		{ "wait -1", "not a number" },
+		{ "wait 99999999", "at most" },
+		{ "log 7", "err, warn, info or debug" },
+		{ "exits alpha nothing", "nothing" },
+		{ "trace alpha maybe", "maybe" },
+		{ "trace alpha dump many", "many" },
+		{ "trace alpha on 3", "only dump takes a number" },
+		{ "x/4zz alpha 0", "zz" },
+		{ "x alpha nowhere", "nowhere" },
+		{ "dis alpha nowhere", "nowhere" },
+		{ "dis alpha 0 0", "COUNT" },
+		{ "dis alpha 0 x", "\"x\"" },
+		{ "regs alpha.7", "no virtual CPU \"7\"" },
+		{ "walk alpha nowhere", "nowhere" },
+		{ "tables alpha upside", "upside" },
+		{ "paging nobody", "nobody" },
+		{ "break alpha nowhere", "nowhere" },
+		{ "break/q alpha 0x1000", "/s is all" },
+		{ "watch alpha 0x1000 3", "watch: " },
+		{ "watch alpha nowhere", "nowhere" },
+		{ "watch/q alpha 0x1000", "/w is for writes" },
+		{ "step alpha many", "many" },
+		{ "step alpha 0", "1 to " },
+		{ "gdb nobody", "nobody" },
+		{ "delete alpha 5", "no point 5" },
+		{ "delete alpha x", "not a number" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++)
+		expect_wrong(wrong[i].line, wrong[i].part, "\nusage: ");
+}
+
 static void test_long_words(void **state)
 {
 	char line[600];
@@ -718,6 +799,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_wrong_words, setup),
+		cmocka_unit_test_setup(test_wrong_words_of_all, setup),
+		cmocka_unit_test_setup(test_wrong_values, setup),
 		cmocka_unit_test_setup(test_long_words, setup),
 		cmocka_unit_test_setup(test_help, setup),
 		cmocka_unit_test_setup(test_descriptions, setup),
