@@ -38,6 +38,7 @@ void trap_dispatch(struct trap_frame *tf);
 
 static struct gate idt[256];
 static void (*handler[256])(void);
+static uint64_t count[256]; /* of each vector's interrupts */
 
 void trap_init(void)
 {
@@ -69,6 +70,16 @@ void trap_set_handler(unsigned vector, void (*fn)(void))
 	handler[vector] = fn;
 }
 
+uint64_t trap_count(unsigned vector)
+{
+	return vector < ARRAY_SIZE(count) ? count[vector] : 0;
+}
+
+bool trap_is_handled(unsigned vector)
+{
+	return vector < ARRAY_SIZE(handler) && handler[vector];
+}
+
 static bool trap_fixup(struct trap_frame *tf)
 {
 	for (const struct ex_entry *e = __ex_table_start; e < __ex_table_end; e++) {
@@ -98,6 +109,7 @@ void trap_dispatch(struct trap_frame *tf)
 		return;
 	}
 	this_cpu()->irq_count++;
+	count[tf->vector]++;
 	if (handler[tf->vector])
 		handler[tf->vector]();
 	if (tf->vector >= TRAP_ISA && tf->vector != TRAP_SPURIOUS)

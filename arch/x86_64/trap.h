@@ -2,6 +2,7 @@
 #ifndef UMBRA_TRAP_H
 #define UMBRA_TRAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,10 @@ void trap_init(void);
  * end it at the local APIC. fn only takes bytes from hardware and marks work.
  */
 void trap_set_handler(unsigned vector, void (*fn)(void));
+
+/* How often an interrupt of this vector (>= TRAP_PIC) has come, and whether anybody takes it. */
+uint64_t trap_count(unsigned vector);
+bool trap_is_handled(unsigned vector);
 
 /* Copy bytes from or to where there may be no memory, or none to write; returns how many came. */
 size_t trap_copy(void *dst, const void *src, size_t n);

@@ -59,6 +59,7 @@ def test_session(name):
         check_in(ask(m, "frobnicate"), "^frobnicate: no such command; help lists them")
         check_in(ask(m, "vcpus"), r"^deb64\.0 +\w+ +\d +64 4-level", r"^spin\.0")
         check_in(ask(m, "cpus"), "APIC", "SVM")
+        check_in(ask(m, "irqs"), r"^ +0x34 +[1-9]\d* ISA 4$", r"^ +0xf0 +[1-9]\d* timer$")
         # Long output comes by the page.
         m.type("help\r")
         m.expect(r"--more-- \d+%")

@@ -469,6 +469,20 @@ uint32_t fpu_area_pkru(const void *area)
 	return fake_area_pkru;
 }
 
+/* --- interrupts --- */
+
+uint64_t fake_trap_count[256];
+
+uint64_t trap_count(unsigned vector)
+{
+	return fake_trap_count[vector];
+}
+
+bool trap_is_handled(unsigned vector)
+{
+	return vector == TRAP_TIMER || vector == TRAP_ISA + 4;
+}
+
 /* --- console --- */
 
 char fake_console_out[65536];

@@ -41,6 +41,9 @@ extern uint64_t fake_frame_bytes;
 extern uint64_t fake_frame_limit; /* default UINT64_MAX */
 
 /* Console: what was written, what will be read. */
+/* Interrupts of the vectors that somebody takes. */
+extern uint64_t fake_trap_count[256];
+
 extern char fake_console_out[65536];
 extern size_t fake_console_len;
 extern size_t fake_console_room; /* bytes that it takes; default a lot */

@@ -577,6 +577,7 @@ static void test_machine(void **state)
 	(void)state;
 	expect_said("mem | grep beta", "beta                              8         0      0");
 	assert_non_null(strstr(said, "32768\n"));
+	expect_said("mem | grep all", "all                               8         0      0");
 	frame_free(pa, 3, FRAME_VM0 + 1);
 	expect_said("mem | grep -c beta", "0\n");
 	fake_now_ns = 90061 * SECOND;

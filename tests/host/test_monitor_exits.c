@@ -267,6 +267,22 @@ static void test_irqs(void **state)
 	expect_said("devs alpha", "alpha has no devices now: it is stopped\n");
 }
 
+/* The machine's own: those that somebody takes, and what comes all the same. */
+static void test_vectors(void **state)
+{
+	(void)state;
+	fake_trap_count[0xf0] = 4711;
+	fake_trap_count[0x27] = 2;
+	fake_trap_count[0xff] = 1;
+	expect_said("irqs", "VECTOR            COUNT SOURCE\n"
+			    "  0x27                2 8259 7, masked, taken by nobody\n"
+			    "  0x34                0 ISA 4\n"
+			    "  0xf0             4711 timer\n"
+			    "  0xff                1 spurious, taken by nobody\n");
+	assert_int_equal(lines(said), 5);
+	memset(fake_trap_count, 0, sizeof(fake_trap_count));
+}
+
 static void test_devs(void **state)
 {
 	const char *pit, *com1;
@@ -288,8 +304,8 @@ static void test_devs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_exits), CASE(test_wrong), CASE(test_trace),
-		CASE(test_io),    CASE(test_irqs),  CASE(test_devs),
+		CASE(test_exits), CASE(test_wrong),   CASE(test_trace), CASE(test_io),
+		CASE(test_irqs),  CASE(test_vectors), CASE(test_devs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/trap.h"
 #include "vmm/exit_stats.h"
 #include "vmm/exit_trace.h"
 #include "vmm/monitor/command.h"
@@ -196,11 +197,45 @@ static bool cmd_io(const struct monitor_args *args)
 
 /* --- interrupt lines --- */
 
+static const char *vector_name(unsigned vector, char *buf, size_t size)
+{
+	if (vector == TRAP_TIMER)
+		return "timer";
+	if (vector == TRAP_APIC_ERROR)
+		return "APIC error";
+	if (vector == TRAP_SPURIOUS)
+		return "spurious";
+	if (vector >= TRAP_ISA && vector < TRAP_ISA + 16)
+		ksnprintf(buf, size, "ISA %u", vector - TRAP_ISA);
+	else if (vector >= TRAP_PIC && vector < TRAP_PIC + 16)
+		ksnprintf(buf, size, "8259 %u, masked", vector - TRAP_PIC);
+	else
+		return "-";
+	return buf;
+}
+
+/* The vectors of this machine that somebody takes, and those that have come all the same. */
+static bool show_vectors(void)
+{
+	char name[24];
+
+	monitor_printf("VECTOR            COUNT SOURCE\n");
+	for (unsigned vector = TRAP_PIC; vector <= TRAP_SPURIOUS; vector++)
+		if (trap_is_handled(vector) || trap_count(vector))
+			monitor_printf("  0x%02x %16llu %s%s\n", vector,
+				       (unsigned long long)trap_count(vector),
+				       vector_name(vector, name, sizeof(name)),
+				       trap_is_handled(vector) ? "" : ", taken by nobody");
+	return true;
+}
+
 static bool cmd_irqs(const struct monitor_args *args)
 {
-	struct vm *vm = monitor_vm(args, 0);
+	struct vm *vm = args->count ? monitor_vm(args, 0) : NULL;
 	struct irq_state s;
 
+	if (!args->count)
+		return show_vectors();
 	if (!vm)
 		return false;
 	if (!vm->intr.look) {
@@ -305,10 +340,9 @@ static const struct monitor_command commands[] = {
 	},
 	{
 		.name = "irqs",
-		.args = "NAME",
-		.help = "the lines of its interrupt controller",
+		.args = "[NAME]",
+		.help = "its interrupt lines; alone: this machine's vectors",
 		.example = "irqs deb64",
-		.words_min = 1,
 		.words_max = 1,
 		.word = { WORD_VM },
 		.run = cmd_irqs,

@@ -63,30 +63,39 @@ static bool cmd_cpus(const struct monitor_args *args)
 
 /* --- memory --- */
 
-static void show_owner(const char *name, unsigned owner)
+static void show_pages(const char *name, const uint64_t *pages, uint64_t bytes)
 {
 	monitor_printf("%-24s %10llu %9llu %6llu %16llu\n", name,
-		       (unsigned long long)frame_pages_owned(owner, FRAME_4K),
-		       (unsigned long long)frame_pages_owned(owner, FRAME_2M),
-		       (unsigned long long)frame_pages_owned(owner, FRAME_1G),
-		       (unsigned long long)frame_bytes_owned(owner));
+		       (unsigned long long)pages[FRAME_4K], (unsigned long long)pages[FRAME_2M],
+		       (unsigned long long)pages[FRAME_1G], (unsigned long long)bytes);
+}
+
+static void show_owner(const char *name, unsigned owner, uint64_t *all)
+{
+	uint64_t pages[FRAME_SIZES];
+
+	for (unsigned size = 0; size < FRAME_SIZES; size++) {
+		pages[size] = frame_pages_owned(owner, (enum frame_size)size);
+		all[size] += pages[size];
+	}
+	show_pages(name, pages, frame_bytes_owned(owner));
 }
 
 static bool cmd_mem(const struct monitor_args *args)
 {
+	uint64_t all[FRAME_SIZES] = { 0 };
 	const struct vm *vm;
 
 	(void)args;
 	monitor_printf("%-24s %10s %9s %6s %16s\n", "OWNER", "4K", "2M", "1G", "BYTES");
-	show_owner("free", FRAME_FREE);
-	show_owner("hypervisor", FRAME_HYPERVISOR);
-	show_owner("page tables", FRAME_PAGE_TABLE);
-	show_owner("boot modules", FRAME_MODULE);
+	show_owner("free", FRAME_FREE, all);
+	show_owner("hypervisor", FRAME_HYPERVISOR, all);
+	show_owner("page tables", FRAME_PAGE_TABLE, all);
+	show_owner("boot modules", FRAME_MODULE, all);
 	for (unsigned i = 0; (vm = vmm_vm(i)); i++)
 		if (frame_bytes_owned(FRAME_VM0 + vm->id))
-			show_owner(vm->cfg->name, FRAME_VM0 + vm->id);
-	monitor_printf("%-24s %10s %9s %6s %16llu\n", "all", "", "", "",
-		       (unsigned long long)frame_bytes_total());
+			show_owner(vm->cfg->name, FRAME_VM0 + vm->id, all);
+	show_pages("all", all, frame_bytes_total());
 	return true;
 }
 
