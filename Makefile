@@ -348,7 +348,7 @@ FUZZ_CFLAGS := -std=gnu11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=undefined -D_GNU_SOURCE $(WARN) -I.
 FUZZ_BINS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_SHARED := tests/fuzz/world.c tests/host/oracle.c arch/x86_64/lib/printf.c \
-	$(addprefix vmm/gdb/,packet.c regs.c stub.c) \
+	$(addprefix vmm/gdb/,packet.c reader.c regs.c stub.c stub_data.c) \
 	$(filter-out paging/host%,$(sort $(wildcard paging/*.c)))
 FUZZ_OBJS := $(FUZZ_SHARED:%.c=$(B)/fuzz/obj/%.o)
 $(eval $(call stamp,$(B)/fuzz/flags,clang $(FUZZ_CFLAGS) $(FUZZ_SHARED)))

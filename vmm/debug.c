@@ -251,11 +251,25 @@ void debug_paused(struct vm *vm)
 	tell(vm);
 }
 
-void debug_ended(struct vm *vm)
+void debug_ended(struct vm *vm, bool again)
 {
 	at_rest(vm);
 	set_last(vm, DEBUG_VM_ENDED, any_vcpu(vm), NULL);
+	vm->debug.last.again = again;
 	tell(vm);
+}
+
+bool debug_started(struct vm *vm)
+{
+	vm->debug.again = vm->debug.held = false;
+	if (vm->debug.stopped)
+		set_last(vm, DEBUG_VM_STARTED, any_vcpu(vm), NULL);
+	return vm->debug.stopped;
+}
+
+void debug_hold_restart(struct vm *vm, bool on)
+{
+	vm->debug.held = on;
 }
 
 /* INT3s stood in memory that goes. */

@@ -34,13 +34,15 @@ enum debug_reason {
 	DEBUG_ASKED, /* debug_pause() */
 	DEBUG_STEPPED,
 	DEBUG_POINT,
-	DEBUG_VM_ENDED, /* the VM has stopped: vm->stop_text says why */
+	DEBUG_VM_ENDED,   /* the VM has stopped: vm->stop_text says why; or could not be started */
+	DEBUG_VM_STARTED, /* anew, and is at its first instruction */
 };
 
 struct debug_stop {
 	enum debug_reason reason;
 	struct vcpu *vcpu;        /* that it concerns; NULL: DEBUG_VM_ENDED with none left */
 	struct debug_point point; /* of DEBUG_POINT */
+	bool again;               /* of DEBUG_VM_ENDED: it is to be started anew */
 };
 
 /*
@@ -69,6 +71,9 @@ int debug_continue(struct vm *vm);
 /* One instruction of this vCPU of a paused VM, with interrupts held back; then DEBUG_STEPPED. 0 or
  * -EINVAL. */
 int debug_step(struct vcpu *vcpu);
+
+/* The VM's restart after its end waits as long as this is on. */
+void debug_hold_restart(struct vm *vm, bool on);
 
 /* All points gone, no listener, no step under way; the VM's state stays. */
 void debug_clear(struct vm *vm);

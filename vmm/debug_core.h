@@ -27,6 +27,8 @@ struct vm_debug {
 	struct debug_slot slot[DEBUG_POINTS_MAX];
 	bool planted;   /* the INT3s are in memory */
 	bool to_report; /* the stop in last is to be told once the VM is paused */
+	bool again;     /* a start follows the VM's end at once: run.c's */
+	bool held;      /* debug_hold_restart() */
 	struct debug_stop last;
 	void (*stopped)(struct vm *vm, const struct debug_stop *stop);
 };
@@ -72,11 +74,13 @@ struct vcpu_debug {
 
 /* --- debug.c --- */
 
-/* The VM is VM_PAUSED now; it is VM_STOPPED, and its memory and vCPUs are there still; these are
+/* The VM is VM_PAUSED now; it is VM_STOPPED, again: to be started anew; its memory and vCPUs are
  * about to go. */
 void debug_paused(struct vm *vm);
-void debug_ended(struct vm *vm);
+void debug_ended(struct vm *vm, bool again);
 void debug_forget(struct vm *vm);
+/* A new life is about to begin. True: the VM is to pause before, of which the listener is told. */
+bool debug_started(struct vm *vm);
 /* A new vCPU of a VM that may have points. */
 void debug_attach(struct vcpu *vcpu);
 /* The VM is to pause, for this reason; point: of DEBUG_POINT. */

@@ -25,6 +25,8 @@
 
 /* How much of a new VM's memory is cleared at a time. */
 #define CLEAR_BYTES KIB(256)
+/* How often it is looked whether a restart may be that a debugger holds. */
+#define HELD_NS (NS_PER_SEC / 10)
 
 static const struct umbra_config *config;
 static const struct vmm_backend *backend;
@@ -66,6 +68,12 @@ static void queue_vm(struct vm *vm)
 		sched_add(&sched, &vm->vcpu[i]->sched);
 }
 
+static void begin_life(struct vm *vm)
+{
+	if (debug_started(vm) || vm->cfg->paused)
+		vmm_pause_vm(vm);
+}
+
 int vmm_start_vm(struct vm *vm)
 {
 	int err;
@@ -78,8 +86,8 @@ int vmm_start_vm(struct vm *vm)
 		return err;
 	timer_cancel(&vm->restart);
 	queue_vm(vm);
-	if (vm->cfg->paused && vm->vcpu[0]->state != VCPU_STARTING)
-		vmm_pause_vm(vm);
+	if (vm->vcpu[0]->state != VCPU_STARTING)
+		begin_life(vm);
 	if (!console_front() && !console_operator_stays())
 		console_set_front(vm);
 	return 0;
@@ -210,8 +218,12 @@ static void restart_vm(void *ctx)
 {
 	struct vm *vm = ctx;
 
-	if (vmm_start_vm(vm))
+	if (vm->debug.held) {
+		timer_arm(&vm->restart, clock_ns() + HELD_NS);
+	} else if (vmm_start_vm(vm)) {
+		debug_ended(vm, false);
 		leave_stopped(vm);
+	}
 }
 
 /* Its vCPUs are on no CPU then, and in no queue. */
@@ -292,6 +304,7 @@ static void end_vm(struct vm *vm, const char *why)
 	log_info("vm %s: %s", vm->cfg->name, why);
 	vm_teardown(vm);
 	vm->stop_reason = VM_STOP_KILLED;
+	debug_ended(vm, vm->debug.again);
 }
 
 int vmm_reset_vm(struct vm *vm)
@@ -302,10 +315,14 @@ int vmm_reset_vm(struct vm *vm)
 	if (vm->state == VM_STOPPED && !vm->restart.armed)
 		return -EINVAL;
 	timer_cancel(&vm->restart);
+	vm->debug.again = true;
 	end_vm(vm, "reset by the operator");
 	if (in_front)
 		console_set_front(vm);
 	err = vmm_start_vm(vm);
+	vm->debug.again = false;
+	if (err)
+		debug_ended(vm, false);
 	if (err && in_front)
 		console_set_front(next_running());
 	return err;
@@ -483,12 +500,12 @@ static void start_some(struct cpu *cpu, struct vm *vm, uint64_t end)
 	do {
 		if (vm_clear_memory(vm, CLEAR_BYTES)) {
 			if (!vm_start_end(vm)) {
-				if (vm->cfg->paused)
-					vmm_pause_vm(vm);
+				begin_life(vm);
 				return;
 			}
 			take_off(cpu, vm);
 			vm_teardown(vm);
+			debug_ended(vm, false);
 			leave_stopped(vm);
 			return;
 		}

@@ -359,5 +359,5 @@ void vm_stop(struct vm *vm)
 		vm_teardown(vm);
 		vm->stop_reason = reason; /* for whoever asks what became of it */
 	}
-	debug_ended(vm);
+	debug_ended(vm, vm->debug.again || vm_wants_restart(vm));
 }

@@ -12,6 +12,7 @@ import lib
 
 UMBRA = "com1=115200 loglevel=info on-idle=monitor gdb=com2"
 PROMPT = "(gdb) "
+FREE = 0x800000  # memory that tests/guest/debug.asm makes no use of
 
 
 class Gdb:
@@ -187,6 +188,111 @@ def test_small_modes(name):
             gdb.ask("x/2i $cs * 16 + $eip", "0x")
             gdb.ask("c", r"exited normally")
         m.expect_vm("small", "debug-exit status 33")
+
+
+def places():
+    """Where tests/guest/debug.asm has its places, all in an endless loop."""
+    out = subprocess.run(["nm", lib.guest_file("debug.elf")], check=True, capture_output=True,
+                         text=True).stdout
+    return {name: int(at, 16) for at, name in re.findall(r"^([0-9a-f]+) \w (\w+)$", out, re.M)}
+
+
+def test_two_guests(name):
+    """One session that debugs two guests, while a third is none of its business."""
+    at = places()
+    point = rf"0x0*{at['point']:x} in"
+    modules = lib.tiny("one", "debug") + lib.tiny("two", "debug") + lib.tiny("free", "debug")
+    with Debugged(name, modules) as m:
+        m.expect_vm("free", "started")
+        with Gdb(None) as gdb:
+            gdb.ask(f"target extended-remote {m.line}", r"0x\w+ in")
+            gdb.ask("info os processes", r"1 +one +paused *\n2 +two +running *\n3 +free +running")
+            gdb.ask("info threads", r"\* 1 +Thread 1\.1 \(one vCPU 0\)")
+            gdb.ask("add-inferior", "Added inferior 2")
+            gdb.ask("inferior 2")
+            gdb.ask("attach 4", "failed")
+            gdb.ask("attach 1", "failed")
+            gdb.ask("attach 2", r"0x\w+ in")
+            gdb.ask("info inferiors", r"(?s)  1 +process 1.*\* 2 +process 2")
+            gdb.ask("info threads", r"(?s)1\.1 +Thread 1\.1 \(one vCPU 0\).*"
+                                    r"\* 2\.1 +Thread 2\.1 \(two vCPU 0\)")
+            gdb.ask("monitor vms", r"(?s)one +paused.*two +paused.*free +running")
+            # Each has memory and registers of its own.
+            gdb.ask(f"set var *(int *){FREE:#x} = 0x222")
+            gdb.ask("p $xmm7.v4_int32[0] = 0x2222")
+            gdb.ask("thread 1.1", "Switching to thread 1.1")
+            gdb.ask(f"set var *(int *){FREE:#x} = 0x111")
+            gdb.ask("p $xmm7.v4_int32[0] = 0x1111")
+            gdb.ask("thread 2.1", "Switching to thread 2.1")
+            lib.check(gdb.value(f"*(int *){FREE:#x}") == 0x222, "two's memory", "another")
+            lib.check(gdb.value("$xmm7.v4_int32[0]") == 0x2222, "two's register", "another")
+            # Only the one at hand goes on, and breakpoints are its own.
+            gdb.ask(f"hbreak *{at['point']:#x}", "breakpoint 1 at")
+            gdb.ask("c", rf"Thread 2\.1 .*hit Breakpoint 1, {point}")
+            gdb.ask("stepi", rf"0x0*{at['point'] + 1:x} in")
+            gdb.ask("thread 1.1", "Switching to thread 1.1")
+            lib.check(gdb.value("$xmm7.v4_int32[0]") == 0x1111, "one where it was", "another")
+            gdb.ask(f"hbreak *{at['point']:#x}", "breakpoint 2 at")
+            gdb.ask("c", rf"Thread 1\.1 .*hit Breakpoint 2, {point}")
+            # Both go on, and both come to it.
+            gdb.ask("set schedule-multiple on")
+            hit = {gdb.ask("c", rf"Thread (\d)\.1 .*hit Breakpoint \d, {point}").group(1)
+                   for _ in range(8)}
+            lib.check(hit == {"1", "2"}, "both guests at the breakpoint", hit)
+            gdb.ask("monitor vms", r"(?s)one +paused.*two +paused.*free +running")
+            gdb.ask("delete")
+            gdb.type("c")
+            time.sleep(1)
+            gdb.interrupt()
+            gdb.ask("detach inferior 1", "Inferior 1 .*detached")
+            gdb.ask("monitor vms", r"(?s)one +running.*two +paused.*free +running")
+            gdb.ask("inferior 2", "Switching to inferior 2")
+            gdb.ask("kill", "Inferior 2 .*killed")
+            gdb.ask("monitor log | grep two", "vm two: gdb kills it")
+            gdb.ask("monitor vms", r"(?s)one +running.*two +killed.*free +running")
+            # The session has gone on without any: it takes one again.
+            gdb.ask("attach 3", r"0x\w+ in")
+            gdb.ask("stepi", r"0x\w+ in")
+            gdb.ask("detach", "detached")
+            gdb.ask("monitor vms", r"(?s)one +running.*free +running")
+
+
+def test_restart(name):
+    """Guests that are started anew under gdb: by their own reset, a crash, and the operator."""
+    restarts = "memory=16M paused on-reset=restart on-crash=restart"
+    modules = lib.tiny("loop", "reset_loop", restarts) + lib.tiny("crash", "triple_fault", restarts)
+    with Debugged(name, modules, UMBRA + " log=line") as m:
+        m.expect_vm("crash", "started")
+        with Gdb(None) as gdb:
+            gdb.ask(f"target extended-remote {m.line}", r"0x\w+ in")
+            entry = gdb.value("$eip")
+            gdb.ask("stepi")
+            for _ in range(2):
+                gdb.ask("c", rf"SIGTRAP.*\n0x0*{entry:x} in")
+                m.expect_vm("loop", "started")
+            # What crashed can be looked at for as long as one wants, and is then made anew.
+            gdb.ask("add-inferior")
+            gdb.ask("inferior 2")
+            gdb.ask("attach 2", r"0x\w+ in")
+            entry = gdb.value("$eip")
+            gdb.ask("c", "SIGSEGV")
+            m.expect_vm("crash", "triple fault.*, restarting")
+            time.sleep(2)
+            gdb.ask("info threads", r"Thread 2\.1 \(crash vCPU 0, crashed\)")
+            gdb.ask("x/2i $pc", "=> 0x")
+            gdb.ask("c", rf"SIGTRAP.*\n0x0*{entry:x} in")
+            # The operator's reset, and his kill.
+            m.type("\x1dm")
+            m.expect(r"umbra> ")
+            m.type("reset crash\n")
+            m.expect_vm("crash", "started")
+            gdb.ask("c", "SIGSEGV")
+            m.type("kill crash\n")
+            m.expect_vm("crash", "killed")
+            gdb.ask("c", r"exited normally")
+            gdb.ask("inferior 1", r"0x\w+ in")
+            gdb.ask("monitor gdb off", "gdb debugs no guest")
+            gdb.ask("c", r"exited normally")
 
 
 def test_panic(name):

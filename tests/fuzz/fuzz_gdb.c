@@ -2,54 +2,73 @@
  * the target is asked for nothing that it does not have. */
 #include <string.h>
 
+#include "arch/x86_64/include/errno.h"
 #include "tests/fuzz/world.h"
 #include "vmm/gdb/stub.h"
 
+#define PROCESSES 2 /* the first is attached to, the other can be */
 #define THREADS 3
 #define MEMORY_BASE 0x1000u
 
 static struct gdb_stub stub;
 static uint8_t memory[256], reg[THREADS][GDB_REGS][GDB_REG_BYTES];
-static bool running;
+static bool running, attached[PROCESSES + 1];
 static struct gdb_link reader; /* as GDB reads the replies */
 
-static unsigned get_process(void)
+static bool look(unsigned process, const char **name, const char **state)
 {
-	return 1;
+	*name = "a";
+	*state = "b";
+	return process && process <= PROCESSES;
 }
 
-static unsigned get_threads(void)
+static unsigned next_attached(unsigned process)
 {
-	return THREADS;
+	while (++process <= PROCESSES)
+		if (attached[process])
+			return process;
+	return 0;
+}
+
+static unsigned get_threads(unsigned process)
+{
+	return process && process <= PROCESSES && attached[process] ? THREADS : 0;
+}
+
+static bool is_thread(unsigned thread)
+{
+	return GDB_NUMBER_OF(thread) &&
+	       GDB_NUMBER_OF(thread) <= get_threads(GDB_PROCESS_OF(thread));
 }
 
 static void get_name(unsigned thread, char *buf, size_t size)
 {
-	expect(thread >= 1 && thread <= THREADS && size > 1);
+	expect(is_thread(thread) && size > 1);
 	memcpy(buf, "a", 2);
 }
 
-static enum gdb_arch get_arch(void)
+static enum gdb_arch get_arch(unsigned process)
 {
+	expect(process < GDB_PROCESSES);
 	return memory[0] & 1 ? GDB_I386 : GDB_AMD64;
 }
 
-static bool is_running(void)
+static bool is_running(unsigned process)
 {
-	return running;
+	return running && get_threads(process);
 }
 
 static bool get_reg(unsigned thread, enum gdb_reg r, uint8_t val[GDB_REG_BYTES])
 {
-	expect(thread >= 1 && thread <= THREADS && r < GDB_REGS);
-	memcpy(val, reg[thread - 1][r], GDB_REG_BYTES);
+	expect(is_thread(thread) && r < GDB_REGS);
+	memcpy(val, reg[GDB_NUMBER_OF(thread) - 1][r], GDB_REG_BYTES);
 	return r != GDB_CR8;
 }
 
 static bool set_reg(unsigned thread, enum gdb_reg r, const uint8_t val[GDB_REG_BYTES])
 {
-	expect(thread >= 1 && thread <= THREADS && r < GDB_REGS);
-	memcpy(reg[thread - 1][r], val, GDB_REG_BYTES);
+	expect(is_thread(thread) && r < GDB_REGS);
+	memcpy(reg[GDB_NUMBER_OF(thread) - 1][r], val, GDB_REG_BYTES);
 	return true;
 }
 
@@ -63,7 +82,7 @@ static size_t clip(uint64_t at, size_t n)
 
 static size_t read_memory(unsigned thread, uint64_t at, void *buf, size_t n)
 {
-	expect(thread >= 1 && thread <= THREADS && n <= GDB_PACKET_MAX);
+	expect(is_thread(thread) && n <= GDB_PACKET_MAX);
 	n = clip(at, n);
 	if (n)
 		memcpy(buf, memory + (at - MEMORY_BASE), n);
@@ -72,38 +91,63 @@ static size_t read_memory(unsigned thread, uint64_t at, void *buf, size_t n)
 
 static size_t write_memory(unsigned thread, uint64_t at, const void *buf, size_t n)
 {
-	expect(thread >= 1 && thread <= THREADS && n <= GDB_PACKET_MAX);
+	expect(is_thread(thread) && n <= GDB_PACKET_MAX);
 	n = clip(at, n);
 	if (n)
 		memcpy(memory + (at - MEMORY_BASE), buf, n);
 	return n;
 }
 
-static int change_point(enum gdb_point kind, uint64_t at, unsigned size)
+static int change_point(unsigned process, enum gdb_point kind, uint64_t at, unsigned size)
 {
+	expect(process < GDB_PROCESSES);
 	expect(kind < GDB_POINTS);
 	return at > size ? 0 : -1;
 }
 
-static void nothing(void)
+static void begin(void)
 {
+	attached[2] = false;
 }
 
-static int resume(void)
+static int attach(unsigned process)
 {
-	running = true;
+	expect(process && process < GDB_PROCESSES);
+	if (process > PROCESSES)
+		return -1;
+	attached[process] = true;
 	return 0;
+}
+
+static void interrupt(unsigned process)
+{
+	expect(process < GDB_PROCESSES);
+}
+
+static int resume(unsigned process)
+{
+	expect(process && process < GDB_PROCESSES);
+	running |= get_threads(process) > 0;
+	return get_threads(process) ? 0 : -ENODEV;
 }
 
 static int step(unsigned thread)
 {
-	expect(thread >= 1 && thread <= THREADS);
-	running = true;
-	return 0;
+	expect(thread < GDB_THREAD(GDB_PROCESSES, 0));
+	running |= is_thread(thread);
+	return is_thread(thread) ? 0 : -ENODEV;
 }
 
-static int kill(void)
+static void detach(unsigned process)
 {
+	expect(process && process < GDB_PROCESSES);
+	if (process <= PROCESSES)
+		attached[process] = false;
+}
+
+static int kill(unsigned process)
+{
+	detach(process);
 	return 0;
 }
 
@@ -119,7 +163,8 @@ static bool command(const char *line, char *buf, size_t size)
 }
 
 static const struct gdb_target target = {
-	.process = get_process,
+	.look = look,
+	.attached = next_attached,
 	.threads = get_threads,
 	.thread_name = get_name,
 	.arch = get_arch,
@@ -130,11 +175,12 @@ static const struct gdb_target target = {
 	.write = write_memory,
 	.set_point = change_point,
 	.clear_point = change_point,
-	.begin = nothing,
+	.begin = begin,
+	.attach = attach,
 	.resume = resume,
 	.step = step,
-	.interrupt = nothing,
-	.detach = nothing,
+	.interrupt = interrupt,
+	.detach = detach,
 	.kill = kill,
 	.command = command,
 };
@@ -170,11 +216,15 @@ static void take_byte(uint8_t c)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct gdb_stop stop = { .signal = GDB_SIGTRAP, .thread = 1, .at_point = true };
+	struct gdb_stop stop = { .signal = GDB_SIGTRAP,
+				 .thread = GDB_THREAD(1, 1),
+				 .at_point = true };
 
 	memset(memory, 0, sizeof(memory));
 	memset(reg, 0, sizeof(reg));
 	running = false;
+	attached[1] = true;
+	attached[2] = false;
 	gdb_stub_init(&stub, &target);
 	gdb_link_init(&reader);
 	for (size_t i = 0; i < size; i++) {

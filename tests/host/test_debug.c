@@ -445,7 +445,7 @@ static void test_forget(void **state)
 	assert_int_equal(set_point(DEBUG_EXEC, POINT, 1), 0);
 	assert_int_equal(set_point(DEBUG_EXEC_INT3, POINT, 1), 0);
 	vcpu_inject_pending(&fx.vcpu);
-	debug_ended(&fx.vm);
+	debug_ended(&fx.vm, false);
 	assert_int_equal(fx.ram[POINT_PA], 0x90);
 	assert_int_equal(debug_last_stop(&fx.vm)->reason, DEBUG_VM_ENDED);
 	debug_forget(&fx.vm);

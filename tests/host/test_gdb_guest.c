@@ -21,6 +21,8 @@
 #define debug_step fake_debug_step
 #define debug_clear fake_debug_clear
 #define vmm_kill_vm fake_vmm_kill_vm
+#define vmm_vm fake_vmm_vm
+#define debug_hold_restart fake_debug_hold_restart
 #define inspect_read_gva fake_inspect_read_gva
 #define inspect_write_gva fake_inspect_write_gva
 #define dispatch_aside fake_dispatch_aside
@@ -37,9 +39,11 @@
 
 #define POINTS 4
 
-static struct vm_config cfg = { .name = "guest" };
-static struct vm guest;
-static struct vcpu vcpu;
+static struct vm_config cfg = { .name = "guest" }, second_cfg = { .name = "second" };
+static struct vm guest, second;
+static struct vcpu vcpu, second_vcpu;
+#define P 5u /* its number */
+#define THREAD GDB_THREAD(P, 1)
 static struct segment seg[SEG_REGS];
 static uint64_t reg[VCPU_REGS];
 static struct gdb_stub gdb;
@@ -99,21 +103,38 @@ int debug_clear_point(struct vm *v, const struct debug_point *point)
 
 void debug_set_listener(struct vm *v, void (*stopped)(struct vm *vm, const struct debug_stop *stop))
 {
-	assert_ptr_equal(v, &guest);
-	listener = stopped;
+	if (v == &guest)
+		listener = stopped;
 }
 
+static struct debug_stop second_stop = { .reason = DEBUG_ASKED, .vcpu = &second_vcpu };
+
+/* It stops at once; the second for what is in second_stop. */
 int debug_pause(struct vm *v)
 {
-	assert_ptr_equal(v, &guest);
-	called("pause");
+	called(v == &guest ? "pause" : "pause-second");
+	v->state = VM_PAUSED;
+	if (v == &second)
+		guest_stopped(v, &second_stop);
 	return 0;
+}
+
+void debug_hold_restart(struct vm *v, bool on)
+{
+	if (v->debug.held != on)
+		called(on ? "hold" : "release");
+	v->debug.held = on;
+}
+
+struct vm *vmm_vm(unsigned index)
+{
+	return index == 4 ? &guest : index == 6 ? &second : NULL;
 }
 
 int debug_continue(struct vm *v)
 {
-	assert_ptr_equal(v, &guest);
-	called("continue");
+	called(v == &guest ? "continue" : "continue-second");
+	v->state = VM_RUNNING;
 	return 0;
 }
 
@@ -126,10 +147,11 @@ int debug_step(struct vcpu *v)
 
 void debug_clear(struct vm *v)
 {
-	assert_ptr_equal(v, &guest);
+	called(v == &guest ? "clear" : "clear-second");
+	if (v != &guest)
+		return;
 	nr_points = 0;
 	listener = NULL;
-	called("clear");
 }
 
 int vmm_kill_vm(struct vm *v)
@@ -211,8 +233,14 @@ static int setup(void **state)
 	vcpu.hot = reg;
 	reg[REG_EFER] = EFER_LMA | EFER_LME;
 	reg[REG_CS_ATTR] = SEG_ATTR_L;
+	second = (struct vm){ .id = 6, .cfg = &second_cfg, .backend = &backend, .nr_vcpus = 1 };
+	second.vcpu[0] = &second_vcpu;
+	second_vcpu.vm = &second;
+	memset(debuggees, 0, sizeof(debuggees));
 	gdb_guest_choose(&gdb, &guest);
+	adopt(&guest);
 	gdb_stub_init(&gdb, t);
+	calls[0] = '\0';
 	return 0;
 }
 
@@ -223,7 +251,7 @@ static bool set(enum gdb_reg r, uint64_t val)
 	uint8_t bytes[GDB_REG_BYTES] = { 0 };
 
 	memcpy(bytes, &val, sizeof(val));
-	return t->set_reg(1, r, bytes);
+	return t->set_reg(THREAD, r, bytes);
 }
 
 static uint64_t get(enum gdb_reg r)
@@ -231,7 +259,7 @@ static uint64_t get(enum gdb_reg r)
 	uint8_t bytes[GDB_REG_BYTES];
 	uint64_t val;
 
-	assert_true(t->get_reg(1, r, bytes));
+	assert_true(t->get_reg(THREAD, r, bytes));
 	memcpy(&val, bytes, sizeof(val));
 	return val;
 }
@@ -261,7 +289,7 @@ static void test_registers(void **state)
 	assert_false(set(GDB_CR0, 0));
 	assert_false(set(GDB_EFER, 0));
 	assert_false(set(GDB_ES + 1, 0));
-	assert_false(t->get_reg(2, GDB_RIP, (uint8_t[GDB_REG_BYTES]){ 0 }));
+	assert_false(t->get_reg(GDB_THREAD(P, 2), GDB_RIP, (uint8_t[GDB_REG_BYTES]){ 0 }));
 	assert_false(t->set_reg(0, GDB_RIP, (uint8_t[GDB_REG_BYTES]){ 0 }));
 }
 
@@ -293,19 +321,24 @@ static void test_rip(void **state)
 static void test_mode(void **state)
 {
 	(void)state;
-	assert_int_equal(t->arch(), GDB_AMD64);
+	assert_int_equal(t->arch(P), GDB_AMD64);
 	reg[REG_EFER] = 0;
-	assert_int_equal(t->arch(), GDB_I386);
+	assert_int_equal(t->arch(P), GDB_I386);
+	gdb_guest_leave();
 	gdb_guest_choose(&gdb, NULL);
-	assert_int_equal(t->threads(), 0);
-	assert_int_equal(t->arch(), GDB_AMD64);
-	assert_int_equal(t->set_point(GDB_POINT_WRITE, 0, 8), -ENODEV);
-	assert_int_equal(t->resume(), -ENODEV);
-	assert_int_equal(t->step(1), -ENODEV);
-	assert_int_equal(t->kill(), -ENODEV);
+	expect_calls("clear continue ");
+	assert_int_equal(t->attached(0), 0);
+	assert_int_equal(t->threads(P), 0);
+	assert_int_equal(t->arch(P), GDB_AMD64);
+	assert_int_equal(t->set_point(P, GDB_POINT_WRITE, 0, 8), -ENODEV);
+	assert_int_equal(t->resume(P), -ENODEV);
+	assert_int_equal(t->resume(0), -ENODEV);
+	assert_int_equal(t->resume(100), -ENODEV);
+	assert_int_equal(t->step(THREAD), -ENODEV);
+	assert_int_equal(t->kill(P), -ENODEV);
 	t->begin();
-	t->detach();
-	t->interrupt();
+	t->detach(P);
+	t->interrupt(0);
 	expect_calls("");
 }
 
@@ -317,9 +350,9 @@ static void test_fpu(void **state)
 	for (int loaded = 0; loaded < 2; loaded++) {
 		vcpu.loaded = loaded;
 		memset(val, 0x40 + loaded, sizeof(val));
-		assert_true(t->set_reg(1, GDB_XMM0 + 3, val));
+		assert_true(t->set_reg(THREAD, GDB_XMM0 + 3, val));
 		memset(val, 0, sizeof(val));
-		assert_true(t->get_reg(1, GDB_XMM0 + 3, val));
+		assert_true(t->get_reg(THREAD, GDB_XMM0 + 3, val));
 		assert_int_equal(val[15], 0x40 + loaded);
 	}
 }
@@ -328,27 +361,27 @@ static void test_fpu(void **state)
 static void test_watch(void **state)
 {
 	(void)state;
-	assert_int_equal(t->set_point(GDB_POINT_WRITE, 0x1003, 9), 0);
+	assert_int_equal(t->set_point(P, GDB_POINT_WRITE, 0x1003, 9), 0);
 	assert_int_equal(nr_points, 3); /* 1, 4, 4 */
 	assert_int_equal(points[0].at.v, 0x1003);
 	assert_int_equal(points[0].size, 1);
 	assert_int_equal(points[2].at.v, 0x1008);
 	assert_int_equal(points[2].size, 4);
-	assert_int_equal(t->set_point(GDB_POINT_WRITE, 0x2000, 16), -ENOSPC);
+	assert_int_equal(t->set_point(P, GDB_POINT_WRITE, 0x2000, 16), -ENOSPC);
 	assert_int_equal(nr_points, 3);
-	assert_int_equal(t->clear_point(GDB_POINT_WRITE, 0x1003, 9), 0);
+	assert_int_equal(t->clear_point(P, GDB_POINT_WRITE, 0x1003, 9), 0);
 	assert_int_equal(nr_points, 0);
-	assert_int_equal(t->clear_point(GDB_POINT_WRITE, 0x1003, 9), -ENOENT);
-	assert_int_equal(t->set_point(GDB_POINT_READ, 0x2000, 32), 0);
+	assert_int_equal(t->clear_point(P, GDB_POINT_WRITE, 0x1003, 9), -ENOENT);
+	assert_int_equal(t->set_point(P, GDB_POINT_READ, 0x2000, 32), 0);
 	assert_int_equal(points[3].kind, DEBUG_ACCESS);
-	assert_int_equal(t->clear_point(GDB_POINT_READ, 0x2000, 32), 0);
-	assert_int_equal(t->set_point(GDB_POINT_WRITE, 0x2000, 33), -ENOSPC);
-	assert_int_equal(t->set_point(GDB_POINT_WRITE, 0x2000, UINT32_MAX), -ENOSPC);
-	assert_int_equal(t->set_point(GDB_POINT_WRITE, 0x2000, 0), -EINVAL);
-	assert_int_equal(t->clear_point(GDB_POINT_WRITE, 0x2000, UINT32_MAX), -ENOENT);
+	assert_int_equal(t->clear_point(P, GDB_POINT_READ, 0x2000, 32), 0);
+	assert_int_equal(t->set_point(P, GDB_POINT_WRITE, 0x2000, 33), -ENOSPC);
+	assert_int_equal(t->set_point(P, GDB_POINT_WRITE, 0x2000, UINT32_MAX), -ENOSPC);
+	assert_int_equal(t->set_point(P, GDB_POINT_WRITE, 0x2000, 0), -EINVAL);
+	assert_int_equal(t->clear_point(P, GDB_POINT_WRITE, 0x2000, UINT32_MAX), -ENOENT);
 	/* The size of an instruction is nothing to a breakpoint. */
-	assert_int_equal(t->set_point(GDB_POINT_HARDWARE, 0x1001, 15), 0);
-	assert_int_equal(t->set_point(GDB_POINT_SOFTWARE, 0x1001, 1), 0);
+	assert_int_equal(t->set_point(P, GDB_POINT_HARDWARE, 0x1001, 15), 0);
+	assert_int_equal(t->set_point(P, GDB_POINT_SOFTWARE, 0x1001, 1), 0);
 	assert_int_equal(points[0].kind, DEBUG_EXEC);
 	assert_int_equal(points[1].kind, DEBUG_EXEC_INT3);
 	assert_int_equal(points[1].size, 1);
@@ -385,19 +418,24 @@ static void test_stops(void **state)
 	assert_string_equal(told(&(struct debug_stop){ .reason = DEBUG_STEPPED, .vcpu = &vcpu }),
 			    "T05thread:1;");
 	assert_string_equal(
-		told(&(struct debug_stop){ DEBUG_POINT, &vcpu, { DEBUG_EXEC_INT3, GVA(0x10), 1 } }),
+		told(&(struct debug_stop){ .reason = DEBUG_POINT,
+					   .vcpu = &vcpu,
+					   .point = { DEBUG_EXEC_INT3, GVA(0x10), 1 } }),
 		"T05swbreak:;thread:1;");
-	assert_string_equal(
-		told(&(struct debug_stop){ DEBUG_POINT, &vcpu, { DEBUG_EXEC, GVA(0x10), 1 } }),
-		"T05hwbreak:;thread:1;");
-	assert_string_equal(
-		told(&(struct debug_stop){ DEBUG_POINT, &vcpu, { DEBUG_WRITE, GVA(0x10), 8 } }),
-		"T05watch:10;thread:1;");
+	assert_string_equal(told(&(struct debug_stop){ .reason = DEBUG_POINT,
+						       .vcpu = &vcpu,
+						       .point = { DEBUG_EXEC, GVA(0x10), 1 } }),
+			    "T05hwbreak:;thread:1;");
+	assert_string_equal(told(&(struct debug_stop){ .reason = DEBUG_POINT,
+						       .vcpu = &vcpu,
+						       .point = { DEBUG_WRITE, GVA(0x10), 8 } }),
+			    "T05watch:10;thread:1;");
 	/* A crash leaves it to be looked at; a power-off does not. */
 	guest.stop_reason = VM_STOP_TRIPLE;
 	assert_string_equal(told(&(struct debug_stop){ .reason = DEBUG_VM_ENDED, .vcpu = &vcpu }),
 			    "T0bthread:1;");
 	assert_string_equal(told(&(struct debug_stop){ .reason = DEBUG_VM_ENDED }), "X0b");
+	adopt(&guest);
 	guest.stop_reason = VM_STOP_POWEROFF;
 	assert_string_equal(told(&(struct debug_stop){ .reason = DEBUG_VM_ENDED, .vcpu = &vcpu }),
 			    "W00");
@@ -408,7 +446,7 @@ static void test_end_of_the_vm(void **state)
 {
 	(void)state;
 	t->begin();
-	t->set_point(GDB_POINT_HARDWARE, 0x1000, 1);
+	t->set_point(P, GDB_POINT_HARDWARE, 0x1000, 1);
 	guest.stop_reason = VM_STOP_RESET;
 	told(&(struct debug_stop){ .reason = DEBUG_VM_ENDED });
 	assert_int_equal(nr_points, 0);
@@ -420,18 +458,137 @@ static void test_end_of_the_vm(void **state)
 static void test_leave(void **state)
 {
 	(void)state;
-	gdb_guest_leave(); /* no session */
-	expect_calls("");
 	t->begin();
-	t->set_point(GDB_POINT_HARDWARE, 0x1000, 1);
+	t->set_point(P, GDB_POINT_HARDWARE, 0x1000, 1);
 	gdb_guest_leave();
 	expect_calls("clear clear continue ");
 	assert_int_equal(nr_points, 0);
 	gdb_guest_leave();
 	expect_calls("");
 	t->begin();
-	assert_int_equal(t->kill(), 0);
+	assert_int_equal(t->kill(P), 0);
 	expect_calls("clear clear kill ");
+}
+
+/* What the stub has said, without the checksum; "": nothing. */
+static const char *said(void)
+{
+	static char text[256];
+	size_t n = 0;
+	int c;
+
+	while ((c = gdb_stub_next(&gdb)) >= 0)
+		text[n++] = (char)c;
+	text[n] = '\0';
+	if (strchr(text, '#'))
+		*strchr(text, '#') = '\0';
+	return text;
+}
+
+static void attach_second(void)
+{
+	gdb.multiprocess = true;
+	second.state = VM_PAUSED;
+	assert_int_equal(t->attach(7), 0);
+	expect_calls("clear-second ");
+}
+
+static void test_two(void **state)
+{
+	const char *name, *text;
+
+	(void)state;
+	assert_int_equal(t->attach(5), -EEXIST);
+	assert_int_equal(t->attach(6), -ENODEV);
+	assert_int_equal(t->attach(0), -ENODEV);
+	assert_int_equal(t->threads(7), 0);
+	attach_second();
+	assert_int_equal(t->attached(0), 5);
+	assert_int_equal(t->attached(5), 7);
+	assert_int_equal(t->attached(7), 0);
+	assert_true(t->look(7, &name, &text));
+	assert_string_equal(name, "second");
+	assert_string_equal(text, "paused");
+	assert_false(t->look(6, &name, &text));
+	/* When one stops so do all, of which no more is said. */
+	assert_int_equal(t->resume(5) | t->resume(7), 0);
+	gdb.answer_stop = true;
+	guest.state = VM_PAUSED;
+	guest_stopped(&guest, &(struct debug_stop){ .reason = DEBUG_STEPPED, .vcpu = &vcpu });
+	expect_calls("continue continue-second pause-second send ");
+	assert_string_equal(said(), "$T05thread:p5.1;");
+	/* But what the other has come to meanwhile is, once it is to go on. */
+	assert_int_equal(t->resume(5) | t->resume(7), 0);
+	second_stop = (struct debug_stop){ .reason = DEBUG_POINT,
+					   .vcpu = &second_vcpu,
+					   .point = { DEBUG_WRITE, GVA(8), 8 } };
+	gdb.answer_stop = true;
+	t->interrupt(5);
+	guest_stopped(&guest, &(struct debug_stop){ .reason = DEBUG_ASKED, .vcpu = &vcpu });
+	second_stop = (struct debug_stop){ .reason = DEBUG_ASKED, .vcpu = &second_vcpu };
+	assert_string_equal(said(), "$T02thread:p5.1;");
+	gdb.answer_stop = true;
+	calls[0] = '\0';
+	assert_int_equal(t->step(GDB_THREAD(7u, 1)), 0);
+	expect_calls("send ");
+	assert_string_equal(said(), "$T05watch:8;thread:p7.1;");
+	/* Another session begins with the one that was chosen alone. */
+	t->begin();
+	expect_calls("clear clear-second continue-second ");
+	assert_int_equal(t->attached(5), 0);
+}
+
+/* A VM that is made anew stops before it begins; one that crashed waits to be looked at. */
+static void test_restart(void **state)
+{
+	struct debug_stop end = { .reason = DEBUG_VM_ENDED, .again = true };
+	const struct debug_stop started = { .reason = DEBUG_VM_STARTED, .vcpu = &vcpu };
+
+	(void)state;
+	gdb.answer_stop = true;
+	guest.state = VM_STOPPED;
+	guest.stop_reason = VM_STOP_RESET;
+	guest_stopped(&guest, &end);
+	assert_string_equal(said(), "");
+	guest.state = VM_PAUSED;
+	guest_stopped(&guest, &started);
+	assert_string_equal(said(), "$T05thread:1;");
+	expect_calls("send ");
+	/* It crashes. */
+	gdb.answer_stop = true;
+	guest.state = VM_STOPPED;
+	guest.stop_reason = VM_STOP_TRIPLE;
+	end.vcpu = &vcpu;
+	guest_stopped(&guest, &end);
+	assert_string_equal(said(), "$T0bthread:1;");
+	expect_calls("hold send ");
+	guest.restart.armed = true;
+	gdb.answer_stop = true;
+	assert_int_equal(t->resume(P), 0);
+	expect_calls("release ");
+	/* And cannot be started. */
+	guest.restart.armed = false;
+	guest.nr_vcpus = 0;
+	guest.stop_reason = VM_STOP_NONE;
+	guest_stopped(&guest, &(struct debug_stop){ .reason = DEBUG_VM_ENDED });
+	assert_string_equal(said(), "$X06");
+	expect_calls("clear send ");
+	assert_int_equal(t->threads(P), 0);
+}
+
+/* An end that GDB did not wait for is told when it has the VM go on. */
+static void test_end_unseen(void **state)
+{
+	(void)state;
+	guest.state = VM_STOPPED;
+	guest.stop_reason = VM_STOP_KILLED;
+	guest.nr_vcpus = 0;
+	guest_stopped(&guest, &(struct debug_stop){ .reason = DEBUG_VM_ENDED });
+	assert_string_equal(said(), "");
+	gdb.answer_stop = true;
+	assert_int_equal(t->resume(P), 0);
+	assert_string_equal(said(), "$W00");
+	assert_int_equal(t->resume(P), -ENODEV);
 }
 
 static void test_rest(void **state)
@@ -439,17 +596,16 @@ static void test_rest(void **state)
 	char text[64];
 
 	(void)state;
-	assert_int_equal(t->process(), 5);
-	t->thread_name(1, text, sizeof(text));
+	t->thread_name(THREAD, text, sizeof(text));
 	assert_string_equal(text, "guest vCPU 0");
-	assert_false(t->running());
+	assert_false(t->running(P));
 	guest.state = VM_RUNNING;
-	assert_true(t->running());
+	assert_true(t->running(P));
 	assert_true(t->command("vms", text, sizeof(text)));
 	assert_int_equal(strlen(text), sizeof(text) - 1);
-	assert_int_equal(t->read(1, 0x41, text, 4), 4);
-	assert_int_equal(t->read(2, 0x41, text, 4), 0);
-	assert_int_equal(t->write(2, 0x41, text, 4), 0);
+	assert_int_equal(t->read(THREAD, 0x41, text, 4), 4);
+	assert_int_equal(t->read(GDB_THREAD(P, 2), 0x41, text, 4), 0);
+	assert_int_equal(t->write(GDB_THREAD(P, 2), 0x41, text, 4), 0);
 	assert_ptr_equal(gdb_guest_vm(), &guest);
 }
 
@@ -464,6 +620,9 @@ int main(void)
 		cmocka_unit_test_setup(test_stops, setup),
 		cmocka_unit_test_setup(test_end_of_the_vm, setup),
 		cmocka_unit_test_setup(test_leave, setup),
+		cmocka_unit_test_setup(test_two, setup),
+		cmocka_unit_test_setup(test_restart, setup),
+		cmocka_unit_test_setup(test_end_unseen, setup),
 		cmocka_unit_test_setup(test_rest, setup),
 	};
 

@@ -1,4 +1,4 @@
-/* What GDB's commands do: sessions with a target of 64 KiB. */
+/* What GDB's commands do: sessions with a target of 64 KiB: process 3, and 5 to be attached to. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,13 +14,15 @@
 
 #define MEMORY_BASE 0xffffffff81000000u
 #define THREADS 2
+#define PROCESS 3
+#define OTHER 5 /* of one thread; its registers and memory are the first's */
 
 static struct gdb_stub stub;
 static uint8_t memory[65536];
 static uint8_t reg[THREADS][GDB_REGS][GDB_REG_BYTES];
 static unsigned threads;
 static enum gdb_arch arch;
-static bool running;
+static bool running, other, other_gone;
 static char calls[1024]; /* what the target was asked to do */
 static int point_error, resume_error;
 
@@ -41,48 +43,67 @@ static void expect_calls(const char *want)
 	calls[0] = '\0';
 }
 
-static unsigned fake_process(void)
+static bool fake_look(unsigned process, const char **name, const char **state)
 {
-	return 3;
+	*name = process == PROCESS ? "first" : "other";
+	*state = other ? "paused" : "running";
+	return process == PROCESS || process == OTHER;
 }
 
-static unsigned fake_threads(void)
+static unsigned fake_attached(unsigned process)
 {
-	return threads;
+	if (process < PROCESS)
+		return PROCESS;
+	return process < OTHER && other ? OTHER : 0;
+}
+
+static unsigned fake_threads(unsigned process)
+{
+	if (process == OTHER)
+		return other && !other_gone;
+	return process == PROCESS ? threads : 0;
 }
 
 static void fake_name(unsigned thread, char *buf, size_t size)
 {
-	snprintf(buf, size, "guest %u", thread);
+	snprintf(buf, size, "guest %u", GDB_NUMBER_OF(thread));
 }
 
-static enum gdb_arch fake_arch(void)
+static enum gdb_arch fake_arch(unsigned process)
 {
-	return arch;
+	return process == OTHER ? GDB_I386 : arch;
 }
 
-static bool fake_running(void)
+static bool fake_running(unsigned process)
 {
-	return running;
+	return process == PROCESS && running;
+}
+
+/* Which of reg[] that is. */
+static unsigned index_of(unsigned thread)
+{
+	if (GDB_PROCESS_OF(thread) == OTHER)
+		return 0;
+	assert_int_equal(GDB_PROCESS_OF(thread), PROCESS);
+	assert_in_range(GDB_NUMBER_OF(thread), 1, threads);
+	return GDB_NUMBER_OF(thread) - 1;
 }
 
 static bool fake_get(unsigned thread, enum gdb_reg r, uint8_t val[GDB_REG_BYTES])
 {
-	assert_in_range(thread, 1, threads);
 	assert_true(r < GDB_REGS);
 	if (r == GDB_CR8)
 		return false;
-	memcpy(val, reg[thread - 1][r], GDB_REG_BYTES);
+	memcpy(val, reg[index_of(thread)][r], GDB_REG_BYTES);
 	return true;
 }
 
 static bool fake_set(unsigned thread, enum gdb_reg r, const uint8_t val[GDB_REG_BYTES])
 {
-	assert_in_range(thread, 1, threads);
 	if (r == GDB_CR0)
 		return false;
-	called("set%u:%u ", thread, r);
-	memcpy(reg[thread - 1][r], val, GDB_REG_BYTES);
+	called("set%u:%u ", GDB_NUMBER_OF(thread), r);
+	memcpy(reg[index_of(thread)][r], val, GDB_REG_BYTES);
 	return true;
 }
 
@@ -95,7 +116,7 @@ static size_t present(uint64_t at, size_t n)
 
 static size_t fake_read(unsigned thread, uint64_t at, void *buf, size_t n)
 {
-	assert_in_range(thread, 1, threads);
+	index_of(thread);
 	n = present(at, n);
 	if (n)
 		memcpy(buf, memory + (at - MEMORY_BASE), n);
@@ -104,21 +125,25 @@ static size_t fake_read(unsigned thread, uint64_t at, void *buf, size_t n)
 
 static size_t fake_write(unsigned thread, uint64_t at, const void *buf, size_t n)
 {
-	assert_in_range(thread, 1, threads);
+	index_of(thread);
 	n = present(at, n);
 	if (n)
 		memcpy(memory + (at - MEMORY_BASE), buf, n);
 	return n;
 }
 
-static int fake_set_point(enum gdb_point kind, uint64_t at, unsigned size)
+static int fake_set_point(unsigned process, enum gdb_point kind, uint64_t at, unsigned size)
 {
+	if (process == OTHER)
+		called("other:");
 	called("Z%u,%llx,%u ", kind, (unsigned long long)at, size);
 	return point_error;
 }
 
-static int fake_clear_point(enum gdb_point kind, uint64_t at, unsigned size)
+static int fake_clear_point(unsigned process, enum gdb_point kind, uint64_t at, unsigned size)
 {
+	if (process == OTHER)
+		called("other:");
 	called("z%u,%llx,%u ", kind, (unsigned long long)at, size);
 	return point_error;
 }
@@ -128,33 +153,50 @@ static void fake_begin(void)
 	called("begin ");
 }
 
-static int fake_resume(void)
+static int fake_attach(unsigned process)
 {
-	called("resume ");
-	running = !resume_error;
+	called("attach%u ", process);
+	if (process != OTHER)
+		return process == PROCESS ? -EEXIST : -ENODEV;
+	other = true;
+	return 0;
+}
+
+static int fake_resume(unsigned process)
+{
+	if (!fake_threads(process))
+		return -ENODEV;
+	called(process == OTHER ? "resume-other " : "resume ");
+	if (process == PROCESS)
+		running = !resume_error;
 	return resume_error;
 }
 
 static int fake_step(unsigned thread)
 {
-	called("step%u ", thread);
+	if (!fake_threads(GDB_PROCESS_OF(thread)))
+		return -ENODEV;
+	called(GDB_PROCESS_OF(thread) == OTHER ? "step-other%u " : "step%u ",
+	       GDB_NUMBER_OF(thread));
 	running = !resume_error;
 	return resume_error;
 }
 
-static void fake_interrupt(void)
+static void fake_interrupt(unsigned process)
 {
-	called("interrupt ");
+	called("interrupt%u ", process);
 }
 
-static void fake_detach(void)
+static void fake_detach(unsigned process)
 {
-	called("detach ");
+	called("detach%u ", process);
+	if (process == OTHER)
+		other = false;
 }
 
-static int fake_kill(void)
+static int fake_kill(unsigned process)
 {
-	called("kill ");
+	called("kill%u ", process);
 	return 0;
 }
 
@@ -167,9 +209,26 @@ static bool fake_command(const char *line, char *buf, size_t size)
 }
 
 static const struct gdb_target target = {
-	fake_process, fake_threads, fake_name,      fake_arch,      fake_running,     fake_get,
-	fake_set,     fake_read,    fake_write,     fake_set_point, fake_clear_point, fake_begin,
-	fake_resume,  fake_step,    fake_interrupt, fake_detach,    fake_kill,        fake_command,
+	.look = fake_look,
+	.attached = fake_attached,
+	.threads = fake_threads,
+	.thread_name = fake_name,
+	.arch = fake_arch,
+	.running = fake_running,
+	.get_reg = fake_get,
+	.set_reg = fake_set,
+	.read = fake_read,
+	.write = fake_write,
+	.set_point = fake_set_point,
+	.clear_point = fake_clear_point,
+	.begin = fake_begin,
+	.attach = fake_attach,
+	.resume = fake_resume,
+	.step = fake_step,
+	.interrupt = fake_interrupt,
+	.detach = fake_detach,
+	.kill = fake_kill,
+	.command = fake_command,
 };
 
 static void send(const char *bytes, size_t n)
@@ -242,7 +301,7 @@ static int setup(void **state)
 	(void)state;
 	threads = THREADS;
 	arch = GDB_AMD64;
-	running = false;
+	running = other = other_gone = false;
 	point_error = resume_error = 0;
 	calls[0] = '\0';
 	for (size_t i = 0; i < sizeof(memory); i++)
@@ -268,7 +327,7 @@ static void test_begin(void **state)
 	(void)state;
 	begin();
 	EXPECT("vMustReplyEmpty", "");
-	EXPECT("!", "");
+	EXPECT("!", "OK");
 	EXPECT("?", "T05thread:p3.1;");
 	EXPECT("qC", "QCp3.1");
 	EXPECT("qCRC:0,1", "");
@@ -413,7 +472,7 @@ static void stopped(enum gdb_point point, uint64_t at)
 {
 	const struct gdb_stop stop = {
 		.signal = GDB_SIGTRAP,
-		.thread = 2,
+		.thread = GDB_THREAD(PROCESS, 2),
 		.at_point = true,
 		.point = point,
 		.at = at,
@@ -442,16 +501,17 @@ static void test_running(void **state)
 	assert_null(ask("vCont;S05:p3.2;c:p3.-1"));
 	stopped(GDB_POINT_ACCESS, 0x10);
 	assert_string_equal(reply(), "T05awatch:10;thread:p3.2;");
+	/* The thread that stopped is the one at hand. */
 	assert_null(ask("s"));
-	expect_calls("resume step2 step2 step1 ");
+	expect_calls("resume step2 step2 step2 ");
 	stopped(GDB_POINT_READ, 0x10);
 	assert_string_equal(reply(), "T05rwatch:10;thread:p3.2;");
 	assert_null(ask("C05;1234"));
-	expect_calls("set1:16 resume ");
-	assert_memory_equal(reg[0][GDB_RIP], "\x34\x12\0\0\0\0\0\0", 8);
+	expect_calls("set2:16 resume ");
+	assert_memory_equal(reg[1][GDB_RIP], "\x34\x12\0\0\0\0\0\0", 8);
 	/* 0x03 counts while it runs. */
 	send("\x03", 1);
-	expect_calls("interrupt ");
+	expect_calls("interrupt0 ");
 	stopped(GDB_POINT_SOFTWARE, 0);
 	assert_string_equal(reply(), "T05swbreak:;thread:p3.2;");
 	send("\x03", 1);
@@ -481,13 +541,13 @@ static void test_old_reasons(void **state)
 
 static void test_attach_running(void **state)
 {
-	const struct gdb_stop asked = { .signal = GDB_SIGINT, .thread = 1 };
+	const struct gdb_stop asked = { .signal = GDB_SIGINT, .thread = GDB_THREAD(PROCESS, 1) };
 
 	(void)state;
 	running = true;
 	begin();
 	assert_null(ask("?"));
-	expect_calls("interrupt ");
+	expect_calls("interrupt3 ");
 	running = false;
 	gdb_stub_stopped(&stub, &asked);
 	assert_string_equal(reply(), "T02thread:p3.1;");
@@ -496,7 +556,7 @@ static void test_attach_running(void **state)
 /* GDB is killed in mid-packet while the target runs; another one comes. */
 static void test_killed(void **state)
 {
-	const struct gdb_stop asked = { .signal = GDB_SIGINT, .thread = 1 };
+	const struct gdb_stop asked = { .signal = GDB_SIGINT, .thread = GDB_THREAD(PROCESS, 1) };
 
 	(void)state;
 	begin();
@@ -528,8 +588,9 @@ static void test_acks_come_back(void **state)
 
 static void test_end(void **state)
 {
-	const struct gdb_stop off = { .ended = true },
-			      dead = { .ended = true, .signal = GDB_SIGABRT };
+	const struct gdb_stop off = { .ended = true, .thread = GDB_THREAD(PROCESS, 1) }, dead = {
+		.ended = true, .signal = GDB_SIGABRT, .thread = GDB_THREAD(PROCESS, 1)
+	};
 
 	(void)state;
 	begin();
@@ -549,16 +610,77 @@ static void test_end(void **state)
 	EXPECT("Mffffffff81000000,1:00", "E13");
 	EXPECT("Xffffffff81000000,0:", "E13");
 	EXPECT("c", "E13");
-	EXPECT("vCont;s", "E13");
+	EXPECT("vCont;s", "W00;process:3");
+	EXPECT("vCont;c:p3.-1", "W00;process:3");
+	EXPECT("vCont;c", "W00;process:3");
 	EXPECT("qfThreadInfo", "l");
 	begin();
 	EXPECT("?", "W00;process:3");
 	threads = 1;
 	EXPECT("D;3", "OK");
-	expect_calls("detach ");
+	expect_calls("detach3 ");
 	assert_null(ask("k"));
 	EXPECT("vKill;3", "OK");
-	expect_calls("kill kill ");
+	expect_calls("kill3 kill3 ");
+}
+
+/* Two processes in one session. */
+static void test_processes(void **state)
+{
+	struct gdb_stop stop = { .signal = GDB_SIGTRAP, .thread = GDB_THREAD(OTHER, 1) };
+	const char *list;
+
+	(void)state;
+	begin();
+	list = ask("qXfer:osdata:read:processes:0,1000");
+	assert_non_null(strstr(list, "<column name=\"pid\">5</column><column name=\"VM\">other<"));
+	assert_non_null(strstr(list, "<column name=\"state\">running</column></item></osdata>"));
+	EXPECT("qXfer:osdata:read:processes:2,4", "mxml ");
+	EXPECT("qXfer:osdata:read:processes:ffffffffffffffff,10", "l");
+	EXPECT("qXfer:osdata:read:processes:z", "E16");
+	EXPECT("vAttach;4", "E.no such VM runs");
+	EXPECT("vAttach;3", "E.attached to it already");
+	EXPECT("vAttach;", "E.no such VM runs");
+	EXPECT("vAttach;fffff", "E.no such VM runs");
+	EXPECT("Hgp5.1", "E13");
+	calls[0] = '\0';
+	EXPECT("vAttach;5", "T05thread:p5.1;");
+	expect_calls("attach5 ");
+	EXPECT("qC", "QCp5.1");
+	EXPECT("qfThreadInfo", "mp3.1,p3.2,p5.1");
+	EXPECT("p8", "10101010"); /* eip: it is in 32 bits */
+	EXPECT("Z0,10,1", "OK");
+	EXPECT("Hgp3.2", "OK");
+	EXPECT("p10", "7474747474747474"); /* rip */
+	EXPECT("z0,10,1", "OK");
+	EXPECT("Hgp5.2", "E13");
+	EXPECT("Hgp5.0", "OK");
+	EXPECT("qC", "QCp5.1");
+	expect_calls("other:Z0,10,1 z0,10,1 ");
+	/* One, the other, both. */
+	assert_null(ask("vCont;c:p5.-1"));
+	expect_calls("resume-other ");
+	gdb_stub_stopped(&stub, &stop);
+	assert_string_equal(reply(), "T05thread:p5.1;");
+	assert_null(ask("vCont;s:p3.1;c:p3.-1"));
+	expect_calls("step1 ");
+	stop.thread = GDB_THREAD(PROCESS, 1);
+	gdb_stub_stopped(&stub, &stop);
+	assert_string_equal(reply(), "T05thread:p3.1;");
+	assert_null(ask("vCont;s:p5.1;c"));
+	expect_calls("step-other1 resume ");
+	stop.ended = true;
+	stop.signal = 0;
+	gdb_stub_stopped(&stub, &stop);
+	assert_string_equal(reply(), "W00;process:3");
+	/* One has gone while GDB did not wait. */
+	other_gone = true;
+	EXPECT("vCont;c:p5.-1", "W00;process:5");
+	expect_calls("");
+	EXPECT("vKill;5", "OK");
+	EXPECT("D;5", "OK");
+	expect_calls("kill5 detach5 ");
+	EXPECT("qfThreadInfo", "mp3.1,p3.2");
 }
 
 static void test_commands(void **state)
@@ -680,6 +802,7 @@ int main(void)
 		cmocka_unit_test_setup(test_killed, setup),
 		cmocka_unit_test_setup(test_acks_come_back, setup),
 		cmocka_unit_test_setup(test_end, setup),
+		cmocka_unit_test_setup(test_processes, setup),
 		cmocka_unit_test_setup(test_commands, setup),
 		cmocka_unit_test_setup(test_overlong, setup),
 		cmocka_unit_test_setup(test_description, setup),

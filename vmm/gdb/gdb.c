@@ -83,6 +83,8 @@ static const char *open_line(const char *spec)
 	other = serial_line_open(*spec ? spec : LINE_DEFAULT, OWNER, &why);
 	if (!other)
 		return why;
+	if (line != other)
+		gdb_stub_init(&stub, &gdb_guest_target);
 	line = other;
 	panic_set_debugger(serve_panic);
 	return NULL;
@@ -96,7 +98,7 @@ const char *gdb_attach(struct vm *vm, const char *spec)
 		return why;
 	gdb_guest_leave();
 	gdb_guest_choose(&stub, vm);
-	gdb_stub_init(&stub, &gdb_guest_target);
+	gdb_stub_leave(&stub);
 	return NULL;
 }
 
@@ -117,7 +119,7 @@ void gdb_off(void)
 		return;
 	gdb_guest_leave();
 	gdb_guest_choose(&stub, NULL);
-	gdb_stub_init(&stub, &gdb_guest_target);
+	gdb_stub_leave(&stub);
 }
 
 struct vm *gdb_vm(void)

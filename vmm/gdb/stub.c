@@ -2,123 +2,79 @@
 
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
+#include "vmm/gdb/reader.h"
+#include "vmm/gdb/stub_core.h"
 
-#define CHUNK 64    /* memory is moved through buffers of this size */
 #define NAME_MAX 64 /* of a thread */
-#define ANY_THREAD UINT64_MAX
+#define LIST_MAX 16384
+#define GO_ON 0xffffffffu /* an action; others: nothing, or the thread that steps */
 
-/* What is read of a packet, a piece at a time. */
-struct reader {
-	const char *at, *end;
-};
+/* --- threads --- */
 
-/* --- reading --- */
-
-static bool take_char(struct reader *r, char c)
+/* That there is now. */
+static bool is_there(const struct gdb_stub *s, unsigned thread)
 {
-	if (r->at == r->end || *r->at != c)
-		return false;
-	r->at++;
-	return true;
+	return GDB_NUMBER_OF(thread) &&
+	       GDB_NUMBER_OF(thread) <= s->target->threads(GDB_PROCESS_OF(thread));
 }
 
-static bool take_text(struct reader *r, const char *text)
+/* 0: GDB is attached to none. */
+static unsigned first_thread(const struct gdb_stub *s)
 {
-	size_t n = strlen(text);
+	unsigned process = s->target->attached(0);
 
-	if ((size_t)(r->end - r->at) < n || memcmp(r->at, text, n) != 0)
-		return false;
-	r->at += n;
-	return true;
+	return process ? GDB_THREAD(process, 1) : 0;
 }
 
-static bool at_end(const struct reader *r)
+/* Of a process and a thread as GDB named them, the one that is meant; 0: there is none. */
+static unsigned find_thread(const struct gdb_stub *s, uint64_t process, uint64_t number)
 {
-	return r->at == r->end;
+	if (process == GDB_ANY)
+		process = GDB_PROCESS_OF(is_there(s, s->thread) ? s->thread : first_thread(s));
+	if (number == GDB_ANY)
+		number = 1;
+	if (!process || process >= GDB_PROCESSES || !number ||
+	    number > s->target->threads((unsigned)process))
+		return 0;
+	return GDB_THREAD((unsigned)process, (unsigned)number);
 }
 
-/* Hexadecimal digits, 16 at most. */
-static bool take_number(struct reader *r, uint64_t *val)
+static unsigned take_thread(const struct gdb_stub *s, struct gdb_reader *r)
 {
-	unsigned n;
+	uint64_t process, number;
 
-	*val = 0;
-	for (n = 0; r->at < r->end && gdb_hex_digit(*r->at) >= 0; n++, r->at++) {
-		if (n == 16)
-			return false;
-		*val = *val << 4 | (unsigned)gdb_hex_digit(*r->at);
-	}
-	return n > 0;
+	return gdb_take_thread(r, &process, &number) ? find_thread(s, process, number) : 0;
 }
 
-/* Two digits a byte. */
-static bool take_bytes(struct reader *r, uint8_t *bytes, size_t n)
-{
-	for (; n--; bytes++, r->at += 2) {
-		int high, low;
-
-		if (r->end - r->at < 2)
-			return false;
-		high = gdb_hex_digit(r->at[0]);
-		low = gdb_hex_digit(r->at[1]);
-		if (high < 0 || low < 0)
-			return false;
-		*bytes = (uint8_t)(high << 4 | low);
-	}
-	return true;
-}
-
-static bool take_pair(struct reader *r, uint64_t *a, uint64_t *b)
-{
-	return take_number(r, a) && take_char(r, ',') && take_number(r, b);
-}
-
-/* THREAD or pPROCESS.THREAD, where -1 is all and 0 any: ANY_THREAD. */
-static bool take_id(struct reader *r, uint64_t *id)
-{
-	if (take_text(r, "-1")) {
-		*id = ANY_THREAD;
-		return true;
-	}
-	if (!take_number(r, id))
-		return false;
-	if (!*id)
-		*id = ANY_THREAD;
-	return true;
-}
-
-static bool take_thread(struct gdb_stub *s, struct reader *r, uint64_t *thread)
+/* The process that a packet ends with, or the one at hand; 0: neither. */
+static unsigned take_process(const struct gdb_stub *s, struct gdb_reader *r)
 {
 	uint64_t process;
 
-	if (take_char(r, 'p')) {
-		if (!take_id(r, &process))
-			return false;
-		if (process != ANY_THREAD && process != s->target->process())
-			return false;
-		*thread = ANY_THREAD;
-		if (!take_char(r, '.'))
-			return true;
-	}
-	return take_id(r, thread) && (*thread == ANY_THREAD || *thread <= s->target->threads());
+	if (gdb_at_end(r))
+		return GDB_PROCESS_OF(s->thread);
+	if (!gdb_take_number(r, &process) || !gdb_at_end(r) || process >= GDB_PROCESSES)
+		return 0;
+	return (unsigned)process;
 }
 
 /* --- replies --- */
 
-static void reply(struct gdb_stub *s, const char *text)
+void gdb_reply(struct gdb_stub *s, const char *text)
 {
 	gdb_put_begin(&s->link);
 	gdb_put_text(&s->link, text);
 	gdb_put_end(&s->link);
 }
 
-static void reply_status(struct gdb_stub *s, int err)
+void gdb_reply_status(struct gdb_stub *s, int err)
 {
 	uint8_t number = (uint8_t)-err;
 
 	if (!err) {
-		reply(s, "OK");
+		gdb_reply(s, "OK");
 		return;
 	}
 	gdb_put_begin(&s->link);
@@ -127,19 +83,19 @@ static void reply_status(struct gdb_stub *s, int err)
 	gdb_put_end(&s->link);
 }
 
-static void reply_wrong(struct gdb_stub *s)
+void gdb_reply_wrong(struct gdb_stub *s)
 {
-	reply_status(s, -EINVAL);
+	gdb_reply_status(s, -EINVAL);
 }
 
 static void put_thread(struct gdb_stub *s, unsigned thread)
 {
 	if (s->multiprocess) {
 		gdb_put_text(&s->link, "p");
-		gdb_put_number(&s->link, s->target->process());
+		gdb_put_number(&s->link, GDB_PROCESS_OF(thread));
 		gdb_put_text(&s->link, ".");
 	}
-	gdb_put_number(&s->link, thread);
+	gdb_put_number(&s->link, GDB_NUMBER_OF(thread));
 }
 
 /* Why the thread stopped, if GDB knows how that is said. */
@@ -164,23 +120,30 @@ static void put_reason(struct gdb_stub *s, const struct gdb_stop *stop)
 	}
 }
 
+static void reply_end(struct gdb_stub *s, const struct gdb_stop *stop)
+{
+	uint8_t status = stop->ended ? stop->signal : 0;
+
+	gdb_put_begin(&s->link);
+	gdb_put_text(&s->link, status ? "X" : "W");
+	gdb_put_hex(&s->link, &status, 1);
+	if (s->multiprocess) {
+		gdb_put_text(&s->link, ";process:");
+		gdb_put_number(&s->link, GDB_PROCESS_OF(stop->thread));
+	}
+	gdb_put_end(&s->link);
+}
+
 static void reply_stop(struct gdb_stub *s)
 {
 	const struct gdb_stop *stop = &s->last;
-	uint8_t status = stop->ended ? stop->signal : 0;
 
 	s->answer_stop = false;
-	if (stop->ended || !s->target->threads()) {
-		gdb_put_begin(&s->link);
-		gdb_put_text(&s->link, stop->ended && stop->signal ? "X" : "W");
-		gdb_put_hex(&s->link, &status, 1);
-		if (s->multiprocess) {
-			gdb_put_text(&s->link, ";process:");
-			gdb_put_number(&s->link, s->target->process());
-		}
-		gdb_put_end(&s->link);
+	if (stop->ended || !is_there(s, stop->thread)) {
+		reply_end(s, stop);
 		return;
 	}
+	s->thread = stop->thread; /* GDB takes that for granted */
 	gdb_put_begin(&s->link);
 	gdb_put_text(&s->link, "T");
 	gdb_put_hex(&s->link, &stop->signal, 1);
@@ -191,420 +154,350 @@ static void reply_stop(struct gdb_stub *s)
 	gdb_put_end(&s->link);
 }
 
-/* --- registers --- */
-
-static void put_register(struct gdb_stub *s, const struct gdb_reg_info *info)
+/* Nothing has happened yet that GDB could be told of this one. */
+static void forget_stop(struct gdb_stub *s)
 {
-	uint8_t val[GDB_REG_BYTES];
-
-	memset(val, 0, sizeof(val));
-	if (s->target->get_reg(s->thread, (enum gdb_reg)info->reg, val)) {
-		gdb_put_hex(&s->link, val, info->size);
-		return;
-	}
-	for (unsigned i = 0; i < info->size; i++)
-		gdb_put_text(&s->link, "xx");
+	s->last = (struct gdb_stop){ .signal = GDB_SIGTRAP,
+				     .thread = s->thread ? s->thread : GDB_THREAD(1u, 1) };
 }
 
-static bool has_thread(struct gdb_stub *s)
+bool gdb_has_thread(struct gdb_stub *s)
 {
-	if (s->thread && s->thread <= s->target->threads())
+	if (is_there(s, s->thread))
 		return true;
-	reply_status(s, -ENODEV);
+	gdb_reply_status(s, -ENODEV);
 	return false;
-}
-
-static void read_registers(struct gdb_stub *s, struct reader *r)
-{
-	const struct gdb_reg_info *info;
-
-	(void)r;
-	if (!has_thread(s))
-		return;
-	gdb_put_begin(&s->link);
-	for (unsigned i = 0; (info = gdb_reg_info(s->arch, i)); i++)
-		put_register(s, info);
-	gdb_put_end(&s->link);
-}
-
-/* Only what differs is written: most are as they were read, some cannot be written. */
-static bool write_register(struct gdb_stub *s, const struct gdb_reg_info *info,
-			   const uint8_t *bytes)
-{
-	uint8_t val[GDB_REG_BYTES];
-
-	memset(val, 0, sizeof(val));
-	if (!s->target->get_reg(s->thread, (enum gdb_reg)info->reg, val))
-		return false;
-	if (!memcmp(val, bytes, info->size))
-		return true;
-	memcpy(val, bytes, info->size);
-	return s->target->set_reg(s->thread, (enum gdb_reg)info->reg, val);
-}
-
-static void write_registers(struct gdb_stub *s, struct reader *r)
-{
-	const struct gdb_reg_info *info;
-	uint8_t val[GDB_REG_BYTES];
-	bool ok = true;
-
-	if (!has_thread(s))
-		return;
-	for (unsigned i = 0; (info = gdb_reg_info(s->arch, i)) && !at_end(r); i++) {
-		if (take_text(r, "xx")) {
-			for (unsigned n = 1; n < info->size; n++)
-				take_text(r, "xx");
-			continue;
-		}
-		if (!take_bytes(r, val, info->size)) {
-			reply_wrong(s);
-			return;
-		}
-		ok = write_register(s, info, val) && ok;
-	}
-	reply_status(s, ok ? 0 : -EINVAL);
-}
-
-static void read_register(struct gdb_stub *s, struct reader *r)
-{
-	const struct gdb_reg_info *info = NULL;
-	uint64_t number;
-
-	if (!has_thread(s))
-		return;
-	if (take_number(r, &number) && at_end(r) && number < UINT8_MAX)
-		info = gdb_reg_info(s->arch, (unsigned)number);
-	if (!info) {
-		reply_wrong(s);
-		return;
-	}
-	gdb_put_begin(&s->link);
-	put_register(s, info);
-	gdb_put_end(&s->link);
-}
-
-static void write_one_register(struct gdb_stub *s, struct reader *r)
-{
-	const struct gdb_reg_info *info = NULL;
-	uint8_t val[GDB_REG_BYTES];
-	uint64_t number;
-
-	if (!has_thread(s))
-		return;
-	if (take_number(r, &number) && take_char(r, '=') && number < UINT8_MAX)
-		info = gdb_reg_info(s->arch, (unsigned)number);
-	if (info && take_bytes(r, val, info->size) && at_end(r) && write_register(s, info, val))
-		reply(s, "OK");
-	else
-		reply_wrong(s);
-}
-
-/* --- memory --- */
-
-static void read_memory(struct gdb_stub *s, struct reader *r)
-{
-	uint64_t at, wanted;
-	uint8_t buf[CHUNK];
-	size_t done = 0, n, got;
-
-	if (!take_pair(r, &at, &wanted) || !at_end(r)) {
-		reply_wrong(s);
-		return;
-	}
-	if (!has_thread(s))
-		return;
-	wanted = MIN(wanted, GDB_PACKET_MAX / 2 - 1u);
-	gdb_put_begin(&s->link);
-	do {
-		n = (size_t)MIN(wanted - done, sizeof(buf));
-		got = s->target->read(s->thread, at + done, buf, n);
-		gdb_put_hex(&s->link, buf, got);
-		done += got;
-	} while (got == n && done < wanted);
-	gdb_put_end(&s->link);
-	if (wanted && !done)
-		reply_status(s, -EFAULT);
-}
-
-static void write_memory(struct gdb_stub *s, struct reader *r)
-{
-	uint64_t at, left;
-	uint8_t buf[CHUNK];
-
-	if (!take_pair(r, &at, &left) || !take_char(r, ':') ||
-	    left != (uint64_t)(r->end - r->at) / 2) {
-		reply_wrong(s);
-		return;
-	}
-	if (!has_thread(s))
-		return;
-	while (left) {
-		size_t n = (size_t)MIN(left, sizeof(buf));
-
-		if (!take_bytes(r, buf, n)) {
-			reply_wrong(s);
-			return;
-		}
-		if (s->target->write(s->thread, at, buf, n) < n) {
-			reply_status(s, -EFAULT);
-			return;
-		}
-		at += n;
-		left -= n;
-	}
-	reply(s, "OK");
-}
-
-/* The bytes as they are. With none, GDB asks whether the command is there. */
-static void write_binary(struct gdb_stub *s, struct reader *r)
-{
-	uint64_t at, n;
-
-	if (!take_pair(r, &at, &n) || !take_char(r, ':') || n != (uint64_t)(r->end - r->at)) {
-		reply_wrong(s);
-		return;
-	}
-	if (has_thread(s))
-		reply_status(s, s->target->write(s->thread, at, r->at, n) == n ? 0 : -EFAULT);
 }
 
 /* --- points --- */
 
-static void change_point(struct gdb_stub *s, struct reader *r, bool set)
+static void change_point(struct gdb_stub *s, struct gdb_reader *r, bool set)
 {
 	uint64_t kind, at, size;
 	int err, as_wanted = set ? -EEXIST : -ENOENT;
 
-	if (!take_number(r, &kind) || !take_char(r, ',') || !take_pair(r, &at, &size) ||
+	if (!gdb_take_number(r, &kind) || !gdb_take_char(r, ',') || !gdb_take_pair(r, &at, &size) ||
 	    size > UINT32_MAX) {
-		reply_wrong(s);
+		gdb_reply_wrong(s);
 		return;
 	}
 	err = -EOPNOTSUPP;
 	if (kind < GDB_POINTS)
-		err = (set ? s->target->set_point : s->target->clear_point)((enum gdb_point)kind,
-									    at, (unsigned)size);
+		err = (set ? s->target->set_point : s->target->clear_point)(
+			GDB_PROCESS_OF(s->thread), (enum gdb_point)kind, at, (unsigned)size);
 	/* Both may be sent again. */
 	if (err == -EOPNOTSUPP)
-		reply(s, "");
+		gdb_reply(s, "");
 	else
-		reply_status(s, err == as_wanted ? 0 : err);
+		gdb_reply_status(s, err == as_wanted ? 0 : err);
 }
 
-static void insert_point(struct gdb_stub *s, struct reader *r)
+static void insert_point(struct gdb_stub *s, struct gdb_reader *r)
 {
 	change_point(s, r, true);
 }
 
-static void remove_point(struct gdb_stub *s, struct reader *r)
+static void remove_point(struct gdb_stub *s, struct gdb_reader *r)
 {
 	change_point(s, r, false);
 }
 
 /* --- running --- */
 
-/* From here on GDB waits for the stop, which may come at once. */
-static void go_on(struct gdb_stub *s, unsigned step)
+/* GDB waits for the stop from here on. It may come at once, and then no more go on. */
+static void go_on(struct gdb_stub *s, const unsigned action[GDB_PROCESSES])
 {
-	int err;
+	unsigned last = GDB_PROCESS_OF(s->last.thread);
+	int err = -ENODEV, one;
 
 	s->answer_stop = true;
-	err = step ? s->target->step(step) : s->target->resume();
-	if (!err)
+	/* The one that stopped last is the last to go on: where all come to points, each gets
+	 * there. */
+	for (unsigned i = 1; i <= GDB_PROCESSES && s->answer_stop; i++) {
+		unsigned p = (last + i) % GDB_PROCESSES;
+
+		if (!p || !action[p])
+			continue;
+		one = action[p] == GO_ON ? s->target->resume(p) : s->target->step(action[p]);
+		if (err)
+			err = one;
+		if (one == -ENODEV) {
+			s->last = (struct gdb_stop){ .ended = true, .thread = GDB_THREAD(p, 1) };
+			reply_stop(s);
+		}
+	}
+	if (!err || !s->answer_stop)
 		return;
 	s->answer_stop = false;
-	if (err == -EOPNOTSUPP)
-		reply(s, "E.nothing runs here any more");
+	if (err == -ENODEV)
+		reply_end(s, &s->last);
+	else if (err == -EOPNOTSUPP)
+		gdb_reply(s, "E.nothing runs here any more");
 	else
-		reply_status(s, err);
+		gdb_reply_status(s, err);
 }
 
 /* An address to go on at may follow. */
-static void go_on_at(struct gdb_stub *s, struct reader *r, bool step)
+static void go_on_at(struct gdb_stub *s, struct gdb_reader *r, bool step)
 {
+	unsigned action[GDB_PROCESSES] = { 0 };
 	uint8_t val[GDB_REG_BYTES];
 	uint64_t at;
 
-	if (!has_thread(s))
+	if (!gdb_has_thread(s))
 		return;
-	if (!at_end(r)) {
+	if (!gdb_at_end(r)) {
 		memset(val, 0, sizeof(val));
-		if (!take_number(r, &at) || !at_end(r)) {
-			reply_wrong(s);
+		if (!gdb_take_number(r, &at) || !gdb_at_end(r)) {
+			gdb_reply_wrong(s);
 			return;
 		}
 		memcpy(val, &at, sizeof(at));
 		if (!s->target->set_reg(s->thread, GDB_RIP, val)) {
-			reply_wrong(s);
+			gdb_reply_wrong(s);
 			return;
 		}
 	}
-	go_on(s, step ? s->thread : 0);
+	action[GDB_PROCESS_OF(s->thread)] = step ? s->thread : GO_ON;
+	go_on(s, action);
 }
 
-static void cmd_continue(struct gdb_stub *s, struct reader *r)
+static void cmd_continue(struct gdb_stub *s, struct gdb_reader *r)
 {
 	go_on_at(s, r, false);
 }
 
-static void cmd_step(struct gdb_stub *s, struct reader *r)
+static void cmd_step(struct gdb_stub *s, struct gdb_reader *r)
 {
 	go_on_at(s, r, true);
 }
 
 /* The signal, which no processor takes, and perhaps an address. */
-static void skip_signal(struct reader *r)
+static void skip_signal(struct gdb_reader *r)
 {
 	uint64_t signal;
 
-	take_number(r, &signal);
-	take_char(r, ';');
+	gdb_take_number(r, &signal);
+	gdb_take_char(r, ';');
 }
 
-static void cmd_continue_signal(struct gdb_stub *s, struct reader *r)
+static void cmd_continue_signal(struct gdb_stub *s, struct gdb_reader *r)
 {
 	skip_signal(r);
 	go_on_at(s, r, false);
 }
 
-static void cmd_step_signal(struct gdb_stub *s, struct reader *r)
+static void cmd_step_signal(struct gdb_stub *s, struct gdb_reader *r)
 {
 	skip_signal(r);
 	go_on_at(s, r, true);
 }
 
-/* c, Csignal, s or Ssignal, and perhaps :thread. *step: the thread it steps, else 0. */
-static bool take_action(struct gdb_stub *s, struct reader *r, unsigned *step)
+/* The action's process and thread, where `any` is the thread at hand if it steps. False: there is
+ * no such thread. */
+static bool take_subject(const struct gdb_stub *s, struct gdb_reader *r, bool steps,
+			 uint64_t *process, uint64_t *number)
 {
-	bool steps = take_char(r, 's');
-	uint64_t thread = ANY_THREAD, signal;
+	uint64_t threads;
 
-	if (!steps && !take_char(r, 'c')) {
-		steps = take_char(r, 'S');
-		if ((!steps && !take_char(r, 'C')) || !take_number(r, &signal))
-			return false;
-	}
-	if (take_char(r, ':') && !take_thread(s, r, &thread))
+	*process = *number = GDB_ANY;
+	if (gdb_take_char(r, ':') && !gdb_take_thread(r, process, number))
 		return false;
-	*step = !steps ? 0 : thread == ANY_THREAD ? s->thread : (unsigned)thread;
+	if (*process == GDB_ANY && (steps || *number != GDB_ANY))
+		*process = GDB_PROCESS_OF(s->thread);
+	if (*process == GDB_ANY)
+		return true;
+	if (*process >= GDB_PROCESSES)
+		return false;
+	threads = s->target->threads((unsigned)*process);
+	if (*number != GDB_ANY && *number > (threads ? threads : 1))
+		return false;
+	if (*number == GDB_ANY && steps)
+		*number = GDB_PROCESS_OF(s->thread) == *process ? GDB_NUMBER_OF(s->thread) : 1;
 	return true;
 }
 
-/* `;s:1;c`: an action for each thread named, one for the others. A thread that steps does it
- * alone. */
-static void cmd_vcont(struct gdb_stub *s, struct reader *r)
+/*
+ * c, Csignal, s or Ssignal, and perhaps :thread. The first for a process counts, but that a thread
+ * that steps does it alone there.
+ */
+static bool take_action(const struct gdb_stub *s, struct gdb_reader *r,
+			unsigned action[GDB_PROCESSES])
 {
-	unsigned step = 0, one;
+	bool steps = gdb_take_char(r, 's');
+	uint64_t process, number, signal;
 
-	while (!at_end(r)) {
-		if (!take_char(r, ';') || !take_action(s, r, &one)) {
-			reply_wrong(s);
-			return;
-		}
-		if (!step)
-			step = one;
+	if (!steps && !gdb_take_char(r, 'c')) {
+		steps = gdb_take_char(r, 'S');
+		if ((!steps && !gdb_take_char(r, 'C')) || !gdb_take_number(r, &signal))
+			return false;
 	}
-	if (has_thread(s))
-		go_on(s, step);
+	if (!take_subject(s, r, steps, &process, &number))
+		return false;
+	for (unsigned p = 1; p < GDB_PROCESSES; p++) {
+		if (process == GDB_ANY ? s->target->attached(p - 1) != p : process != p)
+			continue;
+		if (steps)
+			action[p] = GDB_THREAD(p, (unsigned)number);
+		else if (!action[p])
+			action[p] = GO_ON;
+	}
+	return true;
 }
 
-static void cmd_why(struct gdb_stub *s, struct reader *r)
+/* `;s:1;c`: an action for each thread named, one for the others. */
+static void cmd_vcont(struct gdb_stub *s, struct gdb_reader *r)
 {
-	(void)r;
-	s->thread = 1;
-	if (!s->target->running()) {
+	unsigned action[GDB_PROCESSES] = { 0 };
+
+	while (!gdb_at_end(r)) {
+		if (!gdb_take_char(r, ';') || !take_action(s, r, action)) {
+			gdb_reply_wrong(s);
+			return;
+		}
+	}
+	go_on(s, action);
+}
+
+/* Say why the thread at hand has stopped, once it has. */
+static void stop_and_say(struct gdb_stub *s)
+{
+	if (!s->thread || !s->target->running(GDB_PROCESS_OF(s->thread))) {
 		reply_stop(s);
 		return;
 	}
 	s->answer_stop = true;
-	s->target->interrupt();
+	s->target->interrupt(GDB_PROCESS_OF(s->thread));
 }
 
-static void cmd_detach(struct gdb_stub *s, struct reader *r)
+static void cmd_why(struct gdb_stub *s, struct gdb_reader *r)
 {
 	(void)r;
-	s->target->detach();
-	reply(s, "OK");
+	if (!is_there(s, s->last.thread))
+		s->thread = first_thread(s);
+	else
+		s->thread = s->last.thread;
+	stop_and_say(s);
+}
+
+static void cmd_attach(struct gdb_stub *s, struct gdb_reader *r)
+{
+	unsigned process = gdb_at_end(r) ? 0 : take_process(s, r);
+	int err = process && s->target->attach ? s->target->attach(process) : -ENODEV;
+
+	if (err) {
+		gdb_reply(s, err == -EEXIST ? "E.attached to it already" : "E.no such VM runs");
+		return;
+	}
+	s->thread = GDB_THREAD(process, 1);
+	s->arch[process] = s->target->arch(process);
+	forget_stop(s);
+	stop_and_say(s);
+}
+
+/* D or D;process */
+static void cmd_detach(struct gdb_stub *s, struct gdb_reader *r)
+{
+	unsigned process;
+
+	gdb_take_char(r, ';');
+	process = take_process(s, r);
+	if (process)
+		s->target->detach(process);
+	gdb_reply(s, "OK");
+}
+
+static int kill_process(struct gdb_stub *s, unsigned process)
+{
+	s->answer_stop = false;
+	return process ? s->target->kill(process) : -ENODEV;
 }
 
 /* Kill has no reply. */
-static void cmd_kill(struct gdb_stub *s, struct reader *r)
+static void cmd_kill(struct gdb_stub *s, struct gdb_reader *r)
 {
 	(void)r;
-	s->target->kill();
-	s->answer_stop = false;
+	kill_process(s, GDB_PROCESS_OF(s->thread));
 }
 
-static void cmd_vkill(struct gdb_stub *s, struct reader *r)
+static void cmd_vkill(struct gdb_stub *s, struct gdb_reader *r)
 {
-	(void)r;
-	reply_status(s, s->target->kill());
-	s->answer_stop = false;
+	gdb_take_char(r, ';');
+	gdb_reply_status(s, kill_process(s, take_process(s, r)));
 }
 
 /* --- threads --- */
 
-static void choose_thread(struct gdb_stub *s, struct reader *r)
+static void choose_thread(struct gdb_stub *s, struct gdb_reader *r)
 {
-	uint64_t thread;
-	bool registers = take_char(r, 'g');
+	bool registers = gdb_take_char(r, 'g');
+	uint64_t process, number;
+	unsigned thread;
 
-	if ((!registers && !take_char(r, 'c')) || !take_thread(s, r, &thread)) {
-		reply_status(s, -ENODEV);
+	if ((!registers && !gdb_take_char(r, 'c')) || !gdb_take_thread(r, &process, &number)) {
+		gdb_reply_status(s, -ENODEV);
+		return;
+	}
+	thread = find_thread(s, process, number);
+	if (!thread && (process != GDB_ANY || number != GDB_ANY)) {
+		gdb_reply_status(s, -ENODEV);
 		return;
 	}
 	if (registers)
-		s->thread = thread == ANY_THREAD ? 1 : (unsigned)thread;
-	reply(s, "OK");
+		s->thread = thread;
+	gdb_reply(s, "OK");
 }
 
-static void cmd_alive(struct gdb_stub *s, struct reader *r)
+static void cmd_alive(struct gdb_stub *s, struct gdb_reader *r)
 {
-	uint64_t thread;
-
-	reply_status(s, take_thread(s, r, &thread) && s->target->threads() ? 0 : -ENODEV);
+	gdb_reply_status(s, take_thread(s, r) ? 0 : -ENODEV);
 }
 
-static void list_threads(struct gdb_stub *s, struct reader *r)
+static void list_threads(struct gdb_stub *s, struct gdb_reader *r)
 {
+	char before = 'm';
+
 	(void)r;
 	gdb_put_begin(&s->link);
-	gdb_put_text(&s->link, s->target->threads() ? "m" : "l");
-	for (unsigned i = 1; i <= s->target->threads(); i++) {
-		if (i > 1)
-			gdb_put_text(&s->link, ",");
-		put_thread(s, i);
-	}
+	for (unsigned p = s->target->attached(0); p; p = s->target->attached(p))
+		for (unsigned i = 1; i <= s->target->threads(p); i++, before = ',') {
+			gdb_put_byte(&s->link, (uint8_t)before);
+			put_thread(s, GDB_THREAD(p, i));
+		}
+	if (before == 'm')
+		gdb_put_text(&s->link, "l");
 	gdb_put_end(&s->link);
 }
 
-static void end_list(struct gdb_stub *s, struct reader *r)
+static void end_list(struct gdb_stub *s, struct gdb_reader *r)
 {
 	(void)r;
-	reply(s, "l");
+	gdb_reply(s, "l");
 }
 
-static void thread_info(struct gdb_stub *s, struct reader *r)
+static void thread_info(struct gdb_stub *s, struct gdb_reader *r)
 {
 	char name[NAME_MAX] = "";
-	uint64_t thread;
+	unsigned thread = gdb_take_char(r, ',') ? take_thread(s, r) : 0;
 
-	if (!take_char(r, ',') || !take_thread(s, r, &thread) || thread == ANY_THREAD) {
-		reply_status(s, -ENODEV);
+	if (!thread) {
+		gdb_reply_status(s, -ENODEV);
 		return;
 	}
-	s->target->thread_name((unsigned)thread, name, sizeof(name));
+	s->target->thread_name(thread, name, sizeof(name));
 	gdb_put_begin(&s->link);
 	gdb_put_hex(&s->link, name, strlen(name));
 	gdb_put_end(&s->link);
 }
 
-static void current_thread(struct gdb_stub *s, struct reader *r)
+static void current_thread(struct gdb_stub *s, struct gdb_reader *r)
 {
-	if (!at_end(r)) { /* qCRC */
-		reply(s, "");
+	if (!gdb_at_end(r)) { /* qCRC */
+		gdb_reply(s, "");
 		return;
 	}
+	if (!gdb_has_thread(s))
+		return;
 	gdb_put_begin(&s->link);
 	gdb_put_text(&s->link, "QC");
 	put_thread(s, s->thread);
@@ -614,26 +507,26 @@ static void current_thread(struct gdb_stub *s, struct reader *r)
 /* --- queries --- */
 
 /* The first command of every session. */
-static void cmd_supported(struct gdb_stub *s, struct reader *r)
+static void cmd_supported(struct gdb_stub *s, struct gdb_reader *r)
 {
 	s->answer_stop = false;
 	s->multiprocess = s->swbreak = s->hwbreak = false;
-	while (!at_end(r)) {
-		s->multiprocess |= take_text(r, "multiprocess+");
-		s->swbreak |= take_text(r, "swbreak+");
-		s->hwbreak |= take_text(r, "hwbreak+");
-		if (!at_end(r))
+	while (!gdb_at_end(r)) {
+		s->multiprocess |= gdb_take_text(r, "multiprocess+");
+		s->swbreak |= gdb_take_text(r, "swbreak+");
+		s->hwbreak |= gdb_take_text(r, "hwbreak+");
+		if (!gdb_at_end(r))
 			r->at++;
 	}
 	s->target->begin();
-	s->thread = 1;
-	s->last = (struct gdb_stop){ .signal = GDB_SIGTRAP, .thread = 1 };
-	s->arch = s->target->arch();
+	s->thread = first_thread(s);
+	forget_stop(s);
+	s->arch[GDB_PROCESS_OF(s->thread)] = s->target->arch(GDB_PROCESS_OF(s->thread));
 	gdb_put_begin(&s->link);
 	gdb_put_text(&s->link, "PacketSize=");
 	gdb_put_number(&s->link, GDB_PACKET_MAX);
-	gdb_put_text(&s->link, ";qXfer:features:read+;multiprocess+;swbreak+;hwbreak+;"
-			       "vContSupported+");
+	gdb_put_text(&s->link, ";qXfer:features:read+;qXfer:osdata:read+;multiprocess+;"
+			       "swbreak+;hwbreak+;vContSupported+");
 	gdb_put_end(&s->link);
 }
 
@@ -643,41 +536,80 @@ static void put_described(void *ctx, uint8_t c)
 }
 
 /* GDB begins with the description: it is made for the mode of now. */
-static void read_description(struct gdb_stub *s, struct reader *r)
+static void read_description(struct gdb_stub *s, struct gdb_reader *r)
 {
+	unsigned process = GDB_PROCESS_OF(s->thread);
 	uint64_t offset, n, length;
 
-	if (!take_pair(r, &offset, &n) || !at_end(r)) {
-		reply_wrong(s);
+	if (!gdb_take_pair(r, &offset, &n) || !gdb_at_end(r)) {
+		gdb_reply_wrong(s);
 		return;
 	}
 	if (!offset)
-		s->arch = s->target->arch();
+		s->arch[process] = s->target->arch(process);
 	/* Every byte may need an escape. */
 	n = MIN(n, (GDB_PACKET_MAX - 1) / 2u);
 	gdb_put_begin(&s->link);
-	length = gdb_describe(s->arch, 0, 0, put_described, &s->link);
+	length = gdb_describe(s->arch[process], 0, 0, put_described, &s->link);
 	gdb_put_text(&s->link, offset + n < length ? "m" : "l");
-	gdb_describe(s->arch, (size_t)offset, (size_t)n, put_described, &s->link);
+	gdb_describe(s->arch[process], (size_t)offset, (size_t)n, put_described, &s->link);
 	gdb_put_end(&s->link);
 }
 
-static void run_command(struct gdb_stub *s, struct reader *r)
+static size_t write_list(const struct gdb_target *target, char *buf, size_t size)
+{
+	size_t len = 0;
+	const char *name, *state;
+
+	len += (size_t)ksnprintf(buf, size, "<?xml version=\"1.0\"?><osdata type=\"processes\">");
+	for (unsigned p = 1; p < GDB_PROCESSES; p++)
+		if (target->look(p, &name, &state))
+			len += (size_t)ksnprintf(buf + len, size - len,
+						 "<item><column name=\"pid\">%u</column>"
+						 "<column name=\"VM\">%s</column>"
+						 "<column name=\"state\">%s</column></item>",
+						 p, name, state);
+	len += (size_t)ksnprintf(buf + len, size - len, "</osdata>");
+	return len;
+}
+
+/* `info os processes`: what there is to attach to. */
+static void list_processes(struct gdb_stub *s, struct gdb_reader *r)
+{
+	static char text[LIST_MAX]; /* the stub runs on one CPU */
+	uint64_t offset, n;
+	size_t length;
+
+	if (!gdb_take_pair(r, &offset, &n) || !gdb_at_end(r)) {
+		gdb_reply_wrong(s);
+		return;
+	}
+	length = write_list(s->target, text, sizeof(text));
+	offset = MIN(offset, length);
+	n = MIN(MIN(n, (GDB_PACKET_MAX - 1) / 2u), length - offset);
+	gdb_put_begin(&s->link);
+	gdb_put_text(&s->link, offset + n < length ? "m" : "l");
+	while (n--)
+		gdb_put_byte(&s->link, (uint8_t)text[offset++]);
+	gdb_put_end(&s->link);
+}
+
+static void run_command(struct gdb_stub *s, struct gdb_reader *r)
 {
 	static char text[(GDB_PACKET_MAX - 1) / 2]; /* the stub runs on one CPU */
 	char line[128];
 	size_t n = (size_t)(r->end - r->at) / 2;
 
-	if (n >= sizeof(line) || !take_bytes(r, (uint8_t *)line, n) || !at_end(r)) {
-		reply_wrong(s);
+	if (n >= sizeof(line) || !gdb_take_bytes(r, (uint8_t *)line, n) || !gdb_at_end(r)) {
+		gdb_reply_wrong(s);
 		return;
 	}
 	line[n] = '\0';
 	text[0] = '\0';
 	if (!s->target->command || !s->target->command(line, text, sizeof(text))) {
-		reply(s, "");
+		gdb_reply(s, "");
 	} else if (!text[0]) {
-		reply(s, "OK");
+		gdb_reply(s, "OK");
 	} else {
 		gdb_put_begin(&s->link);
 		gdb_put_hex(&s->link, text, strlen(text));
@@ -685,23 +617,30 @@ static void run_command(struct gdb_stub *s, struct reader *r)
 	}
 }
 
-static void cmd_attached(struct gdb_stub *s, struct reader *r)
+static void cmd_attached(struct gdb_stub *s, struct gdb_reader *r)
 {
 	(void)r;
-	reply(s, "1");
+	gdb_reply(s, "1");
 }
 
-static void cmd_no_acks(struct gdb_stub *s, struct reader *r)
+static void cmd_no_acks(struct gdb_stub *s, struct gdb_reader *r)
 {
 	(void)r;
-	reply(s, "OK");
+	gdb_reply(s, "OK");
 	gdb_link_end_acks(&s->link);
 }
 
-static void say_vcont(struct gdb_stub *s, struct reader *r)
+/* A session that goes on without a process. */
+static void cmd_extended(struct gdb_stub *s, struct gdb_reader *r)
 {
 	(void)r;
-	reply(s, "vCont;c;C;s;S");
+	gdb_reply(s, "OK");
+}
+
+static void say_vcont(struct gdb_stub *s, struct gdb_reader *r)
+{
+	(void)r;
+	gdb_reply(s, "vCont;c;C;s;S");
 }
 
 /* --- commands --- */
@@ -709,16 +648,16 @@ static void say_vcont(struct gdb_stub *s, struct reader *r)
 /* By their beginning: the first that fits. What fits none gets an empty reply. */
 static const struct {
 	const char *name;
-	void (*run)(struct gdb_stub *s, struct reader *r);
+	void (*run)(struct gdb_stub *s, struct gdb_reader *r);
 } commands[] = {
 	{ "?", cmd_why },
-	{ "g", read_registers },
-	{ "G", write_registers },
-	{ "p", read_register },
-	{ "P", write_one_register },
-	{ "m", read_memory },
-	{ "M", write_memory },
-	{ "X", write_binary },
+	{ "g", gdb_cmd_registers },
+	{ "G", gdb_cmd_set_registers },
+	{ "p", gdb_cmd_register },
+	{ "P", gdb_cmd_set_register },
+	{ "m", gdb_cmd_read },
+	{ "M", gdb_cmd_write },
+	{ "X", gdb_cmd_write_binary },
 	{ "c", cmd_continue },
 	{ "C", cmd_continue_signal },
 	{ "s", cmd_step },
@@ -728,12 +667,15 @@ static const struct {
 	{ "vCont?", say_vcont },
 	{ "vCont", cmd_vcont },
 	{ "vKill", cmd_vkill },
+	{ "vAttach;", cmd_attach },
+	{ "!", cmd_extended },
 	{ "H", choose_thread },
 	{ "T", cmd_alive },
 	{ "D", cmd_detach },
 	{ "k", cmd_kill },
 	{ "qSupported", cmd_supported },
 	{ "qXfer:features:read:target.xml:", read_description },
+	{ "qXfer:osdata:read:processes:", list_processes },
 	{ "qfThreadInfo", list_threads },
 	{ "qsThreadInfo", end_list },
 	{ "qThreadExtraInfo", thread_info },
@@ -745,15 +687,15 @@ static const struct {
 
 static void run_packet(struct gdb_stub *s)
 {
-	struct reader r = { s->link.in, s->link.in + s->link.in_len };
+	struct gdb_reader r = { s->link.in, s->link.in + s->link.in_len };
 
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if (take_text(&r, commands[i].name)) {
+		if (gdb_take_text(&r, commands[i].name)) {
 			commands[i].run(s, &r);
 			return;
 		}
 	}
-	reply(s, "");
+	gdb_reply(s, "");
 }
 
 void gdb_stub_init(struct gdb_stub *s, const struct gdb_target *target)
@@ -761,9 +703,15 @@ void gdb_stub_init(struct gdb_stub *s, const struct gdb_target *target)
 	memset(s, 0, sizeof(*s));
 	gdb_link_init(&s->link);
 	s->target = target;
-	s->thread = 1;
-	s->last = (struct gdb_stop){ .signal = GDB_SIGTRAP, .thread = 1 };
-	s->arch = target->arch();
+	gdb_stub_leave(s);
+}
+
+void gdb_stub_leave(struct gdb_stub *s)
+{
+	s->answer_stop = false;
+	s->thread = first_thread(s);
+	forget_stop(s);
+	s->arch[GDB_PROCESS_OF(s->thread)] = s->target->arch(GDB_PROCESS_OF(s->thread));
 }
 
 void gdb_stub_take(struct gdb_stub *s, uint8_t c)
@@ -773,11 +721,11 @@ void gdb_stub_take(struct gdb_stub *s, uint8_t c)
 		run_packet(s);
 		break;
 	case GDB_OVERLONG:
-		reply_status(s, -E2BIG);
+		gdb_reply_status(s, -E2BIG);
 		break;
 	case GDB_INTERRUPT:
 		if (s->answer_stop)
-			s->target->interrupt();
+			s->target->interrupt(0);
 		break;
 	default:
 		break;

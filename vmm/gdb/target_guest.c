@@ -7,6 +7,7 @@
 #include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/log.h"
 #include "vmm/debug.h"
 #include "vmm/gdb/target.h"
 #include "vmm/inspect.h"
@@ -18,42 +19,107 @@
 #define FX_IMAGE 512
 #define WATCH_MAX 8 /* bytes of a watch point */
 
-static struct vm *vm; /* NULL: none */
+/* What a session keeps of a VM. */
+struct debuggee {
+	bool attached;
+	bool pending; /* it stopped while the others were stopped: GDB is yet to be told */
+	struct gdb_stop stop;
+};
+
 static struct gdb_stub *stub;
-static bool session; /* GDB has begun, and not left */
+static struct vm *chosen; /* that a session begins with; NULL: none */
+static struct debuggee debuggees[VM_MAX];
+static bool halting; /* GDB is told of one stop: the others' are not its own */
+
+/* --- VMs and vCPUs --- */
+
+/* The VM whose number that is; NULL: none. */
+static struct vm *process_vm(unsigned process)
+{
+	return process ? vmm_vm(process - 1) : NULL;
+}
+
+static struct debuggee *debuggee(const struct vm *vm)
+{
+	return &debuggees[vm->id];
+}
+
+/* The same, if GDB is attached to it. */
+static struct vm *attached_vm(unsigned process)
+{
+	struct vm *vm = process_vm(process);
+
+	return vm && debuggee(vm)->attached ? vm : NULL;
+}
 
 static struct vcpu *thread_vcpu(unsigned thread)
 {
-	return thread && vm && thread <= vm->nr_vcpus ? vm->vcpu[thread - 1] : NULL;
+	const struct vm *vm = attached_vm(GDB_PROCESS_OF(thread));
+	unsigned number = GDB_NUMBER_OF(thread);
+
+	return vm && number && number <= vm->nr_vcpus ? vm->vcpu[number - 1] : NULL;
 }
 
-static unsigned guest_process(void)
+static unsigned thread_of(const struct vm *vm, const struct vcpu *vcpu)
 {
-	return vm ? vm->id + 1 : 1;
+	return GDB_THREAD(vm->id + 1, vcpu ? vcpu->id + 1 : 1);
 }
 
-static unsigned guest_threads(void)
+static bool guest_look(unsigned process, const char **name, const char **state)
 {
+	static const char *const states[] = {
+		[VM_RUNNING] = "running",
+		[VM_PAUSED] = "paused",
+		[VM_STOPPED] = "stopped",
+	};
+	const struct vm *vm = process_vm(process);
+
+	if (!vm)
+		return false;
+	*name = vm->cfg->name;
+	*state = vm->state == VM_STOPPED && vm->nr_vcpus ? "crashed" : states[vm->state];
+	return true;
+}
+
+static unsigned guest_attached(unsigned process)
+{
+	while (++process <= VM_MAX)
+		if (attached_vm(process))
+			return process;
+	return 0;
+}
+
+static unsigned guest_threads(unsigned process)
+{
+	const struct vm *vm = attached_vm(process);
+
 	return vm ? vm->nr_vcpus : 0;
 }
 
 static void guest_thread_name(unsigned thread, char *buf, size_t size)
 {
 	const struct vcpu *vcpu = thread_vcpu(thread);
+	const char *state = "";
 
-	if (vcpu)
-		ksnprintf(buf, size, "%s vCPU %u%s", vm->cfg->name, vcpu->id,
-			  vcpu->state == VCPU_HALTED ? ", halted" : "");
+	if (!vcpu)
+		return;
+	if (vcpu->vm->state == VM_STOPPED)
+		state = ", crashed";
+	else if (vcpu->state == VCPU_HALTED)
+		state = ", halted";
+	ksnprintf(buf, size, "%s vCPU %u%s", vcpu->vm->cfg->name, vcpu->id, state);
 }
 
-static bool guest_running(void)
+static bool guest_running(unsigned process)
 {
+	const struct vm *vm = attached_vm(process);
+
 	return vm && vm->state == VM_RUNNING;
 }
 
-static enum gdb_arch guest_arch(void)
+static enum gdb_arch guest_arch(unsigned process)
 {
-	const struct vcpu *vcpu = thread_vcpu(1);
+	const struct vcpu *vcpu = thread_vcpu(GDB_THREAD(process, 1));
 
 	return !vcpu || (vcpu_hot_reg(vcpu, REG_EFER) & EFER_LMA) ? GDB_AMD64 : GDB_I386;
 }
@@ -242,7 +308,7 @@ static unsigned first_piece(uint64_t at, unsigned left)
 	return size;
 }
 
-static int clear_pieces(enum gdb_point kind, uint64_t at, unsigned size)
+static int clear_pieces(struct vm *vm, enum gdb_point kind, uint64_t at, unsigned size)
 {
 	int result = 0;
 
@@ -263,20 +329,23 @@ static bool is_watch(enum gdb_point kind)
 	return kind >= GDB_POINT_WRITE;
 }
 
-static int guest_clear_point(enum gdb_point kind, uint64_t at, unsigned size)
+static int guest_clear_point(unsigned process, enum gdb_point kind, uint64_t at, unsigned size)
 {
+	struct vm *vm = attached_vm(process);
 	const struct debug_point point = { point_kind[kind], GVA(at), 1 };
 
 	if (!vm)
 		return -ENODEV;
 	if (!is_watch(kind))
 		return debug_clear_point(vm, &point);
-	return size <= DEBUG_HARDWARE_POINTS * WATCH_MAX ? clear_pieces(kind, at, size) : -ENOENT;
+	return size <= DEBUG_HARDWARE_POINTS * WATCH_MAX ? clear_pieces(vm, kind, at, size)
+							 : -ENOENT;
 }
 
 /* A debug register watches 8 aligned bytes at most: several watch a larger area. */
-static int guest_set_point(enum gdb_point kind, uint64_t at, unsigned size)
+static int guest_set_point(unsigned process, enum gdb_point kind, uint64_t at, unsigned size)
 {
+	struct vm *vm = attached_vm(process);
 	struct debug_point point = { point_kind[kind], GVA(at), 1 };
 	int err = 0;
 
@@ -291,7 +360,7 @@ static int guest_set_point(enum gdb_point kind, uint64_t at, unsigned size)
 		point.size = first_piece(at + done, size - done);
 		err = debug_set_point(vm, &point);
 		if (err) {
-			clear_pieces(kind, at, done);
+			clear_pieces(vm, kind, at, done);
 			return err;
 		}
 	}
@@ -305,7 +374,7 @@ static bool crashed(const struct vm *v)
 	return v->stop_reason == VM_STOP_TRIPLE || v->stop_reason == VM_STOP_ERROR;
 }
 
-static void describe(const struct debug_stop *from, struct gdb_stop *to)
+static void describe(struct vm *vm, const struct debug_stop *from, struct gdb_stop *to)
 {
 	static const enum gdb_point kinds[] = {
 		[DEBUG_EXEC] = GDB_POINT_HARDWARE,
@@ -314,13 +383,13 @@ static void describe(const struct debug_stop *from, struct gdb_stop *to)
 		[DEBUG_ACCESS] = GDB_POINT_ACCESS,
 	};
 
-	*to = (struct gdb_stop){ .signal = GDB_SIGTRAP,
-				 .thread = from->vcpu ? from->vcpu->id + 1 : 1 };
+	*to = (struct gdb_stop){ .signal = GDB_SIGTRAP, .thread = thread_of(vm, from->vcpu) };
 	switch (from->reason) {
 	case DEBUG_ASKED:
 		to->signal = GDB_SIGINT;
 		break;
 	case DEBUG_STEPPED:
+	case DEBUG_VM_STARTED:
 		break;
 	case DEBUG_POINT:
 		to->at_point = true;
@@ -331,68 +400,166 @@ static void describe(const struct debug_stop *from, struct gdb_stop *to)
 		/* One that crashed is there to be looked at. */
 		to->ended = !crashed(vm) || !from->vcpu;
 		to->signal = crashed(vm) ? GDB_SIGSEGV : 0;
+		if (vm->stop_reason == VM_STOP_NONE) /* it could not be started */
+			to->signal = GDB_SIGABRT;
 		break;
 	}
 }
 
-static void guest_stopped(struct vm *v, const struct debug_stop *stop)
+static void forget(struct vm *vm)
 {
-	struct gdb_stop told;
+	debug_clear(vm);
+	debug_hold_restart(vm, false);
+	*debuggee(vm) = (struct debuggee){ 0 };
+}
 
-	if (v != vm)
-		return;
-	describe(stop, &told);
+/* For GDB all stop when one does. What one of them stops for meanwhile is told when it is to go on
+ * again. */
+static void halt_others(const struct vm *but)
+{
+	halting = true;
+	for (unsigned p = guest_attached(0); p; p = guest_attached(p))
+		if (process_vm(p) != but && guest_running(p))
+			debug_pause(process_vm(p));
+	halting = false;
+}
+
+static void tell(struct vm *vm, const struct gdb_stop *stop)
+{
+	halt_others(vm);
 	/* GDB says no more of it: the VM's next life must not stop where nobody listens. */
-	if (told.ended) {
-		debug_clear(v);
-		session = false;
-	}
-	gdb_stub_stopped(stub, &told);
+	if (stop->ended)
+		forget(vm);
+	gdb_stub_stopped(stub, stop);
 	gdb_send();
 }
 
-static void guest_begin(void)
+static void guest_stopped(struct vm *vm, const struct debug_stop *stop)
 {
-	if (!vm)
+	struct debuggee *d = debuggee(vm);
+	struct gdb_stop told;
+
+	if (!d->attached)
 		return;
-	debug_clear(vm);
-	debug_set_listener(vm, guest_stopped);
-	session = true;
+	describe(vm, stop, &told);
+	/* GDB learns of the new start; one that crashed can be looked at before. */
+	if (stop->reason == DEBUG_VM_ENDED && stop->again) {
+		if (told.ended)
+			return;
+		debug_hold_restart(vm, true);
+	}
+	if (halting || (told.ended && !gdb_stub_waits(stub))) {
+		d->pending |= stop->reason != DEBUG_ASKED;
+		d->stop = told;
+		return;
+	}
+	tell(vm, &told);
 }
 
-static int guest_resume(void)
+/* The session sees to this VM. */
+static void adopt(struct vm *vm)
 {
-	return vm ? debug_continue(vm) : -ENODEV;
+	debug_clear(vm);
+	debug_set_listener(vm, guest_stopped);
+	*debuggee(vm) = (struct debuggee){ .attached = true };
+}
+
+/* True: GDB is told now of what it was not yet. */
+static bool tell_pending(struct vm *vm)
+{
+	struct debuggee *d = debuggee(vm);
+	struct gdb_stop stop = d->stop;
+
+	if (!d->pending)
+		return false;
+	d->pending = false;
+	tell(vm, &stop);
+	return true;
+}
+
+static int guest_resume(unsigned process)
+{
+	struct vm *vm = attached_vm(process);
+
+	if (!vm)
+		return -ENODEV;
+	if (tell_pending(vm))
+		return 0;
+	debug_hold_restart(vm, false);
+	if (vm->restart.armed)
+		return 0;
+	if (!vm->nr_vcpus) {
+		forget(vm);
+		return -ENODEV;
+	}
+	return debug_continue(vm);
 }
 
 static int guest_step(unsigned thread)
 {
+	struct vm *vm = attached_vm(GDB_PROCESS_OF(thread));
 	struct vcpu *vcpu = thread_vcpu(thread);
 
-	return vcpu ? debug_step(vcpu) : -ENODEV;
+	if (!vcpu || vm->restart.armed)
+		return guest_resume(GDB_PROCESS_OF(thread));
+	return tell_pending(vm) ? 0 : debug_step(vcpu);
 }
 
-static void guest_interrupt(void)
+static void guest_interrupt(unsigned process)
 {
-	if (vm)
-		debug_pause(vm);
+	if (!process)
+		for (process = guest_attached(0); process && !guest_running(process);)
+			process = guest_attached(process);
+	if (guest_running(process))
+		debug_pause(process_vm(process));
 }
 
-static void guest_detach(void)
+static void guest_detach(unsigned process)
 {
+	struct vm *vm = attached_vm(process);
+
 	if (!vm)
 		return;
-	debug_clear(vm);
+	forget(vm);
 	debug_continue(vm);
-	session = false;
 }
 
-static int guest_kill(void)
+static void detach_all(void)
 {
+	for (unsigned p = guest_attached(0); p; p = guest_attached(p))
+		guest_detach(p);
+}
+
+/* The chosen VM stays as it is, the others of another session go on. */
+static void guest_begin(void)
+{
+	if (chosen)
+		adopt(chosen);
+	for (unsigned p = guest_attached(0); p; p = guest_attached(p))
+		if (process_vm(p) != chosen)
+			guest_detach(p);
+}
+
+static int guest_attach(unsigned process)
+{
+	struct vm *vm = process_vm(process);
+
+	if (!vm || !vm->nr_vcpus)
+		return -ENODEV;
+	if (debuggee(vm)->attached)
+		return -EEXIST;
+	adopt(vm);
+	return 0;
+}
+
+static int guest_kill(unsigned process)
+{
+	struct vm *vm = attached_vm(process);
+
 	if (!vm)
 		return -ENODEV;
-	debug_clear(vm);
-	session = false;
+	forget(vm);
+	log_info("vm %s: gdb kills it", vm->cfg->name);
 	return vmm_kill_vm(vm);
 }
 
@@ -403,7 +570,8 @@ static bool guest_command(const char *line, char *buf, size_t size)
 }
 
 const struct gdb_target gdb_guest_target = {
-	.process = guest_process,
+	.look = guest_look,
+	.attached = guest_attached,
 	.threads = guest_threads,
 	.thread_name = guest_thread_name,
 	.arch = guest_arch,
@@ -415,6 +583,7 @@ const struct gdb_target gdb_guest_target = {
 	.set_point = guest_set_point,
 	.clear_point = guest_clear_point,
 	.begin = guest_begin,
+	.attach = guest_attach,
 	.resume = guest_resume,
 	.step = guest_step,
 	.interrupt = guest_interrupt,
@@ -427,18 +596,16 @@ const struct gdb_target gdb_guest_target = {
 
 void gdb_guest_leave(void)
 {
-	if (session)
-		guest_detach();
+	detach_all();
 }
 
-void gdb_guest_choose(struct gdb_stub *s, struct vm *v)
+void gdb_guest_choose(struct gdb_stub *s, struct vm *vm)
 {
 	stub = s;
-	vm = v;
-	session = false;
+	chosen = vm;
 }
 
 struct vm *gdb_guest_vm(void)
 {
-	return vm;
+	return chosen;
 }

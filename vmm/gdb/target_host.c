@@ -17,9 +17,21 @@ void gdb_host_choose(const struct trap_frame *tf)
 	frame = tf;
 }
 
-static unsigned host_one(void)
+static bool host_look(unsigned process, const char **name, const char **state)
 {
-	return 1;
+	*name = "Umbra";
+	*state = "panicked";
+	return process == 1;
+}
+
+static unsigned host_attached(unsigned process)
+{
+	return process ? 0 : 1;
+}
+
+static unsigned host_threads(unsigned process)
+{
+	return process == 1;
 }
 
 static void host_thread_name(unsigned thread, char *buf, size_t size)
@@ -28,13 +40,15 @@ static void host_thread_name(unsigned thread, char *buf, size_t size)
 	ksnprintf(buf, size, "CPU %u", this_cpu()->id);
 }
 
-static enum gdb_arch host_arch(void)
+static enum gdb_arch host_arch(unsigned process)
 {
+	(void)process;
 	return GDB_AMD64;
 }
 
-static bool host_running(void)
+static bool host_running(unsigned process)
 {
+	(void)process;
 	return false;
 }
 
@@ -104,27 +118,28 @@ static size_t host_write(unsigned thread, uint64_t at, const void *buf, size_t n
 	return trap_copy((void *)(uintptr_t)at, buf, n);
 }
 
-static int host_no_point(enum gdb_point kind, uint64_t at, unsigned size)
+static int host_no_point(unsigned process, enum gdb_point kind, uint64_t at, unsigned size)
 {
+	(void)process;
 	(void)kind;
 	(void)at;
 	(void)size;
 	return -EOPNOTSUPP;
 }
 
-static int host_ended(void)
+static int host_refuse(unsigned which)
 {
+	(void)which;
 	return -EOPNOTSUPP;
 }
 
-static int host_step(unsigned thread)
+static void host_begin(void)
 {
-	(void)thread;
-	return -EOPNOTSUPP;
 }
 
-static void host_nothing(void)
+static void host_nothing(unsigned process)
 {
+	(void)process;
 }
 
 static bool host_command(const char *line, char *buf, size_t size)
@@ -138,8 +153,9 @@ static bool host_command(const char *line, char *buf, size_t size)
 }
 
 const struct gdb_target gdb_host_target = {
-	.process = host_one,
-	.threads = host_one,
+	.look = host_look,
+	.attached = host_attached,
+	.threads = host_threads,
 	.thread_name = host_thread_name,
 	.arch = host_arch,
 	.running = host_running,
@@ -149,11 +165,12 @@ const struct gdb_target gdb_host_target = {
 	.write = host_write,
 	.set_point = host_no_point,
 	.clear_point = host_no_point,
-	.begin = host_nothing,
-	.resume = host_ended,
-	.step = host_step,
+	.begin = host_begin,
+	.attach = host_refuse,
+	.resume = host_refuse,
+	.step = host_refuse,
 	.interrupt = host_nothing,
 	.detach = host_nothing,
-	.kill = host_ended,
+	.kill = host_refuse,
 	.command = host_command,
 };
