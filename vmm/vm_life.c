@@ -79,6 +79,7 @@ static int check_line(const struct vm *vm, char *why)
 	uint64_t memory = vm->cfg->memory;
 	/* What is left of its last life goes before it comes. */
 	uint64_t free = frame_bytes_free() + frame_bytes_owned(FRAME_VM0 + vm->id);
+	struct serial_line *line;
 	const char *wrong;
 
 	if (vm->cfg->paging == PAGING_NESTED && !vm->backend->caps()->nested_paging) {
@@ -90,9 +91,13 @@ static int check_line(const struct vm *vm, char *why)
 			  (unsigned long long)(memory >> 20), (unsigned long long)(free >> 20));
 		return -ENOMEM;
 	}
-	if (vm->cfg->com2[0] && !serial_line_open(vm->cfg->com2, vm->cfg->name, &wrong)) {
-		ksnprintf(why, WHY_SIZE, "com2=phys:%s: %s", vm->cfg->com2, wrong);
-		return -ENODEV;
+	if (vm->cfg->com2[0]) {
+		line = serial_line_open(vm->cfg->com2, vm, vm->cfg->name, &wrong);
+		if (!line) {
+			ksnprintf(why, WHY_SIZE, "com2=phys:%s: %s", vm->cfg->com2, wrong);
+			return -ENODEV;
+		}
+		serial_line_close(line); /* its devices take it, when they are made */
 	}
 	return check_disks(vm->cfg, why);
 }

@@ -125,7 +125,7 @@ void console_init(const char *spec)
 {
 	const char *wrong = NULL;
 
-	serial_line_setup(&line, "console");
+	serial_line_setup(&line, &line, "console");
 	config_spec = spec;
 	if (!uart_parse(spec, &place))
 		wrong = "not a serial port and rate";

@@ -51,6 +51,8 @@ static void rx_move(struct serial_line *l)
 
 	/* With the ring full, the rest stays in the UART, or is lost there. */
 	while (ring_space(&l->rx) && (c = uart_rx(&l->uart)) >= 0) {
+		if (!l->owner)
+			continue;
 		ring_put(&l->rx, (uint8_t)c);
 		this_cpu()->work_pending = true;
 	}
@@ -160,7 +162,7 @@ static void line_prove(void *ctx)
 	}
 	line_unlock(l, flags);
 	if (lost) {
-		log_warn("%s: interrupt %d does not come; the serial port is polled", l->owner,
+		log_warn("%s: interrupt %d does not come; the serial port is polled", l->name,
 			 l->config.irq);
 		poll_by_timer(l);
 	} else if (!came) {
@@ -324,10 +326,11 @@ void serial_line_set_mapper(void *(*map)(hpa_t pa, uint64_t bytes))
 	map_registers = map;
 }
 
-void serial_line_setup(struct serial_line *l, const char *owner)
+void serial_line_setup(struct serial_line *l, const void *owner, const char *name)
 {
 	memset(l, 0, offsetof(struct serial_line, tx_bytes));
 	l->owner = owner;
+	l->name = name;
 	l->lock.rank = LOCK_CONSOLE;
 	l->tx = (struct ring)RING_INIT(l->tx_bytes);
 	l->rx = (struct ring)RING_INIT(l->rx_bytes);
@@ -365,7 +368,7 @@ void serial_line_start_interrupts(struct serial_line *l)
 		return;
 	}
 	log_line(irq < 0 ? LOG_INFO : LOG_WARN,
-		 "%s: no interrupt for the serial port; it is polled", l->owner);
+		 "%s: no interrupt for the serial port; it is polled", l->name);
 	l->mode = SERIAL_TIMER;
 	poll_by_timer(l);
 }
@@ -401,7 +404,43 @@ static const char *find_place(const char *spec, struct uart_config *cfg, volatil
 	return NULL;
 }
 
-struct serial_line *serial_line_open(const char *spec, const char *owner, const char **why)
+/* One that was given back. */
+static void take_over(struct serial_line *l, const struct uart_config *cfg, const void *owner,
+		      const char *name)
+{
+	uint64_t flags;
+
+	if (cfg->baud != l->config.baud)
+		serial_line_flush(l);
+	flags = line_lock(l);
+	if (cfg->baud != l->config.baud) {
+		l->config.baud = cfg->baud;
+		uart_init(&l->uart, &l->config, l->uart.regs);
+	}
+	l->rx.tail = l->rx.head;
+	l->uart.overrun = false;
+	l->tx_tell = TELL_NOBODY;
+	l->owner = owner;
+	l->name = name;
+	if (l->mode == SERIAL_INTERRUPTS)
+		interrupts_update(l);
+	line_unlock(l, flags);
+}
+
+void serial_line_close(struct serial_line *l)
+{
+	uint64_t flags = line_lock(l);
+
+	l->owner = NULL;
+	l->rx.tail = l->rx.head;
+	l->tx_tell = TELL_NOBODY;
+	if (l->mode == SERIAL_INTERRUPTS)
+		interrupts_update(l);
+	line_unlock(l, flags);
+}
+
+struct serial_line *serial_line_open(const char *spec, const void *owner, const char *name,
+				     const char **why)
 {
 	struct uart_config cfg;
 	struct serial_line *l;
@@ -412,7 +451,9 @@ struct serial_line *serial_line_open(const char *spec, const char *owner, const 
 		return NULL;
 	l = line_at(&cfg);
 	if (l) {
-		if (!strcmp(l->owner, owner))
+		if (!l->owner)
+			take_over(l, &cfg, owner, name);
+		if (l->owner == owner)
 			return l;
 		*why = "the port belongs to another";
 		return NULL;
@@ -426,7 +467,7 @@ struct serial_line *serial_line_open(const char *spec, const char *owner, const 
 		*why = "not enough memory";
 		return NULL;
 	}
-	serial_line_setup(l, owner);
+	serial_line_setup(l, owner, name);
 	if (!serial_line_attach(l, &cfg, regs)) {
 		kfree(l, sizeof(*l));
 		*why = "no UART answers there";

@@ -28,7 +28,8 @@ enum serial_line_mode {
 
 /* serial_line.c alone looks inside. All guarded by lock, which is taken with interrupts off. */
 struct serial_line {
-	const char *owner; /* in messages */
+	const void *owner; /* NULL: nobody's; what comes is dropped, what was to go still does */
+	const char *name;  /* its owner's, in messages */
 	struct spinlock lock;
 	enum serial_line_mode mode;
 	struct uart uart;
@@ -50,14 +51,18 @@ void serial_line_set_mapper(void *(*map)(hpa_t pa, uint64_t bytes));
 
 /*
  * Open the port that spec names (in the words of com1=, uart_parse()), for its only owner, to
- * whom it belongs from now on. What comes in and room for output mark work for the run loop. An
- * owner gets the same line again. NULL: *why says what is wrong. owner is kept; for the run loop,
- * once the timers work.
+ * whom it belongs until it is closed: any address that is his alone. What comes in and room for
+ * output mark work for the run loop. An owner gets the same line again. NULL: *why says what is
+ * wrong. name is kept; for the run loop, once the timers work.
  */
-struct serial_line *serial_line_open(const char *spec, const char *owner, const char **why);
+struct serial_line *serial_line_open(const char *spec, const void *owner, const char *name,
+				     const char **why);
+/* Its owner gives it back. What is queued still leaves; the memory is kept for who opens it next.
+ */
+void serial_line_close(struct serial_line *l);
 
 /* What open does, a step at a time, for the one that is needed before there is memory. */
-void serial_line_setup(struct serial_line *l, const char *owner);
+void serial_line_setup(struct serial_line *l, const void *owner, const char *name);
 /* Take the UART at that place, whose registers in memory are mapped at regs. False: none
  * answers. Output is polled from here on. */
 bool serial_line_attach(struct serial_line *l, const struct uart_config *cfg, volatile void *regs);

@@ -174,3 +174,35 @@ def test_second_port(name):
         m.expect_exit()
     if os.path.exists(path):
         os.unlink(path)
+
+
+def test_second_port_changes_hands(name):
+    """A port is free once its owner is gone; a guest called gdb is not who has gdb=."""
+    path = os.path.join(lib.WORK, name + ".sock")
+    modules = keys("gdb", "console", options="com2=phys:com2")
+    with start(name, modules, lib.QUIET_LINE + " log=line gdb=com2",
+               extra=["-serial", f"unix:{path},server=on,wait=off"]) as m:
+        m.expect(r"vm console: com2=phys:com2: the port belongs to another, not started")
+        m.expect(r'"gdb=com2": the port belongs to another; ignored')
+        m.expect(r"^keys: ready$")
+        go(m, "m", "monitor")
+        m.type("gdb gdb com2\n")
+        m.expect(r"the port belongs to another")
+        m.type("kill gdb\n")
+        m.expect_vm("gdb", "killed")
+        m.type("start console\n")
+        m.expect_vm("console", "started")
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(lib.timeout("line"))
+            line.connect(path)
+            line.sendall(b"mine")
+            got = b""
+            while len(got) < 4:
+                got += line.recv(4096)
+            lib.check(got == b"mine", "what was sent", got)
+        m.type("kill console\n")
+        m.expect_vm("console", "killed")
+        m.type("gdb gdb com2\n")
+        m.expect(r"gdb debugs gdb")
+    if os.path.exists(path):
+        os.unlink(path)

@@ -561,12 +561,29 @@ void fake_line_type(const char *text)
 	line_typed = text;
 }
 
-struct serial_line *serial_line_open(const char *spec, const char *owner, const char **why)
+static const void *line_owner; /* the real one has many lines */
+
+struct serial_line *serial_line_open(const char *spec, const void *owner, const char *name,
+				     const char **why)
 {
 	(void)spec;
-	(void)owner;
+	(void)name;
 	*why = fake_line_why;
-	return fake_line_why ? NULL : &fake_line;
+	if (fake_line_why)
+		return NULL;
+	line_owner = owner;
+	return &fake_line;
+}
+
+void serial_line_close(struct serial_line *l)
+{
+	(void)l;
+	line_owner = NULL;
+}
+
+const void *fake_line_owner(void)
+{
+	return line_owner;
 }
 
 bool serial_line_try_putc(struct serial_line *l, uint8_t c)

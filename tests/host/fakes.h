@@ -55,6 +55,7 @@ extern size_t fake_line_len;
 extern size_t fake_line_queued;
 extern bool fake_line_overrun;
 extern const char *fake_line_why; /* why it cannot be opened; NULL: it can */
+const void *fake_line_owner(void);
 void fake_line_type(const char *text);
 
 #endif

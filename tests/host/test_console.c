@@ -42,6 +42,7 @@ static void mmio_write32(volatile void *reg, uint32_t val);
 #define console_flush real_console_flush
 #define console_fresh_line real_console_fresh_line
 #define serial_line_open real_serial_line_open
+#define serial_line_close real_serial_line_close
 #define serial_line_try_putc real_serial_line_try_putc
 #define serial_line_queued real_serial_line_queued
 #define serial_line_tell real_serial_line_tell
@@ -544,27 +545,29 @@ static void test_tell(void **state)
 /* A second port, and whose it is. */
 static void test_other_lines(void **state)
 {
+	static const char guest, namesake;
 	struct serial_line *other;
 	const char *why;
 
 	(void)state;
 	start(true);
-	assert_null(serial_line_open("com1,9600", "a guest", &why));
+	assert_null(serial_line_open("com1", &guest, "console", &why));
+	assert_null(serial_line_open("com1,9600", &guest, "a guest", &why));
 	assert_string_equal(why, "the port belongs to another");
-	assert_ptr_equal(serial_line_open("0x3f8", "console", &why), &line);
-	assert_null(serial_line_open("mmio32,100000", "a guest", &why));
+	assert_ptr_equal(serial_line_open("0x3f8", &line, "console", &why), &line);
+	assert_null(serial_line_open("mmio32,100000", &guest, "a guest", &why));
 	assert_string_equal(why, "not an address that a device can have");
-	assert_null(serial_line_open("none", "a guest", &why));
+	assert_null(serial_line_open("none", &guest, "a guest", &why));
 	assert_string_equal(why, "not a serial port and rate");
 
 	reset();
 	dev.in_memory = true;
 	irqs_on = true;
-	assert_null(serial_line_open("com2", "a guest", &why));
+	assert_null(serial_line_open("com2", &guest, "a guest", &why));
 	assert_string_equal(why, "no UART answers there");
-	other = serial_line_open("mmio32,0x1fe034000", "a guest", &why);
+	other = serial_line_open("mmio32,0x1fe034000", &guest, "a guest", &why);
 	assert_non_null(other);
-	assert_ptr_equal(serial_line_open("mmio32,0x1fe034000", "a guest", &why), other);
+	assert_ptr_equal(serial_line_open("mmio32,0x1fe034000", &guest, "a guest", &why), other);
 	other_side_sends(2);
 	idle(20 * BYTE_NS);
 	assert_true(serial_line_has_input(other));
@@ -574,6 +577,21 @@ static void test_other_lines(void **state)
 	assert_true(serial_line_try_putc(other, 'x'));
 	idle(20 * BYTE_NS);
 	assert_int_equal(dev.out[dev.nr_out - 1], 'x');
+	/* Another with the same name is another. */
+	assert_null(serial_line_open("mmio32,0x1fe034000", &namesake, "a guest", &why));
+	assert_string_equal(why, "the port belongs to another");
+	/* It is given back: what was to be sent still is, what comes is nobody's. */
+	assert_true(serial_line_try_putc(other, 'y'));
+	serial_line_close(other);
+	other_side_sends(2);
+	idle(20 * BYTE_NS);
+	assert_int_equal(dev.out[dev.nr_out - 1], 'y');
+	assert_ptr_equal(serial_line_open("mmio32,0x1fe034000", &namesake, "a guest", &why), other);
+	assert_false(serial_line_has_input(other));
+	other_side_sends(1);
+	idle(20 * BYTE_NS);
+	assert_true(serial_line_has_input(other));
+	assert_null(serial_line_open("mmio32,0x1fe034000", &guest, "a guest", &why));
 	timer_cancel(&other->timer);
 	nr_lines = 0;
 	kfree(other, sizeof(*other));

@@ -186,14 +186,11 @@ static void pc_unplug(struct pc *pc)
 		bus_unregister_io(&pc->vm->bus, DEBUG_PORT_EXIT);
 }
 
-/* The guest's own already when it is started anew; what came while it was away is lost. */
 static bool pc_open_line(struct pc *pc)
 {
 	const char *why;
 
-	pc->line = serial_line_open(pc->vm->cfg->com2, pc->vm->cfg->name, &why);
-	while (pc->line && serial_line_getc(pc->line) >= 0)
-		;
+	pc->line = serial_line_open(pc->vm->cfg->com2, pc->vm, pc->vm->cfg->name, &why);
 	if (pc->line)
 		console_tie(pc->vm);
 	return pc->line;
@@ -229,6 +226,8 @@ void pc_destroy(struct vm *vm)
 	if (!pc)
 		return;
 	pc_unplug(pc);
+	if (pc->line)
+		serial_line_close(pc->line);
 	pit_destroy(&pc->pit);
 	rtc_destroy(&pc->rtc);
 	acpi_pm_destroy(&pc->pm);

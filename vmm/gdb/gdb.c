@@ -12,7 +12,6 @@
 #include "vmm/run.h"
 
 #define LINE_DEFAULT "com2"
-#define OWNER "gdb"
 
 static struct serial_line *line; /* NULL: none is open */
 static struct gdb_stub stub;
@@ -80,11 +79,17 @@ static const char *open_line(const char *spec)
 
 	if (line && !*spec)
 		return NULL;
-	other = serial_line_open(*spec ? spec : LINE_DEFAULT, OWNER, &why);
+	other = serial_line_open(*spec ? spec : LINE_DEFAULT, &stub, "gdb", &why);
 	if (!other)
 		return why;
-	if (line != other)
-		gdb_stub_init(&stub, &gdb_guest_target);
+	if (line == other)
+		return NULL;
+	if (line) {
+		gdb_guest_leave();
+		serial_line_close(line);
+	}
+	gdb_stub_init(&stub, &gdb_guest_target);
+	unsent = -1;
 	line = other;
 	panic_set_debugger(serve_panic);
 	return NULL;
