@@ -85,10 +85,11 @@ class Gdb:
 class Debugged(lib.Machine):
     """A machine whose second serial line is a socket that gdb can attach to."""
 
-    def __init__(self, name, modules, umbra=UMBRA):
+    def __init__(self, name, modules, umbra=UMBRA, options=(), script="run-qemu"):
         self.folder = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
         self.line = os.path.join(self.folder.name, "com2")
-        super().__init__(name, lib.make_iso(name, modules, umbra), "--com2", self.line)
+        super().__init__(name, lib.make_iso(name, modules, umbra), "--com2", self.line, *options,
+                         script=script)
 
     def __exit__(self, *args):
         super().__exit__(*args)
@@ -293,6 +294,80 @@ def test_restart(name):
             gdb.ask("inferior 1", r"0x\w+ in")
             gdb.ask("monitor gdb off", "gdb debugs no guest")
             gdb.ask("c", r"exited normally")
+
+
+def linear(gdb):
+    return gdb.value("$cs * 16 + $eip")
+
+
+def test_16_bits(name):
+    """Break and watch points in real mode's code, which the guest copies to 8000h."""
+    out = subprocess.run(["nm", lib.guest_file("real_mode.elf")], check=True, capture_output=True,
+                         text=True).stdout
+    at = {name: int(at, 16) for at, name in re.findall(r"^([0-9a-f]+) \w (\S+)$", out, re.M)}
+    low = {name: 0x8000 + at[name] - at["code16"]
+           for name in ("code16.real", "on_int", "on_divide", "code16.rom_written")}
+    with Debugged(name, lib.tiny("small", "real_mode", "memory=16M debug-exit paused")) as m:
+        m.expect_vm("small", "started")
+        with Gdb(m.line) as gdb:
+            # Once in 32 bits: then the code is where it runs.
+            gdb.ask(f"hbreak *{at['real']:#x}", "breakpoint 1 at")
+            gdb.ask("c", rf"Breakpoint 1, 0x0*{at['real']:x}")
+            gdb.ask("delete")
+            gdb.ask("set architecture i8086", "i8086")
+            gdb.ask(f"hbreak *{low['code16.real']:#x}")
+            gdb.ask(f"break *{low['on_int']:#x}")
+            gdb.ask(f"break *{low['on_divide']:#x}")
+            gdb.ask("watch *(short *)0x20010")
+            gdb.ask("c", rf"Breakpoint 2, 0x0*{low['code16.real']:x}")
+            gdb.ask("x/i $pc", r"xor +%ax,%ax")
+            gdb.ask("stepi")
+            lib.check(linear(gdb) == low["code16.real"] + 2, "one instruction on", "elsewhere")
+            gdb.ask("c", r"watchpoint 5: .*\n\nOld value = 0\nNew value = 4369")
+            gdb.ask("c", rf"Breakpoint 3, 0x0*{low['on_int']:x}")
+            gdb.ask("c", rf"Breakpoint 4, 0x0*{low['on_divide']:x}")
+            gdb.ask("delete")
+            gdb.ask("set architecture i386", "i386")
+            gdb.ask("c", r"exited normally")
+        m.expect_vm("small", "debug-exit status 33")
+
+
+def test_killed_while_reading(name):
+    """gdb killed in the middle of a packet, again and again; the next one finds all in order."""
+    with Debugged(name, lib.tiny("one", "debug")) as m:
+        m.expect_vm("one", "started")
+        for n in range(6):
+            with Gdb(m.line) as gdb:
+                gdb.ask("x/i $pc", "=> 0x")
+                gdb.type("dump binary memory /dev/null 0 0x1000000")
+                time.sleep(0.05 + 0.13 * n)
+                lib.check(gdb.process.poll() is None, "gdb that reads", "its end")
+        with Gdb(m.line) as gdb:
+            gdb.ask("stepi", r"0x\w+ in")
+            gdb.ask("detach", "detached")
+
+
+def test_bochs_vmx(name):
+    """On VMX: break, step, watch, go on, detach."""
+    at = places()
+    with Debugged(name, lib.tiny("one", "debug"), options=("--cpu", "corei7_haswell_4770"),
+                  script="run-bochs") as m:
+        m.expect_vm("one", "started")
+        with Gdb(m.line) as gdb:
+            gdb.ask("info threads", r"one vCPU 0")
+            gdb.ask(f"hbreak *{at['point']:#x}", "breakpoint 1 at")
+            gdb.ask("c", rf"Breakpoint 1, 0x0*{at['point']:x} in")
+            gdb.ask("stepi", rf"0x0*{at['point'] + 1:x} in")
+            gdb.ask("delete")
+            gdb.ask(f"break *{at['point_int3']:#x}", "Breakpoint 2 at")
+            gdb.ask("c", rf"Breakpoint 2, 0x0*{at['point_int3']:x} in")
+            gdb.ask("delete")
+            gdb.ask(f"watch *(int *){at['watched']:#x}", "watchpoint 3")
+            gdb.ask("c", rf"watchpoint 3(.*\n)+0x0*{at['after_watched']:x} in")
+            gdb.ask("delete")
+            gdb.ask("detach", "detached")
+        with Gdb(m.line) as gdb:
+            gdb.ask("x/i $pc", "=> 0x")
 
 
 def test_panic(name):
