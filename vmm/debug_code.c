@@ -8,6 +8,8 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
+#define INSN_INT3 0xccu
+
 gva_t debug_rip(const struct vcpu *vcpu)
 {
 	struct segment cs;
@@ -77,11 +79,15 @@ enum debug_insn debug_insn_at_rip(const struct vcpu *vcpu)
 	}
 }
 
-uint8_t debug_int_vector(const struct vcpu *vcpu)
+unsigned debug_int3_len(const struct vcpu *vcpu)
 {
-	uint8_t opcode[2];
+	uint8_t bytes[VM_EXIT_MAX_INSN];
+	size_t n = inspect_read_gva(vcpu, debug_rip(vcpu), bytes, sizeof(bytes)), i = 0;
+	bool long_mode = vcpu_code_size(vcpu) == 8;
 
-	return read_opcode(vcpu, opcode) ? opcode[1] : 0;
+	while (i < n && is_prefix(bytes[i], long_mode))
+		i++;
+	return i < n && bytes[i] == INSN_INT3 ? (unsigned)i + 1 : 1;
 }
 
 /* The base of the code segment that a gate names. */
@@ -115,6 +121,29 @@ static bool real_handler(const struct vcpu *vcpu, uint64_t table, unsigned vecto
 #define GATE_TYPE_TASK 0x5u
 #define GATE_TYPE_32BIT 0x8u
 
+#define GATE_DPL(raw) ((unsigned)((raw) >> 45 & 3))
+
+/* The first half of an IDT entry. False: there is none. */
+static bool read_gate(const struct vcpu *vcpu, unsigned vector, size_t size, uint64_t *gate)
+{
+	struct segment idt;
+
+	vcpu->vm->backend->get_seg(vcpu, SEG_IDTR, &idt);
+	return (vector + 1) * size - 1 <= idt.limit &&
+	       inspect_read_gva(vcpu, GVA(idt.base + vector * size), gate, sizeof(*gate)) ==
+		       sizeof(*gate);
+}
+
+/* Of a gate that cannot be read the delivery says what is wrong. */
+bool debug_gate_refuses(const struct vcpu *vcpu, unsigned vector)
+{
+	size_t size = vcpu_hot_reg(vcpu, REG_EFER) & EFER_LMA ? 16 : 8;
+	uint64_t gate;
+
+	return (vcpu_hot_reg(vcpu, REG_CR0) & CR0_PE) && read_gate(vcpu, vector, size, &gate) &&
+	       vcpu_cpl(vcpu) > GATE_DPL(gate);
+}
+
 bool debug_handler(const struct vcpu *vcpu, unsigned vector, gva_t *handler)
 {
 	bool wide = vcpu_hot_reg(vcpu, REG_EFER) & EFER_LMA;
@@ -140,4 +169,38 @@ bool debug_handler(const struct vcpu *vcpu, unsigned vector, gva_t *handler)
 		return false;
 	*handler = GVA((base + offset) & BITS(31, 0));
 	return true;
+}
+
+/*
+ * Virtual-8086 mode's INT n goes to a handler of its own, as in real mode, unless its bit is set in
+ * the map that ends where the TSS's I/O map begins: SDM vol. 3, 20.3.3.
+ */
+#define TSS_IO_MAP 0x66u
+#define INT_MAP_SIZE 32u
+
+static bool is_redirected(const struct vcpu *vcpu, unsigned vector)
+{
+	struct segment tss;
+	uint16_t io_map;
+	uint8_t bits;
+
+	if (!(vcpu->regs.rflags & RFLAGS_VM) || !(vcpu_hot_reg(vcpu, REG_CR4) & CR4_VME))
+		return false;
+	vcpu->vm->backend->get_seg(vcpu, SEG_TR, &tss);
+	return inspect_read_gva(vcpu, GVA(tss.base + TSS_IO_MAP), &io_map, sizeof(io_map)) ==
+		       sizeof(io_map) &&
+	       inspect_read_gva(vcpu, GVA(tss.base + io_map - INT_MAP_SIZE + vector / 8), &bits,
+				1) == 1 &&
+	       !(bits >> vector % 8 & 1);
+}
+
+bool debug_int_handler(const struct vcpu *vcpu, gva_t *handler)
+{
+	uint8_t opcode[2];
+
+	if (!read_opcode(vcpu, opcode))
+		return false;
+	if (is_redirected(vcpu, opcode[1]))
+		return real_handler(vcpu, 0, opcode[1], handler);
+	return debug_handler(vcpu, opcode[1], handler);
 }

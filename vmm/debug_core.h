@@ -114,9 +114,13 @@ void debug_access(struct vcpu *vcpu, gva_t gva, unsigned size, bool write);
 /* The linear address of RIP. */
 gva_t debug_rip(const struct vcpu *vcpu);
 enum debug_insn debug_insn_at_rip(const struct vcpu *vcpu);
-/* The vector of the INT n at RIP. */
-uint8_t debug_int_vector(const struct vcpu *vcpu);
+/* The length of the INT3 at RIP, with its prefixes. */
+unsigned debug_int3_len(const struct vcpu *vcpu);
+/* Is the vector's gate none for instructions of the guest's privilege level? */
+bool debug_gate_refuses(const struct vcpu *vcpu, unsigned vector);
 /* Where the vector's handler begins. False: cannot be said. */
 bool debug_handler(const struct vcpu *vcpu, unsigned vector, gva_t *handler);
+/* The same of the INT n at RIP. */
+bool debug_int_handler(const struct vcpu *vcpu, gva_t *handler);
 
 #endif

@@ -66,13 +66,14 @@ static void finish(struct vcpu *vcpu)
 
 /* --- into a handler --- */
 
-static void aim(struct vcpu *vcpu, unsigned vector)
+/* At d->target, if that is known. */
+static void aim(struct vcpu *vcpu, bool known)
 {
 	static const uint8_t int3 = INSN_INT3;
 	struct vcpu_debug *d = &vcpu->debug;
 	struct vm *vm = vcpu->vm;
 
-	d->aimed = debug_handler(vcpu, vector, &d->target);
+	d->aimed = known;
 	d->target_planted = d->aimed && inspect_translate(vcpu, d->target, &d->target_gpa) &&
 			    inspect_read_gpa(vm, d->target_gpa, &d->target_original, 1) == 1 &&
 			    inspect_write_gpa(vm, d->target_gpa, &int3, 1) == 1;
@@ -168,7 +169,7 @@ static void begin_event(struct vcpu *vcpu)
 {
 	vcpu->debug.tf = false;
 	if (!vcpu_core_delivers(vcpu)) {
-		aim(vcpu, vcpu->events.pending.vector);
+		aim(vcpu, debug_handler(vcpu, vcpu->events.pending.vector, &vcpu->debug.target));
 		intercept_exceptions(vcpu, true);
 		vcpu->debug.entered = true;
 	}
@@ -182,7 +183,7 @@ static void begin_insn(struct vcpu *vcpu)
 	d->entered = true;
 	if (d->insn == DEBUG_INSN_INT) {
 		d->tf = false;
-		aim(vcpu, debug_int_vector(vcpu));
+		aim(vcpu, debug_int_handler(vcpu, &d->target));
 	} else {
 		begin_tf(vcpu);
 	}

@@ -23,6 +23,8 @@
 #include "vmm/vm.h"
 #include "vmm/vm_shadow.h"
 
+#define ERROR_IDT 2u /* of #GP: its selector is a vector */
+
 /* Length of the exiting instruction; 0: it could not be read, a fault was raised. */
 static unsigned insn_len(struct vcpu *vcpu)
 {
@@ -199,6 +201,26 @@ static bool is_debuggers(struct vcpu *vcpu)
 	return true;
 }
 
+/*
+ * INT1, INT3, INTO. SVM knows no prefixes, and what it injects it delivers whatever the gate's DPL
+ * (APM vol. 2, 15.20): a debugged guest's INT3 is looked at here.
+ */
+static void handle_soft_exception(struct vcpu *vcpu)
+{
+	struct vm_event ev = { .kind = EVENT_SOFT_EXC,
+			       .vector = vcpu->exit.exception.vector,
+			       .insn_len = vcpu->exit.insn_len };
+
+	if (vcpu->debug.on && ev.vector == VEC_BP) {
+		if (debug_gate_refuses(vcpu, VEC_BP)) {
+			vcpu_raise_error(vcpu, VEC_GP, VEC_BP << 3 | ERROR_IDT);
+			return;
+		}
+		ev.insn_len = (uint8_t)debug_int3_len(vcpu);
+	}
+	vcpu_requeue(vcpu, &ev);
+}
+
 /* An intercepted exception that is the guest's own after all; one with a length is an
  * instruction's doing: INT1, INT3, INTO. */
 static void handle_exception(struct vcpu *vcpu)
@@ -215,9 +237,7 @@ static void handle_exception(struct vcpu *vcpu)
 		vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0, "machine check, rip 0x%llx",
 				(unsigned long long)vcpu->regs.rip);
 	else if (exit->insn_len)
-		vcpu_requeue(vcpu, &(struct vm_event){ .kind = EVENT_SOFT_EXC,
-						       .vector = exit->exception.vector,
-						       .insn_len = exit->insn_len });
+		handle_soft_exception(vcpu);
 	else
 		vcpu_raise(vcpu, &fault);
 }

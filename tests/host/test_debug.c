@@ -267,6 +267,12 @@ static void test_int3_of_the_guest(void **state)
 	assert_int_equal(fx.vcpu.events.pending.kind, EVENT_SOFT_EXC);
 	assert_int_equal(fx.vcpu.events.pending.insn_len, 1);
 	vcpu_event_delivered(&fx.vcpu);
+	/* With prefixes, of which SVM says nothing. */
+	FX_CODE(0x66, 0xf2, 0xcc);
+	exits_with(VEC_BP, 0, 1);
+	asserts_no_stop();
+	assert_int_equal(fx.vcpu.events.pending.insn_len, 3);
+	vcpu_event_delivered(&fx.vcpu);
 	/* As the hardware that has but INT n's exit tells it; and INT n itself. */
 	FX_CODE(0xcc);
 	fx.vcpu.exit = (struct vm_exit){ .kind = EXIT_SOFT_INT };
@@ -278,6 +284,26 @@ static void test_int3_of_the_guest(void **state)
 	assert_int_equal(fx.vcpu.events.pending.kind, EVENT_SOFT_INT);
 	assert_int_equal(fx.vcpu.events.pending.vector, 0x80);
 	assert_int_equal(fx.vcpu.events.pending.insn_len, 2);
+}
+
+/* Its gate is not for user code. */
+static void test_int3_refused(void **state)
+{
+	uint64_t gate = UINT64_C(0x8e) << 40; /* DPL 0 */
+
+	(void)state;
+	assert_int_equal(set_point(DEBUG_EXEC_INT3, POINT, 1), 0);
+	vcpu_inject_pending(&fx.vcpu);
+	memcpy(fx.ram + IDT + 16 * VEC_BP, &gate, sizeof(gate));
+	fx.reg[REG_CPL] = 3;
+	exits_with(VEC_BP, 0, 1);
+	asserts_no_stop();
+	assert_raised(VEC_GP, VEC_BP << 3 | 2);
+	vcpu_event_delivered(&fx.vcpu);
+	gate |= UINT64_C(3) << 45;
+	memcpy(fx.ram + IDT + 16 * VEC_BP, &gate, sizeof(gate));
+	exits_with(VEC_BP, 0, 1);
+	assert_int_equal(fx.vcpu.events.pending.kind, EVENT_SOFT_EXC);
 }
 
 static void test_int3_overwritten(void **state)
@@ -417,6 +443,32 @@ static void test_step_of_a_fault(void **state)
 }
 
 /* A point is where emulated code is, too; and a watch sees what is emulated. */
+/* INT n of virtual-8086 mode, which VME leads past the IDT or not. */
+static void test_step_of_redirected_int(void **state)
+{
+	static const uint16_t io_map = 0x88;
+	static const uint32_t entry = 0x12340056;
+	gva_t handler;
+
+	(void)state;
+	fx_mode_32();
+	FX_CODE(0x66, 0xcd, 0x80);
+	fx.vcpu.regs.rflags |= RFLAGS_VM;
+	fx.reg[REG_CR4] = CR4_VME;
+	fx.seg[SEG_TR] = (struct segment){ .base = 0x3000, .limit = 0xfff };
+	fx.seg[SEG_IDTR].limit = 0;
+	memcpy(fx.ram + 0x3066, &io_map, sizeof(io_map));
+	memset(fx.ram + 0x3068, 0, 32);
+	memcpy(fx.ram + 0x80 * 4, &entry, sizeof(entry));
+	assert_true(debug_int_handler(&fx.vcpu, &handler));
+	assert_int_equal(handler.v, 0x12396);
+	fx.ram[0x3068 + 0x80 / 8] = 1;
+	assert_false(debug_int_handler(&fx.vcpu, &handler));
+	fx.ram[0x3068 + 0x80 / 8] = 0;
+	fx.reg[REG_CR4] = 0;
+	assert_false(debug_int_handler(&fx.vcpu, &handler));
+}
+
 static void test_emulated(void **state)
 {
 	(void)state;
@@ -468,6 +520,7 @@ int main(void)
 		TEST(test_db_without_points_hit),
 		TEST(test_int3),
 		TEST(test_int3_of_the_guest),
+		TEST(test_int3_refused),
 		TEST(test_int3_overwritten),
 		TEST(test_step),
 		TEST(test_step_of_a_step),
@@ -477,6 +530,7 @@ int main(void)
 		TEST(test_step_of_popf),
 		TEST(test_step_of_syscall),
 		TEST(test_step_of_a_fault),
+		TEST(test_step_of_redirected_int),
 		TEST(test_emulated),
 		TEST(test_forget),
 	};
