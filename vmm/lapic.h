@@ -1,0 +1,131 @@
+/*
+ * A processor's local APIC: xAPIC registers in memory or x2APIC MSRs, priorities, local interrupts,
+ * the timer, and messages between the local APICs of a VM. SDM vol. 3, chapter 11. It knows
+ * nothing of vCPUs: what it does to its processor goes through struct lapic_cpu.
+ */
+#ifndef UMBRA_VMM_LAPIC_H
+#define UMBRA_VMM_LAPIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arch/x86_64/timer.h"
+#include "vmm/apic_msg.h"
+
+#define LAPIC_MAX 64 /* in a VM; their ids are 0 to 63 */
+#define LAPIC_BASE UINT64_C(0xfee00000)
+#define LAPIC_NO_PAGE UINT64_MAX
+#define LAPIC_TIMER_HZ 1000000000u /* that is divided by the divide configuration register */
+/* A periodic timer does not fire more often than this, whatever the guest asks. */
+#define LAPIC_MIN_PERIOD_NS 100000
+/* Periodic ticks that came while the one before them still waited; they are made up for. */
+#define LAPIC_MAX_OWED 100
+
+enum lapic_mode { LAPIC_OFF, LAPIC_XAPIC, LAPIC_X2APIC };
+enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVTS };
+
+/* A bit a vector; 0 to 15 are never set. */
+struct lapic_vectors {
+	uint32_t word[8];
+	uint8_t used; /* which words are not zero */
+};
+
+/* What it does to its processor, and asks of it. */
+struct lapic_cpu {
+	void (*nmi)(void *ctx);
+	void (*init)(void *ctx); /* calls lapic_init_signal(), too */
+	void (*startup)(void *ctx, uint8_t vector);
+	/* It has something to take that it did not ask for itself. */
+	void (*kick)(void *ctx);
+	void (*tpr_changed)(void *ctx, uint8_t tpr); /* CR8 is its upper half */
+	uint64_t (*tsc)(void *ctx);                  /* the guest's */
+};
+
+struct lapic_timer {
+	struct timer timer;
+	uint32_t initial;
+	unsigned shift;    /* a count is 2^shift nanoseconds */
+	bool running;      /* one-shot and periodic: it counts since start_ns */
+	uint64_t start_ns; /* when it was at initial */
+	uint64_t next_ns;  /* periodic: the tick that it is armed for */
+	uint64_t last_fire_ns;
+	uint64_t deadline; /* the guest's TSC; 0: not armed */
+	unsigned owed;
+};
+
+struct lapic_set;
+
+struct lapic {
+	uint8_t next;        /* the vector that the processor would take now; 0: none */
+	bool extint_blocked; /* the 8259 does not reach the processor */
+	uint64_t page;       /* where its registers are; LAPIC_NO_PAGE: nowhere */
+	struct lapic_set *set;
+	const struct lapic_cpu *cpu;
+	void *ctx;
+	unsigned id;
+	bool bsp;
+	enum lapic_mode mode;
+	uint64_t base; /* IA32_APIC_BASE */
+	struct lapic_vectors irr, isr, tmr;
+	uint8_t tpr, ppr;
+	uint32_t ldr, dfr, svr;
+	uint32_t esr, errors; /* as last written; what has come since */
+	bool error_told;      /* an interrupt has told of errors since then */
+	uint32_t icr[2];
+	uint32_t lvt[LVTS];
+	uint32_t divide;
+	bool lint[2];    /* the two pins */
+	bool extint_msg; /* an I/O APIC has passed the 8259's interrupt on */
+	struct lapic_timer timer;
+};
+
+/* The local APICs of a VM, and the bus between them. */
+struct lapic_set {
+	unsigned nr;
+	struct lapic *lapic[LAPIC_MAX]; /* by id */
+	unsigned turn;                  /* lowest priority: among equals who comes next */
+	/* A level-triggered vector has been ended, and the I/O APICs are to know. May be NULL. */
+	void (*eoi)(void *ctx, uint8_t vector);
+	void *eoi_ctx;
+};
+
+/* The state after power-on, as number set->nr of the VM's; number 0 is the bootstrap processor's.
+ */
+void lapic_setup(struct lapic *l, struct lapic_set *set, const struct lapic_cpu *cpu, void *ctx);
+/* Disarm its timer. */
+void lapic_destroy(struct lapic *l);
+/* As a PC's firmware leaves the bootstrap processor's: enabled, the 8259 on LINT0, NMI on LINT1. */
+void lapic_virtual_wire(struct lapic *l);
+/* The processor has got an INIT. SDM vol. 3, 11.4.7.3. */
+void lapic_init_signal(struct lapic *l);
+
+/* Take l->next, which counts as in service from now on; with none, the spurious vector. */
+uint8_t lapic_ack(struct lapic *l);
+/* The processor has taken an interrupt of the 8259's. */
+void lapic_extint_acked(struct lapic *l);
+/* One of the pins LINT0 and LINT1 changes. */
+void lapic_set_lint(struct lapic *l, unsigned pin, bool level);
+
+/* TPR, by MOV to CR8: not told of by tpr_changed(). */
+void lapic_write_cr8(struct lapic *l, uint64_t cr8);
+
+/* WRMSR to IA32_APIC_BASE. False: refused. l->page may have changed. */
+bool lapic_write_base(struct lapic *l, uint64_t val, unsigned maxphyaddr);
+/* The registers in memory; off lies in their page. Any size from 1 to 8; what lies in none is
+ * zero, and writes but whole ones of 32 bits are lost. */
+uint64_t lapic_mmio_read(struct lapic *l, unsigned off, unsigned size);
+void lapic_mmio_write(struct lapic *l, unsigned off, unsigned size, uint64_t val);
+/* MSRs 800 to 8ff. False: #GP. */
+bool lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *val);
+bool lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t val);
+/* IA32_TSC_DEADLINE. */
+uint64_t lapic_read_deadline(struct lapic *l);
+void lapic_write_deadline(struct lapic *l, uint64_t tsc);
+/* The guest's TSC was set: a deadline is nearer, or farther off. */
+void lapic_tsc_changed(struct lapic *l);
+
+/* A message of an I/O APIC, a device or the like: struct apic_wire's send(); set: struct
+ * lapic_set. */
+bool lapic_bus_send(void *set, const struct apic_msg *msg);
+
+#endif
