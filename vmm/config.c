@@ -196,6 +196,16 @@ static const char *set_paging(struct vm_config *vm, const struct token *val)
 	return NULL;
 }
 
+static const char *set_apic(struct vm_config *vm, const struct token *val)
+{
+	bool on = token_is(val, "on");
+
+	if (!on && !token_is(val, "off"))
+		return "not on or off";
+	vm->apic = on;
+	return NULL;
+}
+
 static const char *set_shadow(struct vm_config *vm, const struct token *val)
 {
 	uint64_t size;
@@ -279,7 +289,7 @@ static const struct {
 	{ "memory", set_memory },   { "vcpus", set_vcpus },       { "weight", set_weight },
 	{ "cpus", set_cpus },       { "paging", set_paging },     { "shadow", set_shadow },
 	{ "audit", set_audit },     { "on-reset", set_on_reset }, { "on-crash", set_on_crash },
-	{ "com2", set_com2 },
+	{ "com2", set_com2 },       { "apic", set_apic },
 #ifdef UMBRA_DEBUG
 	{ "corrupt", set_corrupt },
 #endif

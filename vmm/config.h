@@ -63,6 +63,7 @@ struct vm_config {
 	uint64_t audit;         /* every so many exits the shadow is audited; 0: never */
 	enum on_reset on_reset; /* on-reset=restart|stop */
 	enum on_crash on_crash; /* on-crash=stop|restart: triple fault */
+	bool apic;              /* apic=on|off: local APICs, I/O APIC, HPET */
 	bool debug_exit;        /* debug-exit: port 0xf4 stops the VM */
 	bool paused;            /* whenever it starts, it waits to be resumed */
 	char com2[VM_COM2_MAX]; /* com2=phys:...: where the machine's port is; "": no cable */

@@ -15,8 +15,10 @@
 #define F1C_PCID BIT(17)
 #define F1C_SSE41 BIT(19)
 #define F1C_SSE42 BIT(20)
+#define F1C_X2APIC BIT(21)
 #define F1C_MOVBE BIT(22)
 #define F1C_POPCNT BIT(23)
+#define F1C_TSC_DEADLINE BIT(24)
 #define F1C_AES BIT(25)
 #define F1C_XSAVE BIT(26)
 #define F1C_OSXSAVE BIT(27)
@@ -29,16 +31,18 @@
 	 F1C_SSE42 | F1C_MOVBE | F1C_POPCNT | F1C_AES | F1C_XSAVE | F1C_AVX | F1C_F16C |           \
 	 F1C_RDRAND)
 
-/* FPU VME DE PSE TSC MSR PAE MCE CX8, not APIC (9) */
+/* FPU VME DE PSE TSC MSR PAE MCE CX8; APIC is the guest's own */
 #define F1D_COMMON (BITS(8, 0) | BITS(17, 12) | BITS(24, 23))
 #define F1D_VME BIT(1)
 #define F1D_DE BIT(2)
 #define F1D_PSE BIT(3)
 #define F1D_PAE BIT(6)
 #define F1D_MCE BIT(7)
+#define F1D_APIC BIT(9)
 #define F1D_PGE BIT(13)
 #define F1D_PSE36 BIT(17)
 #define F1D_FXSR BIT(24)
+#define F1D_HTT BIT(28)
 /* + SEP, CLFLUSH, SSE, SSE2, self snoop; no PSN, DS, ACPI, HTT, TM, PBE */
 #define F1D_ALLOWED (F1D_COMMON | BIT(11) | BIT(19) | BITS(27, 25))
 
@@ -67,6 +71,7 @@
 /* FSRM, MD_CLEAR, SERIALIZE; none whose MSR is not offered */
 #define F7D_ALLOWED (BIT(4) | BIT(10) | BIT(14))
 
+#define E1C_CMP_LEGACY BIT(1)
 #define E1C_XOP BIT(11)
 #define E1C_FMA4 BIT(16)
 /* LAHF ABM SSE4A MISALIGNSSE 3DNOWPREFETCH XOP FMA4 TBM */
@@ -369,6 +374,61 @@ uint64_t cpuid_cr4(const struct vcpu *vcpu)
 	return has_pcid(vcpu->vm) ? policy.cr4 : policy.cr4 & ~CR4_PCIDE;
 }
 
+/* --- one package, a core a vCPU, numbered from 0 as their APICs --- */
+
+/* How many low bits of an APIC id say which core. */
+static unsigned core_bits(const struct vm *vm)
+{
+	return vm->nr_vcpus > 1 ? 32u - (unsigned)__builtin_clz(vm->nr_vcpus - 1) : 0;
+}
+
+/* Leaf 1: the local APIC, as IA32_APIC_BASE has it now, and how many there may be. */
+static void fix_apic(const struct vcpu *vcpu, struct cpuid_regs *r)
+{
+	const struct vm *vm = vcpu->vm;
+
+	r->ebx |= vcpu->id << 24;
+	if (vm->nr_vcpus > 1) {
+		r->ebx |= 1u << core_bits(vm) << 16;
+		r->edx |= (uint32_t)F1D_HTT;
+	}
+	if (!vm->cfg->apic)
+		return;
+	r->ecx |= (uint32_t)(F1C_X2APIC | F1C_TSC_DEADLINE);
+	if (vcpu->lapic.mode != LAPIC_OFF)
+		r->edx |= (uint32_t)F1D_APIC;
+}
+
+/* Leaf 4: the cores of the package, and who shares a cache: all the third level, none the others.
+ */
+static void fix_caches(const struct vm *vm, struct cpuid_regs *r)
+{
+	uint32_t others = (1u << core_bits(vm)) - 1;
+
+	if (!(r->eax & BITS(4, 0)))
+		return;
+	r->eax |= others << 26;
+	if ((r->eax >> 5 & 7) >= 3)
+		r->eax |= others << 14;
+}
+
+/* Leaf 0xb: SDM vol. 2, CPUID, "Extended Topology Enumeration". */
+static struct cpuid_regs topology(const struct vcpu *vcpu, uint32_t subleaf)
+{
+	enum { NO_LEVEL, THREADS, CORES };
+	struct cpuid_regs r = { .ecx = subleaf & 0xff, .edx = vcpu->id };
+
+	if (subleaf == 0) {
+		r.ebx = 1;
+		r.ecx |= THREADS << 8;
+	} else if (subleaf == 1) {
+		r.eax = core_bits(vcpu->vm);
+		r.ebx = vcpu->vm->nr_vcpus;
+		r.ecx |= CORES << 8;
+	}
+	return r;
+}
+
 static bool has_subleaves(uint32_t leaf)
 {
 	return leaf == 0x4 || leaf == 0x7 || leaf == 0xd;
@@ -379,10 +439,15 @@ struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, uint32_t leaf, uint32_t s
 	struct cpuid_regs r = stored(leaf, has_subleaves(leaf) ? subleaf : 0);
 
 	if (leaf == 0x1) {
+		fix_apic(vcpu, &r);
 		if (vcpu_hot_reg(vcpu, REG_CR4) & CR4_OSXSAVE)
 			r.ecx |= (uint32_t)F1C_OSXSAVE;
 		if (!has_pcid(vcpu->vm))
 			r.ecx &= (uint32_t)~F1C_PCID;
+	} else if (leaf == 0x4) {
+		fix_caches(vcpu->vm, &r);
+	} else if (leaf == 0xb && vcpu->vm->cfg->apic && stored(0, 0).eax >= 0xb) {
+		r = topology(vcpu, subleaf);
 	} else if (leaf == 0x7 && subleaf == 0) {
 		if (vcpu_hot_reg(vcpu, REG_CR4) & CR4_PKE)
 			r.ecx |= (uint32_t)F7C_OSPKE;
@@ -392,6 +457,11 @@ struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, uint32_t leaf, uint32_t s
 		/* Intel's have SYSCALL in 64-bit mode only, and say so there only. */
 		if (policy.intel && vcpu_code_size(vcpu) != 8)
 			r.edx &= (uint32_t)~E1D_SYSCALL;
+		if (policy.amd && vcpu->vm->nr_vcpus > 1)
+			r.ecx |= (uint32_t)E1C_CMP_LEGACY;
+	} else if (leaf == 0x80000008) {
+		if (policy.amd)
+			r.ecx |= core_bits(vcpu->vm) << 12 | (vcpu->vm->nr_vcpus - 1);
 	} else if (leaf == 0xd && policy.xcr0) {
 		if (subleaf == 0) {
 			r.ebx = xsave_size(vcpu->xcr0, false);

@@ -169,6 +169,7 @@ static bool write_cr8_checked(struct vcpu *vcpu, uint64_t val)
 	if (val > 15)
 		return refuse(vcpu);
 	set(vcpu, REG_CR8, val);
+	lapic_write_cr8(&vcpu->lapic, val);
 	return true;
 }
 

@@ -5,6 +5,7 @@
 #include "vmm/emulate_alu.h"
 #include "vmm/emulate_core.h"
 #include "vmm/gmem.h"
+#include "vmm/vcpu_apic.h"
 #include "vmm/vm.h"
 
 uint64_t emu_reg(const struct emu *e, unsigned reg, unsigned size)
@@ -166,22 +167,35 @@ bool emu_span(struct emu *e, unsigned seg, uint64_t offset, unsigned size, bool 
 	return translate(e, next, write, &span->gpa[1]);
 }
 
+/* What is physical memory to all, but for the vCPU's own local APIC. */
+static void load_part(struct emu *e, gpa_t gpa, uint8_t *bytes, unsigned size)
+{
+	if (vcpu_apic_at(e->vcpu, gpa))
+		vcpu_apic_read(e->vcpu, gpa, bytes, size);
+	else
+		gmem_phys_read(e->vcpu->vm, gpa, bytes, size);
+}
+
+static void store_part(struct emu *e, gpa_t gpa, const uint8_t *bytes, unsigned size)
+{
+	if (vcpu_apic_at(e->vcpu, gpa))
+		vcpu_apic_write(e->vcpu, gpa, bytes, size);
+	else
+		gmem_phys_write(e->vcpu->vm, gpa, bytes, size);
+}
+
 void emu_span_load(struct emu *e, const struct emu_span *span, uint8_t *bytes)
 {
-	struct vm *vm = e->vcpu->vm;
-
-	gmem_phys_read(vm, span->gpa[0], bytes, span->first);
+	load_part(e, span->gpa[0], bytes, span->first);
 	if (span->first != span->size)
-		gmem_phys_read(vm, span->gpa[1], bytes + span->first, span->size - span->first);
+		load_part(e, span->gpa[1], bytes + span->first, span->size - span->first);
 }
 
 void emu_span_store(struct emu *e, const struct emu_span *span, const uint8_t *bytes)
 {
-	struct vm *vm = e->vcpu->vm;
-
-	gmem_phys_write(vm, span->gpa[0], bytes, span->first);
+	store_part(e, span->gpa[0], bytes, span->first);
 	if (span->first != span->size)
-		gmem_phys_write(vm, span->gpa[1], bytes + span->first, span->size - span->first);
+		store_part(e, span->gpa[1], bytes + span->first, span->size - span->first);
 }
 
 uint64_t emu_span_read(struct emu *e, const struct emu_span *span)

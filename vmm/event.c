@@ -117,9 +117,28 @@ void vcpu_event_delivered(struct vcpu *vcpu)
 	vcpu->events.pending.kind = EVENT_NONE;
 }
 
-static bool intr_pending(const struct vm *vm)
+static inline bool intr_pending(const struct vcpu *vcpu)
 {
-	return vm->intr.pending && vm->intr.pending(vm->intr.ctx);
+	const struct vm_intr_source *pic = &vcpu->vm->intr;
+
+	if (vcpu->lapic.next)
+		return true;
+	return !vcpu->lapic.extint_blocked && pic->pending && pic->pending(pic->ctx);
+}
+
+bool vcpu_intr_pending(const struct vcpu *vcpu)
+{
+	return intr_pending(vcpu);
+}
+
+uint8_t vcpu_intr_ack(struct vcpu *vcpu)
+{
+	const struct vm_intr_source *pic = &vcpu->vm->intr;
+
+	if (vcpu->lapic.next || !pic->ack)
+		return lapic_ack(&vcpu->lapic);
+	lapic_extint_acked(&vcpu->lapic);
+	return (uint8_t)pic->ack(pic->ctx);
 }
 
 /* Ask the backend only when what we want of it changes. */
@@ -166,7 +185,6 @@ static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 {
 	const struct vmm_backend *backend = vcpu->vm->backend;
 	struct vcpu_events *events = &vcpu->events;
-	struct vm *vm = vcpu->vm;
 
 	if (events->pending.kind != EVENT_NONE) {
 		deliver(vcpu, events->pending);
@@ -174,10 +192,9 @@ static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 		events->nmi = false;
 		deliver(vcpu, (struct vm_event){ .kind = EVENT_NMI, .vector = VEC_NMI });
 	} else if (intr && backend->can_inject(vcpu, EVENT_INTR)) {
-		int vector = vm->intr.ack(vm->intr.ctx);
-
-		deliver(vcpu, (struct vm_event){ .kind = EVENT_INTR, .vector = (uint8_t)vector });
-		intr = intr_pending(vm);
+		deliver(vcpu,
+			(struct vm_event){ .kind = EVENT_INTR, .vector = vcpu_intr_ack(vcpu) });
+		intr = intr_pending(vcpu);
 	}
 	want_window(vcpu, EVENT_NMI, events->nmi);
 	want_window(vcpu, EVENT_INTR, intr);
@@ -187,7 +204,7 @@ static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 static __attribute__((noinline)) void inject_debugged(struct vcpu *vcpu)
 {
 	if (debug_before_entry(vcpu)) {
-		inject_one(vcpu, intr_pending(vcpu->vm));
+		inject_one(vcpu, intr_pending(vcpu));
 		return;
 	}
 	if (vcpu->events.pending.kind != EVENT_NONE && !vcpu->vm->pause_requested)
@@ -199,7 +216,7 @@ static __attribute__((noinline)) void inject_debugged(struct vcpu *vcpu)
 void vcpu_inject_pending(struct vcpu *vcpu)
 {
 	const struct vcpu_events *events = &vcpu->events;
-	bool intr = intr_pending(vcpu->vm);
+	bool intr = intr_pending(vcpu);
 
 	if (vcpu->debug.on) {
 		inject_debugged(vcpu);
@@ -214,5 +231,5 @@ bool vcpu_has_wakeup(const struct vcpu *vcpu)
 {
 	if (vcpu->events.pending.kind != EVENT_NONE || vcpu->events.nmi)
 		return true;
-	return (vcpu->regs.rflags & RFLAGS_IF) && intr_pending(vcpu->vm);
+	return (vcpu->regs.rflags & RFLAGS_IF) && intr_pending(vcpu);
 }

@@ -139,6 +139,8 @@ static void update_extint(struct lapic *l)
 
 void lapic_extint_acked(struct lapic *l)
 {
+	if (!l->extint_msg)
+		return;
 	l->extint_msg = false;
 	update_extint(l);
 }
@@ -498,7 +500,7 @@ static void set_base(struct lapic *l, uint64_t base)
 {
 	l->base = base;
 	l->mode = mode_of(base);
-	l->page = l->mode == LAPIC_XAPIC ? base & ~(uint64_t)BITS(11, 0) : LAPIC_NO_PAGE;
+	l->last_byte = l->mode == LAPIC_XAPIC ? base | BITS(11, 0) : 0;
 }
 
 /* From which mode to which: SDM vol. 3, 11.12.5. */

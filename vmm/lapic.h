@@ -14,7 +14,6 @@
 
 #define LAPIC_MAX 64 /* in a VM; their ids are 0 to 63 */
 #define LAPIC_BASE UINT64_C(0xfee00000)
-#define LAPIC_NO_PAGE UINT64_MAX
 #define LAPIC_TIMER_HZ 1000000000u /* that is divided by the divide configuration register */
 /* A periodic timer does not fire more often than this, whatever the guest asks. */
 #define LAPIC_MIN_PERIOD_NS 100000
@@ -58,7 +57,7 @@ struct lapic_set;
 struct lapic {
 	uint8_t next;        /* the vector that the processor would take now; 0: none */
 	bool extint_blocked; /* the 8259 does not reach the processor */
-	uint64_t page;       /* where its registers are; LAPIC_NO_PAGE: nowhere */
+	uint64_t last_byte;  /* of its registers' page; 0: they are nowhere */
 	struct lapic_set *set;
 	const struct lapic_cpu *cpu;
 	void *ctx;
@@ -109,7 +108,7 @@ void lapic_set_lint(struct lapic *l, unsigned pin, bool level);
 /* TPR, by MOV to CR8: not told of by tpr_changed(). */
 void lapic_write_cr8(struct lapic *l, uint64_t cr8);
 
-/* WRMSR to IA32_APIC_BASE. False: refused. l->page may have changed. */
+/* WRMSR to IA32_APIC_BASE. False: refused. l->last_byte may have changed. */
 bool lapic_write_base(struct lapic *l, uint64_t val, unsigned maxphyaddr);
 /* The registers in memory; off lies in their page. Any size from 1 to 8; what lies in none is
  * zero, and writes but whole ones of 32 bits are lost. */

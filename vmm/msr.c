@@ -8,6 +8,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/cr.h"
 #include "vmm/vcpu.h"
+#include "vmm/vcpu_apic.h"
 #include "vmm/vm.h"
 
 /* Who has the register; the two vendors' own share the numbers of nobody else. */
@@ -174,6 +175,7 @@ static void add_to_tsc(struct vcpu *vcpu, uint64_t delta)
 
 	backend->set_reg(vcpu, REG_TSC_OFFSET, backend->get_reg(vcpu, REG_TSC_OFFSET) + delta);
 	vcpu->msrs.tsc_adjust += delta;
+	lapic_tsc_changed(&vcpu->lapic);
 }
 
 /* Writing the TSC shows in TSC_ADJUST, and the other way round: SDM vol. 3, 17.17.3. */
@@ -283,6 +285,40 @@ WRITER(write_mcg_status)
 	return true;
 }
 
+/* --- the local APIC --- */
+
+READER(read_apic_base)
+{
+	return vcpu_apic_read_base(vcpu, val);
+}
+
+WRITER(write_apic_base)
+{
+	return vcpu_apic_write_base(vcpu, val);
+}
+
+READER(read_x2apic)
+{
+	return lapic_msr_read(&vcpu->lapic, msr, val);
+}
+
+WRITER(write_x2apic)
+{
+	return lapic_msr_write(&vcpu->lapic, msr, val);
+}
+
+READER(read_tsc_deadline)
+{
+	*val = lapic_read_deadline(&vcpu->lapic);
+	return vcpu->vm->cfg->apic;
+}
+
+WRITER(write_tsc_deadline)
+{
+	lapic_write_deadline(&vcpu->lapic, val);
+	return vcpu->vm->cfg->apic;
+}
+
 /* LBR and BTF may be asked for and are not there, as in a CPU that records no branches. */
 WRITER(write_debugctl)
 {
@@ -293,6 +329,7 @@ WRITER(write_debugctl)
 static const struct msr_range ranges[] = {
 	{ MSR_TSC, MSR_TSC, ANY, read_tsc, write_tsc, 0 },
 	{ MSR_PLATFORM_ID, MSR_PLATFORM_ID, INTEL, read_const, write_refuse, 0 },
+	{ MSR_APIC_BASE, MSR_APIC_BASE, ANY, read_apic_base, write_apic_base, 0 },
 	{ MSR_TSC_ADJUST, MSR_TSC_ADJUST, ANY, read_tsc_adjust, write_tsc_adjust, 0 },
 	{ MSR_BIOS_UPDT_TRIG, MSR_BIOS_UPDT_TRIG, INTEL, NULL, write_ignore, 0 },
 	{ MSR_BIOS_SIGN_ID, MSR_BIOS_SIGN_ID, ANY, read_const, write_ignore, 0 },
@@ -314,6 +351,8 @@ static const struct msr_range ranges[] = {
 	{ MSR_MTRR_FIX4K_C0000, MSR_MTRR_FIX4K_F8000, ANY, read_mtrr_fixed, write_mtrr_fixed, 3 },
 	{ MSR_PAT, MSR_PAT, ANY, read_reg, write_pat, REG_PAT },
 	{ MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, ANY, read_mtrr_def, write_mtrr_def, 0 },
+	{ MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, ANY, read_tsc_deadline, write_tsc_deadline, 0 },
+	{ MSR_X2APIC_BASE, MSR_X2APIC_BASE + 0xff, ANY, read_x2apic, write_x2apic, 0 },
 	{ MSR_EFER, MSR_EFER, ANY, read_reg, write_efer, REG_EFER },
 	{ MSR_STAR, MSR_STAR, ANY, read_reg, write_reg, REG_STAR },
 	{ MSR_LSTAR, MSR_LSTAR, ANY, read_reg, write_reg_canonical, REG_LSTAR },

@@ -12,6 +12,7 @@
 #include "vmm/dr.h"
 #include "vmm/memmap.h"
 #include "vmm/msr.h"
+#include "vmm/vcpu_apic.h"
 #include "vmm/vm.h"
 #include "vmm/vm_shadow.h"
 
@@ -39,6 +40,7 @@ int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 		kfree(vcpu, sizeof(*vcpu));
 		return err;
 	}
+	vcpu_apic_init(vcpu);
 	/* APM vol. 2, table 14-1: the first instruction is at 0xfffffff0; EDX says who. */
 	vcpu->regs = (struct vcpu_regs){ .rip = 0xfff0, .rflags = RFLAGS_FIXED };
 	vcpu->regs.gpr[RDX] = cpuid_guest(vcpu, 1, 0).eax;
@@ -68,6 +70,7 @@ const struct segment *vcpu_reset_seg(enum seg_reg reg)
 
 void vcpu_destroy(struct vcpu *vcpu)
 {
+	lapic_destroy(&vcpu->lapic);
 	vcpu->vm->backend->vcpu_destroy(vcpu);
 	fpu_area_free(vcpu->fpu);
 	kfree(vcpu, sizeof(*vcpu));

@@ -12,6 +12,7 @@
 #include "vmm/debug_core.h"
 #include "vmm/emulate.h"
 #include "vmm/exit.h"
+#include "vmm/lapic.h"
 #include "vmm/lookahead.h"
 #include "vmm/sched.h"
 
@@ -69,6 +70,7 @@ struct vcpu {
 	unsigned id;
 	enum vcpu_state state;
 	struct vcpu_events events;
+	struct lapic lapic;
 	struct vcpu_msrs msrs;
 	uint64_t xcr0;
 	uint64_t dr[4]; /* the guest's; current while it is not loaded, and while debug.on */
@@ -162,6 +164,10 @@ void vcpu_event_delivered(struct vcpu *vcpu);
 bool vcpu_core_delivers(const struct vcpu *vcpu);
 /* Hand at most one event to the backend, ask for windows. Last thing before entry. */
 void vcpu_inject_pending(struct vcpu *vcpu);
+/* Is there an interrupt for it, of its local APIC or of the 8259 behind that? */
+bool vcpu_intr_pending(const struct vcpu *vcpu);
+/* Take it: its vector; the controller now counts it in service. */
+uint8_t vcpu_intr_ack(struct vcpu *vcpu);
 /* Is there an event that would end a HLT? */
 bool vcpu_has_wakeup(const struct vcpu *vcpu);
 /* Stop the VM as after a triple fault. */

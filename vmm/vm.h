@@ -17,6 +17,7 @@
 #include "vmm/exit.h"
 #include "vmm/exit_stats.h"
 #include "vmm/irq_line.h"
+#include "vmm/lapic.h"
 #include "vmm/memmap.h"
 #include "vmm/touches.h"
 
@@ -51,7 +52,7 @@ enum vm_stop_reason {
 	VM_STOP_KILLED,     /* by the operator */
 };
 
-/* The VM's interrupt controller as the event queue sees it. */
+/* The VM's 8259s, behind the local APICs. */
 struct vm_intr_source {
 	bool (*pending)(void *ctx);
 	int (*ack)(void *ctx); /* the vector; the controller now counts it in service */
@@ -82,6 +83,7 @@ struct vm {
 	uint64_t clear_to;     /* vm_clear_memory() has come so far */
 	struct pt_mem guest_tables, own_guest_tables; /* gmem.c alone uses them */
 	struct vm_intr_source intr;
+	struct lapic_set lapics; /* those of its vCPUs */
 	struct pc *pc;
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_MAX_VCPUS];

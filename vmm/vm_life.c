@@ -232,6 +232,8 @@ static void destroy_devices(struct vm *vm)
 		pc_destroy(vm);
 	vm->pc = NULL;
 	vm->intr = (struct vm_intr_source){ 0 };
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		lapic_destroy(&vm->vcpu[i]->lapic);
 }
 
 void vm_teardown(struct vm *vm)
@@ -242,6 +244,7 @@ void vm_teardown(struct vm *vm)
 		vm->vcpu[i] = NULL;
 	}
 	vm->nr_vcpus = 0;
+	vm->lapics = (struct lapic_set){ 0 };
 	if (vm->has_hw)
 		vm->backend->vm_destroy(vm);
 	if (vm->has_bus)

@@ -12,6 +12,23 @@ def expect_guest(name, guest, *lines):
         m.expect_exit()
 
 
+def expect_lapic(name, options):
+    guest = lib.tiny("odd", "lapic", "memory=16M debug-exit apic=on " + options)
+    with lib.boot(name, guest) as m:
+        m.expect(r"the local APIC is right", never="WRONG")
+        m.expect(r"vm odd: debug-exit status 33")
+        m.expect_exit()
+
+
+def test_lapic_nested(name):
+    """Every kind of interrupt that a local APIC gives its processor, in both of its modes."""
+    expect_lapic(name, "paging=nested")
+
+
+def test_lapic_shadow(name):
+    expect_lapic(name, "paging=shadow")
+
+
 def test_hello(name):
     """Debug exit: the VM stops with (value << 1) | 1."""
     expect_guest(name, "hello", r"hello from a tiny guest", r"vm odd: debug-exit status 33")

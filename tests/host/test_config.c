@@ -74,7 +74,7 @@ static void test_everything(void **state)
 		     "on-idle=poweroff log=line console=follow";
 	module("vm=deb64 initrd"); /* before its kernel */
 	module("  vm=deb64 kernel memory=1G vcpus=1 paging=nested on-reset=stop "
-	       "on-crash=restart debug-exit com2=phys:pci,9600 stats weight=10000 cpus=0,0-0 --  console=ttyS0 vm=x -- y");
+	       "on-crash=restart debug-exit com2=phys:pci,9600 stats weight=10000 cpus=0,0-0 apic=on --  console=ttyS0 vm=x -- y");
 	module("kernel vm=Two_2-b paging=shadow memory=0x100000 shadow=16M audit=7");
 	config_parse(&cfg, &bi);
 	assert_quiet();
@@ -91,6 +91,8 @@ static void test_everything(void **state)
 	assert_true(cfg.vm[0].debug_exit);
 	assert_true(cfg.vm[0].stats);
 	assert_string_equal(cfg.vm[0].com2, "pci,9600");
+	assert_true(cfg.vm[0].apic);
+	assert_false(cfg.vm[1].apic);
 	assert_string_equal(cfg.vm[1].com2, "");
 	assert_true(cfg.log_always);
 	assert_true(cfg.console_follow);
@@ -162,6 +164,7 @@ static const char *const bad_lines[][2] = {
 	{ "vm=x kernel com2=phys:", "not none or phys:PORT" },
 	{ "vm=x kernel com2=none com2=phys", "not none or phys:PORT" },
 	{ "vm=x kernel on-crash=reboot", "not stop or restart" },
+	{ "vm=x kernel apic=x2", "not on or off" },
 };
 
 static void test_bad_kernel_lines(void **state)

@@ -21,7 +21,7 @@ static void test_reset(void **state)
 		assert_int_equal(rd(i, 0x380), 0);
 		assert_int_equal(rd(i, 0x390), 0);
 		assert_int_equal(rd(i, 0x3e0), 0);
-		assert_int_equal(cpus[i].lapic.page, 0xfee00000);
+		assert_int_equal(cpus[i].lapic.last_byte, 0xfee00fff);
 		assert_true(cpus[i].lapic.extint_blocked);
 	}
 	assert_int_equal(cpus[0].lapic.base, 0xfee00900);
@@ -475,13 +475,13 @@ static void test_base(void **state)
 	assert_false(lapic_write_base(l, l->base | BIT(9), 40));
 	assert_false(lapic_write_base(l, l->base | BIT(40), 40));
 	assert_true(lapic_write_base(l, UINT64_C(0xff12345000) | APIC_BASE_ENABLE, 40));
-	assert_int_equal(l->page, UINT64_C(0xff12345000));
+	assert_int_equal(l->last_byte, UINT64_C(0xff12345fff));
 	enable(0);
 	wr(0, 0x80, 0x30);
 	assert_true(lapic_write_base(l, LAPIC_BASE | APIC_BASE_ENABLE, 40));
 	assert_int_equal(rd(0, 0x80), 0x30); /* moved, no more */
 	to_x2apic(0);
-	assert_int_equal(l->page, LAPIC_NO_PAGE);
+	assert_int_equal(l->last_byte, 0);
 	assert_int_equal(msr_rd(0, 0x808), 0x30);
 	assert_int_equal(msr_rd(0, 0x80f), 0x1ff);
 	assert_true(lapic_write_base(l, LAPIC_BASE, 40));

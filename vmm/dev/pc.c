@@ -112,6 +112,16 @@ static bool pc_line_tx(void *ctx, uint8_t byte)
 	return serial_line_try_putc(pc->line, byte);
 }
 
+/* INT leads to LINT0 of all processors. */
+static void pc_set_intr(void *ctx, unsigned pin, bool level)
+{
+	const struct lapic_set *set = &((struct pc *)ctx)->vm->lapics;
+
+	(void)pin;
+	for (unsigned i = 0; i < set->nr; i++)
+		lapic_set_lint(set->lapic[i], 0, level);
+}
+
 static void pc_irq_acked(void *ctx, unsigned irq)
 {
 	struct pc *pc = ctx;
@@ -151,6 +161,7 @@ static void pc_init_devices(struct pc *pc)
 	uint64_t memory = pc->vm->cfg->memory, low = MIN(memory, VM_PCI_HOLE);
 
 	pic_init(&pc->pic);
+	pc->pic.out = (struct irq_line){ .set = pc_set_intr, .ctx = pc };
 	pc->pic.acked = pc_irq_acked;
 	pc->pic.acked_ctx = pc;
 	pit_init(&pc->pit, pic_line(&pc->pic, IRQ_PIT),

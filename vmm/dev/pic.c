@@ -106,7 +106,12 @@ static void chip_ack(struct pic_chip *c, unsigned input)
 
 static void pic_update_master(struct pic *pic)
 {
-	pic->intr = chip_request(&pic->chip[0]) >= 0;
+	bool intr = chip_request(&pic->chip[0]) >= 0;
+
+	if (intr == pic->intr)
+		return;
+	pic->intr = intr;
+	irq_line_set(&pic->out, intr);
 }
 
 static void pic_update(struct pic *pic)
@@ -155,6 +160,9 @@ int pic_ack(void *ctx)
 	chip_ack(master, irq);
 	if (irq == CASCADE)
 		irq = slave_ack(pic);
+	/* So does the master's own. */
+	pic->intr = false;
+	irq_line_set(&pic->out, false);
 	pic_update(pic);
 	pic->taken[irq]++;
 	if (pic->acked)

@@ -32,7 +32,8 @@ struct pic_chip {
 };
 
 struct pic {
-	bool intr; /* the master's INT output */
+	bool intr;           /* the master's INT output */
+	struct irq_line out; /* which leads there, or nowhere */
 	struct pic_chip chip[2];
 	void (*acked)(void *ctx, unsigned irq); /* called after each INTA or poll; may be NULL */
 	void *acked_ctx;

@@ -1,0 +1,288 @@
+/* A vCPU and its local APIC: instructions on its page, MSRs, CPUID, CR8, what is taken first. */
+#include "arch/x86_64/include/msr.h"
+#include "tests/host/emu_fixture.h"
+#include "vmm/cr.h"
+#include "vmm/msr.h"
+#include "vmm/vcpu_apic.h"
+
+#define GPR fx.vcpu.regs.gpr
+#define APIC_PAGE 3 /* of the window */
+
+static bool pic_intr;
+static unsigned pic_acks;
+
+static bool pic_pending(void *ctx)
+{
+	(void)ctx;
+	return pic_intr;
+}
+
+static int pic_ack(void *ctx)
+{
+	(void)ctx;
+	pic_acks++;
+	pic_intr = false;
+	return 0x28;
+}
+
+static int begin(void **state, bool apic)
+{
+	int err = fx_setup(state);
+
+	fake_timers_reset();
+	pic_intr = false;
+	pic_acks = 0;
+	fx.cfg.apic = apic;
+	fx.vm.intr = (struct vm_intr_source){ .pending = pic_pending, .ack = pic_ack };
+	vcpu_apic_init(&fx.vcpu);
+	window_map(APIC_PAGE, LAPIC_BASE, PTE_P | PTE_W);
+	return err;
+}
+
+static int setup(void **state)
+{
+	return begin(state, true);
+}
+
+static int setup_off(void **state)
+{
+	return begin(state, false);
+}
+
+static uint64_t get_msr(uint32_t msr)
+{
+	uint64_t val = 0;
+
+	if (!msr_read(&fx.vcpu, msr, &val))
+		fail_msg("RDMSR %x is #GP", msr);
+	return val;
+}
+
+static void set_msr(uint32_t msr, uint64_t val)
+{
+	if (!msr_write(&fx.vcpu, msr, val))
+		fail_msg("WRMSR %x of %llx is #GP", msr, (unsigned long long)val);
+}
+
+static bool take(uint8_t vector)
+{
+	const struct apic_msg msg = { .vector = vector };
+
+	return lapic_bus_send(&fx.vm.lapics, &msg);
+}
+
+/* mov [WINDOW + APIC_PAGE + off], eax */
+static void store(uint32_t off, uint32_t val)
+{
+	fx.vcpu.regs.rip = CODE;
+	GPR[RBX] = WINDOW + APIC_PAGE * PAGE_SIZE + off;
+	GPR[RAX] = val;
+	FX_CODE(0x89, 0x03);
+	emulates(EMULATE_DONE, 2);
+}
+
+static uint32_t load(uint32_t off)
+{
+	fx.vcpu.regs.rip = CODE;
+	GPR[RBX] = WINDOW + APIC_PAGE * PAGE_SIZE + off;
+	GPR[RAX] = 0xdeadbeef;
+	FX_CODE(0x8b, 0x03);
+	emulates(EMULATE_DONE, 2);
+	return (uint32_t)GPR[RAX];
+}
+
+static void test_page(void **state)
+{
+	(void)state;
+	assert_int_equal(load(0x30), 0x01050014);
+	store(0x80, 0x40);
+	assert_int_equal(load(0x80), 0x40);
+	assert_int_equal(fx.reg[REG_CR8], 4);
+	assert_int_equal(touches_find(&fx.vm.touches, TOUCH_MEMORY, LAPIC_BASE + 0x80)->in, 1);
+	assert_int_equal(touches_find(&fx.vm.touches, TOUCH_MEMORY, LAPIC_BASE + 0x80)->out, 1);
+	/* Half in the page, half behind it, where nothing is. */
+	window_map(APIC_PAGE + 1, NOWHERE, PTE_P | PTE_W);
+
+	fx.vcpu.regs.rip = CODE;
+	GPR[RBX] = WINDOW + APIC_PAGE * PAGE_SIZE + 0xffc;
+	FX_CODE(0x48, 0x8b, 0x03); /* mov rax, [rbx] */
+	emulates(EMULATE_DONE, 3);
+	assert_int_equal(GPR[RAX], UINT64_C(0xffffffff00000000));
+}
+
+static void test_vectors_on_page(void **state)
+{
+	(void)state;
+	fx.reg[REG_CR4] |= CR4_OSFXSR;
+	fx.vcpu.regs.rip = CODE;
+	GPR[RBX] = WINDOW + APIC_PAGE * PAGE_SIZE + 0x30;
+	memset(fake_xmm[1], 0xee, 16);
+	FX_CODE(0x0f, 0x10, 0x0b); /* movups xmm1, [rbx] */
+	emulates(EMULATE_DONE, 3);
+	assert_int_equal(fake_xmm[1][0], 0x14);
+	assert_int_equal(fake_xmm[1][3], 1);
+	assert_int_equal(fake_xmm[1][8], 0);
+}
+
+static void test_cr8(void **state)
+{
+	(void)state;
+	assert_true(cr_write(&fx.vcpu, 8, 9));
+	assert_int_equal(load(0x80), 0x90);
+	assert_int_equal(cr_read(&fx.vcpu, 8), 9);
+	take(0x95);
+	assert_false(vcpu_intr_pending(&fx.vcpu));
+	store(0x80, 0x8f);
+	assert_int_equal(cr_read(&fx.vcpu, 8), 8);
+	assert_true(vcpu_intr_pending(&fx.vcpu));
+	assert_int_equal(vcpu_intr_ack(&fx.vcpu), 0x95);
+	assert_int_equal(load(0x140), 0x200000);
+}
+
+/* The local APIC's comes first; the 8259's is taken whatever has priority. */
+static void test_who_is_first(void **state)
+{
+	(void)state;
+	pic_intr = true;
+	assert_true(vcpu_intr_pending(&fx.vcpu));
+	take(0x50);
+	assert_int_equal(vcpu_intr_ack(&fx.vcpu), 0x50);
+	assert_int_equal(pic_acks, 0);
+	assert_int_equal(vcpu_intr_ack(&fx.vcpu), 0x28);
+	assert_int_equal(pic_acks, 1);
+	assert_false(vcpu_intr_pending(&fx.vcpu));
+	pic_intr = true;
+	store(0x350, 0x10700);
+	assert_false(vcpu_intr_pending(&fx.vcpu));
+	fx.vcpu.regs.rflags |= RFLAGS_IF;
+	assert_false(vcpu_has_wakeup(&fx.vcpu));
+	store(0xb0, 0);
+	take(0x51);
+	assert_true(vcpu_has_wakeup(&fx.vcpu));
+}
+
+static void test_nmi(void **state)
+{
+	(void)state;
+	store(0x310, 0);
+	store(0x300, 0x400);
+	assert_true(fx.vcpu.events.nmi);
+	assert_int_equal(fx.vm.stop_reason, VM_STOP_NONE);
+	store(0x300, 0x600); /* STARTUP: nobody waits for it */
+	store(0x300, 0x4500);
+	assert_int_equal(fx.vm.stop_reason, VM_STOP_RESET);
+}
+
+/* --- IA32_APIC_BASE --- */
+
+static void test_base_and_cpuid(void **state)
+{
+	(void)state;
+	assert_int_equal(get_msr(MSR_APIC_BASE), 0xfee00900);
+	assert_true(cpuid_guest(&fx.vcpu, 1, 0).edx & BIT(9));
+	assert_true(cpuid_guest(&fx.vcpu, 1, 0).ecx & BIT(21));
+	assert_true(cpuid_guest(&fx.vcpu, 1, 0).ecx & BIT(24));
+	assert_false(msr_write(&fx.vcpu, MSR_APIC_BASE, 0xfee00500));
+	assert_false(msr_write(&fx.vcpu, MSR_X2APIC_BASE + 8, 0));
+	set_msr(MSR_APIC_BASE, 0xfee00d00);
+	assert_int_equal(get_msr(MSR_X2APIC_BASE + 2), 0);
+	set_msr(MSR_X2APIC_BASE + 8, 0x30);
+	assert_int_equal(fx.reg[REG_CR8], 3);
+	assert_false(msr_write(&fx.vcpu, MSR_X2APIC_BASE + 0xff, 0));
+	assert_int_equal(load(0x30), 0xffffffff); /* the page is gone */
+	set_msr(MSR_APIC_BASE, 0xfee00000);
+	assert_false(cpuid_guest(&fx.vcpu, 1, 0).edx & BIT(9));
+	assert_int_equal(fx.reg[REG_CR8], 0);
+	pic_intr = true;
+	assert_true(vcpu_intr_pending(&fx.vcpu));
+	set_msr(MSR_APIC_BASE, 0xfee00900);
+	assert_true(cpuid_guest(&fx.vcpu, 1, 0).edx & BIT(9));
+	assert_int_equal(load(0x30), 0x01050014);
+}
+
+/* It lies over RAM as well, which is back when it has gone. */
+static void test_moved(void **state)
+{
+	(void)state;
+	fx.ram[0x200030] = 0x77;
+	set_msr(MSR_APIC_BASE, 0xd0000900);
+	assert_int_equal(load(0x30), 0xffffffff);
+	window_map(APIC_PAGE, 0xd0000000, PTE_P | PTE_W);
+	assert_int_equal(load(0x30), 0x01050014);
+	set_msr(MSR_APIC_BASE, 0x200900);
+	assert_int_equal(load(0x30), 0xffffffff);
+	assert_int_equal(memmap_find(&fx.vm.mem, GPA(0x200030))->kind, REGION_HOOK);
+	window_map(APIC_PAGE, 0x200000, PTE_P | PTE_W);
+	assert_int_equal(load(0x30), 0x01050014);
+	store(0x80, 0x20);
+	assert_int_equal(fx.ram[0x200080], 0);
+	set_msr(MSR_APIC_BASE, 0x300900);
+	assert_int_equal(memmap_find(&fx.vm.mem, GPA(0x200030))->kind, REGION_MEM);
+	assert_int_equal(load(0x30) & 0xff, 0x77);
+	set_msr(MSR_APIC_BASE, 0x300100);
+	assert_int_equal(memmap_find(&fx.vm.mem, GPA(0x300030))->kind, REGION_MEM);
+	set_msr(MSR_APIC_BASE, 0x000900); /* its first page */
+	assert_int_equal(memmap_find(&fx.vm.mem, GPA(0))->kind, REGION_HOOK);
+	window_map(APIC_PAGE, 0, PTE_P | PTE_W);
+	assert_int_equal(load(0x30), 0x01050014);
+	set_msr(MSR_APIC_BASE, 0xfee00900);
+	assert_int_equal(fx.vm.mem.nr, 2);
+}
+
+static void test_deadline(void **state)
+{
+	uint64_t tsc;
+
+	(void)state;
+	store(0x320, 0x40055);
+	tsc = get_msr(MSR_TSC);
+	set_msr(MSR_TSC_DEADLINE, tsc + (UINT64_C(1) << 60));
+	assert_in_range(get_msr(MSR_TSC_DEADLINE), tsc, tsc + (UINT64_C(1) << 60));
+	fake_clock_advance(1000000000);
+	assert_false(vcpu_intr_pending(&fx.vcpu));
+	set_msr(MSR_TSC, tsc + (UINT64_C(1) << 60)); /* which brings it */
+	fake_clock_advance(1);
+	assert_int_equal(vcpu_intr_ack(&fx.vcpu), 0x55);
+	assert_int_equal(get_msr(MSR_TSC_DEADLINE), 0);
+}
+
+/* --- apic=off --- */
+
+static void test_off(void **state)
+{
+	uint64_t val;
+
+	(void)state;
+	assert_false(msr_read(&fx.vcpu, MSR_APIC_BASE, &val));
+	assert_false(msr_write(&fx.vcpu, MSR_APIC_BASE, 0xfee00900));
+	assert_false(msr_read(&fx.vcpu, MSR_TSC_DEADLINE, &val));
+	assert_false(msr_write(&fx.vcpu, MSR_TSC_DEADLINE, 0));
+	assert_false(msr_read(&fx.vcpu, MSR_X2APIC_BASE + 2, &val));
+	assert_int_equal(load(0x30), 0xffffffff);
+	assert_int_equal(cpuid_guest(&fx.vcpu, 1, 0).edx & BIT(9), 0);
+	assert_int_equal(cpuid_guest(&fx.vcpu, 1, 0).ecx & (BIT(21) | BIT(24)), 0);
+	assert_int_equal(cpuid_guest(&fx.vcpu, 0xb, 0).ecx, 0);
+	pic_intr = true;
+	assert_int_equal(vcpu_intr_ack(&fx.vcpu), 0x28);
+	assert_true(cr_write(&fx.vcpu, 8, 15));
+	pic_intr = true;
+	assert_true(vcpu_intr_pending(&fx.vcpu));
+	assert_false(take(0x50));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_page, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_vectors_on_page, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_cr8, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_who_is_first, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_nmi, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_base_and_cpuid, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_moved, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_deadline, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_off, setup_off, fx_teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

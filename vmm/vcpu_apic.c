@@ -1,0 +1,170 @@
+#include "vmm/vcpu_apic.h"
+
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/include/msr.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/string.h"
+#include "vmm/backend.h"
+#include "vmm/cpuid.h"
+#include "vmm/vm.h"
+
+/* --- what it does to the processor --- */
+
+static void raise_nmi(void *ctx)
+{
+	vcpu_raise_nmi(ctx);
+}
+
+/* The one processor begins at the firmware's first instruction, which resets the PC. */
+static void init_signal(void *ctx)
+{
+	struct vcpu *vcpu = ctx;
+
+	lapic_init_signal(&vcpu->lapic);
+	vm_request_stop(vcpu->vm, VM_STOP_RESET, 0, "INIT");
+}
+
+/* It is heeded by who waits for it only. */
+static void startup(void *ctx, uint8_t vector)
+{
+	(void)ctx;
+	(void)vector;
+}
+
+/* The run loop looks when it has done the timers' work, and after each exit. */
+static void kick(void *ctx)
+{
+	(void)ctx;
+}
+
+static void tpr_changed(void *ctx, uint8_t tpr)
+{
+	struct vcpu *vcpu = ctx;
+
+	vcpu->vm->backend->set_reg(vcpu, REG_CR8, tpr >> 4);
+}
+
+static uint64_t guest_tsc(void *ctx)
+{
+	const struct vcpu *vcpu = ctx;
+
+	return rdtsc() + vcpu->vm->backend->get_reg(vcpu, REG_TSC_OFFSET);
+}
+
+static const struct lapic_cpu processor = {
+	.nmi = raise_nmi,
+	.init = init_signal,
+	.startup = startup,
+	.kick = kick,
+	.tpr_changed = tpr_changed,
+	.tsc = guest_tsc,
+};
+
+void vcpu_apic_init(struct vcpu *vcpu)
+{
+	struct lapic *l = &vcpu->lapic;
+
+	lapic_setup(l, &vcpu->vm->lapics, &processor, vcpu);
+	if (!vcpu->vm->cfg->apic)
+		lapic_write_base(l, 0, cpuid_policy()->maxphyaddr);
+	else if (l->bsp)
+		lapic_virtual_wire(l);
+}
+
+/* --- registers in memory --- */
+
+static struct touch *touch(struct vcpu *vcpu, gpa_t gpa)
+{
+	struct touches *touches = &vcpu->vm->touches;
+	struct touch *t = touches_find(touches, TOUCH_MEMORY, gpa.v);
+
+	return t ? t : touches_new(touches, TOUCH_MEMORY, gpa.v, "lapic");
+}
+
+void vcpu_apic_read(struct vcpu *vcpu, gpa_t gpa, uint8_t *bytes, unsigned size)
+{
+	unsigned off = gpa.v & (PAGE_SIZE - 1), n;
+
+	touch(vcpu, gpa)->in++;
+	for (unsigned i = 0; i < size; i += n) {
+		uint64_t val;
+
+		n = MIN(size - i, sizeof(val));
+		val = lapic_mmio_read(&vcpu->lapic, off + i, n);
+		memcpy(bytes + i, &val, n);
+	}
+}
+
+void vcpu_apic_write(struct vcpu *vcpu, gpa_t gpa, const uint8_t *bytes, unsigned size)
+{
+	unsigned off = gpa.v & (PAGE_SIZE - 1), n;
+
+	touch(vcpu, gpa)->out++;
+	for (unsigned i = 0; i < size; i += n) {
+		uint64_t val = 0;
+
+		n = MIN(size - i, sizeof(val));
+		memcpy(&val, bytes + i, n);
+		lapic_mmio_write(&vcpu->lapic, off + i, n, val);
+	}
+}
+
+/* --- where they are --- */
+
+static bool another_has(const struct vcpu *vcpu, uint64_t last_byte)
+{
+	const struct lapic_set *set = &vcpu->vm->lapics;
+
+	for (unsigned i = 0; i < set->nr; i++)
+		if (set->lapic[i] != &vcpu->lapic && set->lapic[i]->last_byte == last_byte)
+			return true;
+	return false;
+}
+
+/* The registers hide what memory there is. */
+static void hook(struct vcpu *vcpu, uint64_t last_byte)
+{
+	uint64_t page = ALIGN_DOWN(last_byte, PAGE_SIZE);
+	struct vm *vm = vcpu->vm;
+	const struct region *r = memmap_find(&vm->mem, GPA(page));
+
+	/* The processor itself may need the one page, and finds it there whatever the guest does.
+	 */
+	if (!r || r->hooked || (vm->identity_map.v && page == vm->identity_map.v))
+		return;
+	if (vm_hook(vm, GPA(page), PAGE_SIZE, REGION_HOOK) == -ENOMEM)
+		vm_request_stop(vm, VM_STOP_ERROR, 0, "no free memory to move its local APIC");
+}
+
+static void unhook(struct vcpu *vcpu, uint64_t last_byte)
+{
+	uint64_t page = ALIGN_DOWN(last_byte, PAGE_SIZE);
+	struct vm *vm = vcpu->vm;
+	const struct region *r = memmap_find(&vm->mem, GPA(page));
+
+	if (r && r->hooked && !another_has(vcpu, last_byte))
+		vm_unhook(vm, GPA(page), PAGE_SIZE);
+}
+
+bool vcpu_apic_read_base(const struct vcpu *vcpu, uint64_t *val)
+{
+	*val = vcpu->lapic.base;
+	return vcpu->vm->cfg->apic;
+}
+
+bool vcpu_apic_write_base(struct vcpu *vcpu, uint64_t val)
+{
+	struct lapic *l = &vcpu->lapic;
+	uint64_t old = l->last_byte;
+
+	if (!vcpu->vm->cfg->apic || !lapic_write_base(l, val, cpuid_policy()->maxphyaddr))
+		return false;
+	if (l->last_byte == old)
+		return true;
+	if (old)
+		unhook(vcpu, old);
+	if (l->last_byte)
+		hook(vcpu, l->last_byte);
+	return true;
+}
