@@ -271,7 +271,7 @@ void acpi_init(const struct boot_info *bi)
 	h = find(root, ptr_bytes, "APIC", sizeof(struct acpi_madt));
 	if (h)
 		read_madt(h);
-	h = find(root, ptr_bytes, "HPET", sizeof(struct acpi_hpet));
+	h = find(root, ptr_bytes, "HPET", offsetof(struct acpi_hpet, number));
 	if (h) {
 		const struct acpi_gas *base = &((const struct acpi_hpet *)h)->base;
 

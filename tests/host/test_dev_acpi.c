@@ -61,7 +61,7 @@ static uint32_t in(uint16_t port, unsigned size)
 
 /* --- tables --- */
 
-static uint8_t area[4096] __attribute__((aligned(64)));
+static uint8_t area[32768] __attribute__((aligned(64)));
 
 static uint64_t field(const uint8_t *table, unsigned off, unsigned size)
 {
@@ -93,14 +93,26 @@ static const uint8_t *table_at(uint64_t gpa, const char *signature)
 	return t;
 }
 
-static void write_tables(unsigned vcpus)
+static void write_machine(const struct acpi_machine *m)
 {
 	memset(area, 0xcc, sizeof(area));
-	assert_int_not_equal(acpi_write_tables(area, sizeof(area), GPA(GPA0), vcpus), 0);
+	assert_int_not_equal(acpi_write_tables(area, sizeof(area), GPA(GPA0), m), 0);
+}
+
+static void write_tables(unsigned vcpus)
+{
+	write_machine(&(struct acpi_machine){ .vcpus = vcpus, .apic = true, .ioapic_id = 7 });
+}
+
+/* The table that XSDT lists in that place. */
+static const uint8_t *listed(unsigned n, const char *signature)
+{
+	return table_at(field(table_at(field(area, 24, 8), "XSDT"), 36 + 8 * n, 8), signature);
 }
 
 static void test_root_tables(void **state)
 {
+	static const char *const names[] = { "FACP", "APIC", "SSDT", "HPET" };
 	const uint8_t *rsdt, *xsdt;
 
 	(void)state;
@@ -112,12 +124,28 @@ static void test_root_tables(void **state)
 	assert_int_equal(field(area, 20, 4), 36);
 	rsdt = table_at(field(area, 16, 4), "RSDT");
 	xsdt = table_at(field(area, 24, 8), "XSDT");
-	assert_int_equal(field(rsdt, 4, 4), 36 + 2 * 4);
-	assert_int_equal(field(xsdt, 4, 4), 36 + 2 * 8);
-	for (unsigned i = 0; i < 2; i++) {
-		table_at(field(rsdt, 36 + 4 * i, 4), i ? "APIC" : "FACP");
+	assert_int_equal(field(rsdt, 4, 4), 36 + 4 * 4);
+	assert_int_equal(field(xsdt, 4, 4), 36 + 4 * 8);
+	for (unsigned i = 0; i < 4; i++) {
+		table_at(field(rsdt, 36 + 4 * i, 4), names[i]);
 		assert_int_equal(field(rsdt, 36 + 4 * i, 4), field(xsdt, 36 + 8 * i, 8));
 	}
+}
+
+/* apic=off: no HPET, an MADT that says no more than that there are 8259s, no MSIs. */
+static void test_without_apic(void **state)
+{
+	const uint8_t *m;
+
+	(void)state;
+	write_machine(&(struct acpi_machine){ .vcpus = 1 });
+	assert_int_equal(field(table_at(field(area, 24, 8), "XSDT"), 4, 4), 36 + 3 * 8);
+	assert_int_equal(field(table_at(field(area, 16, 4), "RSDT"), 4, 4), 36 + 3 * 4);
+	m = listed(1, "APIC");
+	assert_int_equal(field(m, 4, 4), 44);
+	assert_int_equal(field(m, 40, 4), 1);
+	listed(2, "SSDT");
+	assert_int_equal(field(listed(0, "FACP"), 109, 2), 0x000f);
 }
 
 static const uint8_t *fadt(void)
@@ -150,7 +178,7 @@ static void test_fadt(void **state)
 	assert_int_equal(f[89], 2);
 	assert_int_equal(f[91], 4);
 	assert_int_equal(f[108], 0x32); /* century */
-	assert_int_equal(field(f, 109, 2), 0x000f);
+	assert_int_equal(field(f, 109, 2), 0x0007);
 	/* WBINVD, C1, no sleep button, no RTC wake, 32-bit timer, reset register. */
 	assert_int_equal(field(f, 112, 4), 0x565);
 	assert_int_equal(field(f, 116, 1), 1);
@@ -164,23 +192,92 @@ static void test_fadt(void **state)
 	assert_int_equal(f[208 + 1], 32);
 }
 
+/* Offsets from ACPI 6.4, 5.2.12.x. */
 static void test_madt(void **state)
 {
 	(void)state;
-	for (unsigned n = 1; n <= 4; n++) {
-		const uint8_t *m;
+	for (unsigned n = 1; n <= 64; n *= 4) {
+		const uint8_t *m, *e;
 
 		write_tables(n);
-		m = table_at(field(table_at(field(area, 24, 8), "XSDT"), 44, 8), "APIC");
-		assert_int_equal(field(m, 4, 4), 44 + 8 * n);
+		m = listed(1, "APIC");
+		assert_int_equal(field(m, 4, 4), 44 + 8 * n + 12 + 2 * 10 + 6);
 		assert_int_equal(field(m, 36, 4), 0xfee00000);
 		assert_int_equal(field(m, 40, 4), 1);
 		for (unsigned i = 0; i < n; i++) {
 			assert_int_equal(field(m, 44 + 8 * i, 2), 0x0800);
+			assert_int_equal(m[44 + 8 * i + 2], i);
 			assert_int_equal(m[44 + 8 * i + 3], i);
 			assert_int_equal(field(m, 44 + 8 * i + 4, 4), 1);
 		}
+		e = m + 44 + 8 * n;
+		assert_int_equal(field(e, 0, 2), 0x0c01); /* I/O APIC */
+		assert_int_equal(e[2], 7);
+		assert_int_equal(field(e, 4, 4), 0xfec00000);
+		assert_int_equal(field(e, 8, 4), 0);
+		e += 12;
+		/* IRQ 0 on input 2, as the bus has it; the SCI level-triggered, active high. */
+		assert_memory_equal(e, "\2\12\0\0\2\0\0\0\0\0", 10);
+		assert_memory_equal(e + 10, "\2\12\0\11\11\0\0\0\15\0", 10);
+		assert_memory_equal(e + 20, "\4\6\377\0\0\1", 6); /* NMI: all, LINT1 */
 	}
+}
+
+/* Ids above 254 are those of x2APICs. */
+static void test_madt_x2apics(void **state)
+{
+	const uint8_t *m, *e;
+
+	(void)state;
+	write_tables(257);
+	m = listed(1, "APIC");
+	assert_int_equal(field(m, 44 + 8 * 254, 4), 0xfefe0800);
+	e = m + 44 + 8 * 255;
+	for (unsigned i = 255; i < 257; i++, e += 16) {
+		assert_int_equal(field(e, 0, 4), 0x1009);
+		assert_int_equal(field(e, 4, 4), i);
+		assert_int_equal(field(e, 8, 4), 1);
+		assert_int_equal(field(e, 12, 4), i);
+	}
+	e += 12 + 2 * 10 + 6;
+	assert_memory_equal(e, "\12\14\0\0\377\377\377\377\1\0\0\0", 12);
+	assert_ptr_equal(e + 12, m + field(m, 4, 4));
+}
+
+static void test_processors(void **state)
+{
+	static const uint8_t one[] = "\x5b\x82\x1e"
+				     "C03F\x08_HID\x0d"
+				     "ACPI0007\0\x08_UID\x0c\x3f\0\0";
+	const uint8_t *s;
+
+	(void)state;
+	write_tables(64);
+	s = listed(2, "SSDT");
+	assert_int_equal(s[8], 2);
+	assert_int_equal(field(s, 4, 4), 36 + 9 + 64 * 32);
+	assert_int_equal(s[36], 0x10);
+	/* The length counts its own three bytes. */
+	assert_int_equal(s[37] >> 6, 2);
+	assert_int_equal((s[37] & 15) | s[38] << 4 | s[39] << 12, 8 + 64 * 32);
+	assert_memory_equal(s + 40, "\\_SB_", 5);
+	assert_memory_equal(s + 36 + 9 + 63 * 32, one, 32);
+}
+
+/* IA-PC HPET 1.0a, 3.2.4. */
+static void test_hpet(void **state)
+{
+	const uint8_t *h;
+
+	(void)state;
+	write_tables(1);
+	h = listed(3, "HPET");
+	assert_int_equal(field(h, 4, 4), 56);
+	assert_int_equal(field(h, 36, 4), 0x8086a201);
+	assert_int_equal(h[40], 0); /* memory */
+	assert_int_equal(field(h, 44, 8), 0xfed00000);
+	assert_int_equal(h[52], 0);
+	assert_int_equal(field(h, 53, 2), 10000);
 }
 
 /* In the DSDT, the sleep package and the ids of what is on the board. */
@@ -194,6 +291,7 @@ static void test_dsdt(void **state)
 		{ 0x0c, 0x41, 0xd0, 0x0b, 0x00 }, /* PNP0B00 */
 		{ 0x0c, 0x41, 0xd0, 0x05, 0x01 }, /* PNP0501 */
 		{ 0x0c, 0x41, 0xd0, 0x03, 0x03 }, /* PNP0303 */
+		{ 0x0c, 0x41, 0xd0, 0x01, 0x03 }, /* PNP0103 */
 	};
 	const uint8_t *d;
 
@@ -202,22 +300,25 @@ static void test_dsdt(void **state)
 	d = table_at(field(fadt(), 40, 4), "DSDT");
 	assert_int_equal(field(d, 4, 4), dsdt_aml_size);
 	assert_non_null(memmem(d, dsdt_aml_size, s5, sizeof(s5)));
-	for (unsigned i = 0; i < 5; i++)
+	for (unsigned i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
 		assert_non_null(memmem(d, dsdt_aml_size, ids[i], 5));
+	assert_non_null(memmem(d, dsdt_aml_size, "_PIC", 4));
+	assert_non_null(memmem(d, dsdt_aml_size, "_PRT", 4));
 }
 
 static void test_tables_need_room(void **state)
 {
+	const struct acpi_machine m = { .vcpus = 3, .apic = true };
 	size_t used;
 
 	(void)state;
-	used = acpi_write_tables(area, sizeof(area), GPA(GPA0), 1);
+	used = acpi_write_tables(area, sizeof(area), GPA(GPA0), &m);
 	assert_in_range(used, 500, sizeof(area));
 	memset(area, 0xcc, sizeof(area));
-	assert_int_equal(acpi_write_tables(area, used, GPA(GPA0), 1), used);
+	assert_int_equal(acpi_write_tables(area, used, GPA(GPA0), &m), used);
 	assert_int_equal(area[used], 0xcc);
-	for (size_t size = 0; size < used; size += 7)
-		assert_int_equal(acpi_write_tables(area, size, GPA(GPA0), 1), 0);
+	for (size_t size = 0; size < used; size++)
+		assert_int_equal(acpi_write_tables(area, size, GPA(GPA0), &m), 0);
 	assert_int_equal(area[used], 0xcc);
 }
 
@@ -351,7 +452,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_root_tables),
 		TEST(test_fadt),
+		TEST(test_without_apic),
 		TEST(test_madt),
+		TEST(test_madt_x2apics),
+		TEST(test_processors),
+		TEST(test_hpet),
 		TEST(test_dsdt),
 		TEST(test_tables_need_room),
 		TEST(test_acpi_is_on),

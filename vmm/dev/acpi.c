@@ -4,13 +4,15 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/lib/string.h"
 #include "vmm/dev/acpi_pm.h"
+#include "vmm/dev/hpet.h"
+#include "vmm/dev/ioapic.h"
 #include "vmm/dev/rtc.h"
 
 #define OEM_ID "UMBRA "
 #define OEM_TABLE "UMBRAPC "
 #define CREATOR "UMBR"
 
-#define ACPI_TABLES 2 /* that RSDT and XSDT list: FADT, MADT */
+#define ACPI_TABLES 4 /* that RSDT and XSDT list: FADT, MADT, SSDT, HPET */
 
 struct acpi_rsdt {
 	struct acpi_header header;
@@ -31,6 +33,11 @@ struct acpi_xsdt {
 #define LAPIC_ADDRESS 0xfee00000
 
 #define MADT_ENABLED BIT(0)
+#define LAST_XAPIC_ID 254
+#define ALL_CPUS 0xff
+#define ALL_X2APIC_CPUS 0xffffffff
+#define LINT_NMI 1
+#define ISA_PIT_PIN 2 /* of the I/O APIC: its input 0 is left to the 8259 */
 
 /* Where the next table goes. */
 struct acpi_area {
@@ -88,8 +95,10 @@ static struct acpi_gas gas_io(uint16_t port, uint8_t bytes, uint8_t access)
 	};
 }
 
-static void fadt_write(struct acpi_fadt *f, uint32_t facs, uint32_t dsdt)
+static void fadt_write(struct acpi_fadt *f, uint32_t facs, uint32_t dsdt, bool apic)
 {
+	uint16_t msi = apic ? 0 : BOOT_NO_MSI;
+
 	*f = (struct acpi_fadt){
 		.facs = facs,
 		.dsdt = dsdt,
@@ -105,7 +114,7 @@ static void fadt_write(struct acpi_fadt *f, uint32_t facs, uint32_t dsdt)
 		.p_lvl2_lat = LATENCY_NO_C2,
 		.p_lvl3_lat = LATENCY_NO_C3,
 		.century = RTC_CENTURY,
-		.boot_arch = BOOT_LEGACY_DEVICES | BOOT_8042 | BOOT_NO_VGA | BOOT_NO_MSI,
+		.boot_arch = BOOT_LEGACY_DEVICES | BOOT_8042 | BOOT_NO_VGA | msi,
 		.flags = FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC |
 			 FADT_TMR_VAL_EXT | FADT_RESET_REG,
 		.reset_reg = gas_io(RESET_PORT, 1, GAS_BYTE),
@@ -118,28 +127,184 @@ static void fadt_write(struct acpi_fadt *f, uint32_t facs, uint32_t dsdt)
 	acpi_seal(&f->header, "FACP", sizeof(*f), 5);
 }
 
-static void *madt_write(struct acpi_area *a, unsigned vcpus)
-{
-	size_t size = sizeof(struct acpi_madt) + vcpus * sizeof(struct acpi_madt_lapic);
-	struct acpi_madt *m = area_take(a, size, 8);
-	struct acpi_madt_lapic *lapic;
+/* --- MADT --- */
 
-	if (!m)
+/* Above the ids of xAPICs there are x2APICs. */
+static bool madt_lapic(struct acpi_area *a, uint32_t id)
+{
+	struct acpi_madt_x2apic *x2;
+	struct acpi_madt_lapic *l;
+
+	if (id <= LAST_XAPIC_ID) {
+		l = area_take(a, sizeof(*l), 1);
+		if (l)
+			*l = (struct acpi_madt_lapic){ MADT_LAPIC, sizeof(*l), (uint8_t)id,
+						       (uint8_t)id, MADT_ENABLED };
+		return l;
+	}
+	x2 = area_take(a, sizeof(*x2), 1);
+	if (x2)
+		*x2 = (struct acpi_madt_x2apic){
+			{ MADT_X2APIC, sizeof(*x2) }, 0, id, MADT_ENABLED, id
+		};
+	return x2;
+}
+
+/* NMI is on every processor's LINT1. */
+static bool madt_nmi(struct acpi_area *a, bool x2apics)
+{
+	struct acpi_madt_lapic_nmi *n = area_take(a, sizeof(*n), 1);
+	struct acpi_madt_x2apic_nmi *x2;
+
+	if (n)
+		*n = (struct acpi_madt_lapic_nmi){ .e = { MADT_LAPIC_NMI, sizeof(*n) },
+						   .uid = ALL_CPUS,
+						   .lint = LINT_NMI };
+	if (!n || !x2apics)
+		return n;
+	x2 = area_take(a, sizeof(*x2), 1);
+	if (x2)
+		*x2 = (struct acpi_madt_x2apic_nmi){
+			.e = { MADT_X2APIC_NMI, sizeof(*x2) },
+			.uid = ALL_X2APIC_CPUS,
+			.lint = LINT_NMI,
+		};
+	return x2;
+}
+
+static bool madt_override(struct acpi_area *a, uint8_t irq, uint32_t pin, uint16_t flags)
+{
+	struct acpi_madt_override *o = area_take(a, sizeof(*o), 1);
+
+	if (o)
+		*o = (struct acpi_madt_override){
+			.e = { MADT_OVERRIDE, sizeof(*o) }, .irq = irq, .gsi = pin, .flags = flags
+		};
+	return o;
+}
+
+/* The I/O APIC, and where its ISA inputs are not as the bus has them. */
+static bool madt_ioapic(struct acpi_area *a, uint8_t id)
+{
+	struct acpi_madt_ioapic *io = area_take(a, sizeof(*io), 1);
+
+	if (io)
+		*io = (struct acpi_madt_ioapic){ .e = { MADT_IOAPIC, sizeof(*io) },
+						 .id = id,
+						 .pa = IOAPIC_BASE };
+	return io && madt_override(a, 0, ISA_PIT_PIN, 0) &&
+	       madt_override(a, ACPI_SCI, ACPI_SCI, INTI_ACTIVE_HIGH | INTI_LEVEL);
+}
+
+static bool madt_apics(struct acpi_area *a, const struct acpi_machine *m)
+{
+	for (unsigned i = 0; i < m->vcpus; i++)
+		if (!madt_lapic(a, i))
+			return false;
+	return madt_ioapic(a, m->ioapic_id) && madt_nmi(a, m->vcpus > LAST_XAPIC_ID + 1);
+}
+
+static void *madt_write(struct acpi_area *a, const struct acpi_machine *machine)
+{
+	struct acpi_madt *m = area_take(a, sizeof(*m), 8);
+
+	if (!m || (machine->apic && !madt_apics(a, machine)))
 		return NULL;
-	lapic = (struct acpi_madt_lapic *)(m + 1);
 	m->lapic_address = LAPIC_ADDRESS;
 	m->flags = MADT_PCAT_COMPAT;
-	for (unsigned i = 0; i < vcpus; i++)
-		lapic[i] = (struct acpi_madt_lapic){
-			.type = MADT_LAPIC,
-			.length = sizeof(*lapic),
-			.uid = (uint8_t)i,
-			.apic_id = (uint8_t)i,
-			.flags = MADT_ENABLED,
-		};
-	acpi_seal(&m->header, "APIC", size, 3);
+	acpi_seal(&m->header, "APIC", (size_t)(a->base + a->used - (uint8_t *)m), 4);
 	return m;
 }
+
+/* --- SSDT: the processors, as many as there are --- */
+
+/* Device (Cnnn) { Name (_HID, "ACPI0007") Name (_UID, n) }; ACPI 6.4, 20.2 "AML Grammar". */
+struct aml_cpu {
+	uint8_t device[2], length; /* from length on */
+	char name[4];
+	uint8_t name_hid;
+	char hid[4];
+	uint8_t string;
+	char acpi0007[9];
+	uint8_t name_uid;
+	char uid[4];
+	uint8_t dword;
+	uint32_t number;
+} __attribute__((packed));
+static_assert(sizeof(struct aml_cpu) == 32, "AML of a processor");
+
+/* Scope (\_SB), with three bytes of length */
+struct aml_scope {
+	uint8_t scope, length[3];
+	char root, name[4];
+} __attribute__((packed));
+
+#define AML_NAME 0x08
+#define AML_DWORD 0x0c
+#define AML_STRING 0x0d
+#define AML_SCOPE 0x10
+#define AML_EXT 0x5b
+#define AML_EXT_DEVICE 0x82
+#define AML_LENGTH_3 0x80 /* two bytes follow, and this one has the low four bits */
+
+static struct aml_cpu aml_cpu(unsigned nr)
+{
+	static const char digit[] = "0123456789ABCDEF";
+
+	return (struct aml_cpu){
+		.device = { AML_EXT, AML_EXT_DEVICE },
+		.length = sizeof(struct aml_cpu) - offsetof(struct aml_cpu, length),
+		.name = { 'C', digit[nr >> 8 & 15], digit[nr >> 4 & 15], digit[nr & 15] },
+		.name_hid = AML_NAME,
+		.hid = { '_', 'H', 'I', 'D' },
+		.string = AML_STRING,
+		.acpi0007 = "ACPI0007",
+		.name_uid = AML_NAME,
+		.uid = { '_', 'U', 'I', 'D' },
+		.dword = AML_DWORD,
+		.number = nr,
+	};
+}
+
+static void *ssdt_write(struct acpi_area *a, unsigned vcpus)
+{
+	struct acpi_header *h = area_take(a, sizeof(*h), 8);
+	struct aml_scope *scope = area_take(a, sizeof(*scope), 1);
+	struct aml_cpu *cpu = area_take(a, vcpus * sizeof(*cpu), 1);
+	size_t cpus = vcpus * sizeof(*cpu);
+	size_t length = sizeof(*scope) - offsetof(struct aml_scope, length) + cpus;
+
+	if (!h || !scope || !cpu)
+		return NULL;
+	*scope = (struct aml_scope){
+		.scope = AML_SCOPE,
+		.length = { AML_LENGTH_3 | (length & 15), (uint8_t)(length >> 4),
+			    (uint8_t)(length >> 12) },
+		.root = '\\',
+		.name = { '_', 'S', 'B', '_' },
+	};
+	for (unsigned i = 0; i < vcpus; i++)
+		cpu[i] = aml_cpu(i);
+	acpi_seal(h, "SSDT", sizeof(*h) + sizeof(*scope) + cpus, 2);
+	return h;
+}
+
+/* --- HPET --- */
+
+static void *hpet_write(struct acpi_area *a)
+{
+	struct acpi_hpet *h = area_take(a, sizeof(*h), 8);
+
+	if (!h)
+		return NULL;
+	h->block_id = HPET_BLOCK_ID;
+	h->base = (struct acpi_gas){ .space = GAS_MEMORY, .width = 64, .address = HPET_BASE };
+	h->min_tick = HPET_MIN_PERIOD_NS / HPET_TICK_NS;
+	acpi_seal(&h->header, "HPET", sizeof(*h), 1);
+	return h;
+}
+
+/* --- what leads to them --- */
 
 static void rsdp_write(struct acpi_rsdp *r, uint32_t rsdt, uint32_t xsdt)
 {
@@ -150,31 +315,44 @@ static void rsdp_write(struct acpi_rsdp *r, uint32_t rsdt, uint32_t xsdt)
 	r->extended_checksum = acpi_checksum(r, sizeof(*r));
 }
 
-size_t acpi_write_tables(uint8_t *area, size_t size, gpa_t gpa, unsigned vcpus)
+/* The tables that RSDT and XSDT list. False: they do not fit. */
+static bool tables_write(struct acpi_area *a, const struct acpi_machine *m, void **table)
+{
+	struct acpi_facs *facs = area_take(a, sizeof(*facs), 64);
+	struct acpi_fadt *fadt = area_take(a, sizeof(*fadt), 8);
+	void *dsdt = area_take(a, dsdt_aml_size, 8);
+
+	table[0] = fadt;
+	table[1] = madt_write(a, m);
+	table[2] = ssdt_write(a, m->vcpus);
+	table[3] = m->apic ? hpet_write(a) : NULL;
+	if (!facs || !fadt || !dsdt || !table[1] || !table[2] || (m->apic && !table[3]))
+		return false;
+	memcpy(facs->signature, "FACS", sizeof(facs->signature));
+	facs->length = sizeof(*facs);
+	facs->version = 2;
+	memcpy(dsdt, dsdt_aml, dsdt_aml_size);
+	fadt_write(fadt, area_address(a, facs), area_address(a, dsdt), m->apic);
+	return true;
+}
+
+size_t acpi_write_tables(uint8_t *area, size_t size, gpa_t gpa, const struct acpi_machine *m)
 {
 	struct acpi_area a = { .base = area, .size = size, .gpa = gpa };
 	struct acpi_rsdp *rsdp = area_take(&a, sizeof(*rsdp), 16);
 	struct acpi_rsdt *rsdt = area_take(&a, sizeof(*rsdt), 8);
 	struct acpi_xsdt *xsdt = area_take(&a, sizeof(*xsdt), 8);
-	struct acpi_facs *facs = area_take(&a, sizeof(*facs), 64);
-	struct acpi_fadt *fadt = area_take(&a, sizeof(*fadt), 8);
-	void *dsdt = area_take(&a, dsdt_aml_size, 8);
-	void *madt = madt_write(&a, vcpus);
+	void *table[ACPI_TABLES];
+	unsigned n = 0;
 
-	if (!rsdp || !rsdt || !xsdt || !facs || !fadt || !dsdt || !madt)
+	if (!rsdp || !rsdt || !xsdt || !tables_write(&a, m, table))
 		return 0;
-	memcpy(facs->signature, "FACS", sizeof(facs->signature));
-	facs->length = sizeof(*facs);
-	facs->version = 2;
-	memcpy(dsdt, dsdt_aml, dsdt_aml_size);
-	fadt_write(fadt, area_address(&a, facs), area_address(&a, dsdt));
-
-	rsdt->table[0] = area_address(&a, fadt);
-	rsdt->table[1] = area_address(&a, madt);
-	acpi_seal(&rsdt->header, "RSDT", sizeof(*rsdt), 1);
-	xsdt->table[0] = area_address(&a, fadt);
-	xsdt->table[1] = area_address(&a, madt);
-	acpi_seal(&xsdt->header, "XSDT", sizeof(*xsdt), 1);
+	for (; n < ACPI_TABLES && table[n]; n++) {
+		rsdt->table[n] = area_address(&a, table[n]);
+		xsdt->table[n] = area_address(&a, table[n]);
+	}
+	acpi_seal(&rsdt->header, "RSDT", offsetof(struct acpi_rsdt, table[n]), 1);
+	acpi_seal(&xsdt->header, "XSDT", offsetof(struct acpi_xsdt, table[n]), 1);
 	rsdp_write(rsdp, area_address(&a, rsdt), area_address(&a, xsdt));
 	return a.used;
 }

@@ -1,20 +1,22 @@
 /*
- * What a guest's operating system cannot find out by itself: the host bridge and the
- * ISA devices. The fixed registers are in the FADT (vmm/dev/acpi.c).
+ * What a guest's operating system cannot find out by itself: the host bridge, how its slots'
+ * interrupts are wired, and the ISA devices. The fixed registers are in the FADT and the
+ * processors in an SSDT (vmm/dev/acpi.c).
  */
 DefinitionBlock ("", "DSDT", 2, "UMBRA", "UMBRAPC", 0x00000001)
 {
 	/* SLP_TYP of S5, the only sleeping state: ACPI_S5_TYPE in vmm/dev/acpi_pm.c. */
 	Name (\_S5, Package () { 0x05, 0x05, Zero, Zero })
 
+	/* 0: the operating system uses the 8259 pair; 1: the I/O APIC. */
+	Name (PICM, Zero)
+	Method (\_PIC, 1, NotSerialized)
+	{
+		PICM = Arg0
+	}
+
 	Scope (\_SB)
 	{
-		Device (CPU0)
-		{
-			Name (_HID, "ACPI0007")
-			Name (_UID, Zero)
-		}
-
 		Device (PCI0)
 		{
 			Name (_HID, EisaId ("PNP0A03"))
@@ -32,6 +34,34 @@ DefinitionBlock ("", "DSDT", 2, "UMBRA", "UMBRAPC", 0x00000001)
 					NonCacheable, ReadWrite, 0x00000000,
 					0xC0000000, 0xFEBFFFFF, 0x00000000, 0x3EC00000)
 			})
+
+			/*
+			 * INTA to INTD of each slot, every slot's turned by one against the one
+			 * before: to I/O APIC inputs 16 to 19, or IRQ 10 and 11.
+			 */
+			Method (_PRT, 0, NotSerialized)
+			{
+				Local0 = Package (0x80) {}
+				Local1 = Zero
+				While (Local1 < 0x80)
+				{
+					Local2 = ((Local1 >> 2) + Local1) & 3
+					Local3 = Package (4) { Zero, Zero, Zero, Zero }
+					Local3[0] = ((Local1 >> 2) << 16) | 0xFFFF
+					Local3[1] = Local1 & 3
+					If (PICM)
+					{
+						Local3[3] = 16 + Local2
+					}
+					Else
+					{
+						Local3[3] = 10 + (Local2 & 1)
+					}
+					Local0[Local1] = Local3
+					Local1++
+				}
+				Return (Local0)
+			}
 
 			Device (PIC)
 			{
@@ -52,6 +82,29 @@ DefinitionBlock ("", "DSDT", 2, "UMBRA", "UMBRAPC", 0x00000001)
 				{
 					IO (Decode16, 0x0040, 0x0040, 0x01, 0x04)
 					IRQNoFlags () { 0 }
+				})
+			}
+
+			/* There with an I/O APIC only: without, its addresses read as ones. */
+			Device (HPET)
+			{
+				Name (_HID, EisaId ("PNP0103"))
+				OperationRegion (HREG, SystemMemory, 0xFED00000, 0x08)
+				Field (HREG, DWordAcc, NoLock, Preserve)
+				{
+					HCAP, 32
+				}
+				Method (_STA, 0, NotSerialized)
+				{
+					If (HCAP == 0xFFFFFFFF)
+					{
+						Return (Zero)
+					}
+					Return (0x0F)
+				}
+				Name (_CRS, ResourceTemplate ()
+				{
+					Memory32Fixed (ReadWrite, 0xFED00000, 0x00000400)
 				})
 			}
 

@@ -249,10 +249,11 @@ void pc_destroy(struct vm *vm)
 
 gpa_t pc_write_tables(struct vm *vm)
 {
+	const struct acpi_machine machine = { .vcpus = vm->nr_vcpus };
 	uint64_t room;
 	uint8_t *rom = memmap_ptr(&vm->mem, GPA(VM_BIOS_ROM), false, &room);
 
-	if (!rom || !acpi_write_tables(rom, room, GPA(VM_BIOS_ROM), vm->nr_vcpus))
+	if (!rom || !acpi_write_tables(rom, room, GPA(VM_BIOS_ROM), &machine))
 		return GPA(0);
 	return GPA(VM_BIOS_ROM);
 }

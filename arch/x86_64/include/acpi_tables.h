@@ -40,6 +40,7 @@ struct acpi_gas {
 	uint8_t space, width, offset, access;
 	uint64_t address;
 } __attribute__((packed));
+#define GAS_MEMORY 0
 #define GAS_IO 1
 #define GAS_BYTE 1
 #define GAS_WORD 2
@@ -106,7 +107,14 @@ struct acpi_madt {
 struct acpi_madt_entry {
 	uint8_t type, length;
 } __attribute__((packed));
-enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_OVERRIDE = 2 };
+enum {
+	MADT_LAPIC = 0,
+	MADT_IOAPIC = 1,
+	MADT_OVERRIDE = 2,
+	MADT_LAPIC_NMI = 4,
+	MADT_X2APIC = 9,
+	MADT_X2APIC_NMI = 10,
+};
 
 struct acpi_madt_lapic {
 	uint8_t type, length, uid, apic_id;
@@ -129,15 +137,43 @@ struct acpi_madt_override {
 } __attribute__((packed));
 static_assert(sizeof(struct acpi_madt_override) == 10, "MADT override");
 #define INTI_POLARITY 0x3
+#define INTI_ACTIVE_HIGH 0x1
 #define INTI_ACTIVE_LOW 0x3
 #define INTI_TRIGGER 0xc
 #define INTI_LEVEL 0xc
+
+struct acpi_madt_lapic_nmi {
+	struct acpi_madt_entry e;
+	uint8_t uid; /* 0xff: of all */
+	uint16_t flags;
+	uint8_t lint;
+} __attribute__((packed));
+static_assert(sizeof(struct acpi_madt_lapic_nmi) == 6, "MADT local APIC NMI");
+
+struct acpi_madt_x2apic {
+	struct acpi_madt_entry e;
+	uint16_t reserved;
+	uint32_t apic_id, flags, uid;
+} __attribute__((packed));
+static_assert(sizeof(struct acpi_madt_x2apic) == 16, "MADT local x2APIC");
+
+struct acpi_madt_x2apic_nmi {
+	struct acpi_madt_entry e;
+	uint16_t flags;
+	uint32_t uid; /* 0xffffffff: of all */
+	uint8_t lint, reserved[3];
+} __attribute__((packed));
+static_assert(sizeof(struct acpi_madt_x2apic_nmi) == 12, "MADT local x2APIC NMI");
 
 /* IA-PC HPET 1.0a, 3.2.4. */
 struct acpi_hpet {
 	struct acpi_header header;
 	uint32_t block_id;
 	struct acpi_gas base;
+	uint8_t number;
+	uint16_t min_tick; /* of a periodic comparator */
+	uint8_t protection;
 } __attribute__((packed));
+static_assert(sizeof(struct acpi_hpet) == 56, "HPET");
 
 #endif
