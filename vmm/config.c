@@ -143,6 +143,17 @@ static const char *set_vcpus(struct vm_config *vm, const struct token *val)
 	return NULL;
 }
 
+static const char *set_pv(struct vm_config *vm, const struct token *val)
+{
+	if (token_is(val, "kvm"))
+		vm->pv = PV_KVM;
+	else if (token_is(val, "none"))
+		vm->pv = PV_NONE;
+	else
+		return "not kvm or none";
+	return NULL;
+}
+
 static const char *set_weight(struct vm_config *vm, const struct token *val)
 {
 	uint64_t n;
@@ -286,10 +297,18 @@ static const struct {
 	const char *key;
 	const char *(*set)(struct vm_config *vm, const struct token *val);
 } kernel_values[] = {
-	{ "memory", set_memory },   { "vcpus", set_vcpus },       { "weight", set_weight },
-	{ "cpus", set_cpus },       { "paging", set_paging },     { "shadow", set_shadow },
-	{ "audit", set_audit },     { "on-reset", set_on_reset }, { "on-crash", set_on_crash },
-	{ "com2", set_com2 },       { "apic", set_apic },
+	{ "memory", set_memory },
+	{ "vcpus", set_vcpus },
+	{ "weight", set_weight },
+	{ "cpus", set_cpus },
+	{ "paging", set_paging },
+	{ "shadow", set_shadow },
+	{ "audit", set_audit },
+	{ "on-reset", set_on_reset },
+	{ "on-crash", set_on_crash },
+	{ "com2", set_com2 },
+	{ "pv", set_pv },
+	{ "apic", set_apic },
 #ifdef UMBRA_DEBUG
 	{ "corrupt", set_corrupt },
 #endif

@@ -27,6 +27,7 @@
 #define CONFIG_RUN_MAX 511
 
 enum paging_mode { PAGING_AUTO, PAGING_NESTED, PAGING_SHADOW };
+enum pv_mode { PV_NONE, PV_KVM };
 enum on_idle { ON_IDLE_MONITOR, ON_IDLE_POWEROFF, ON_IDLE_REBOOT };
 enum on_reset { ON_RESET_RESTART, ON_RESET_STOP };
 enum on_crash { ON_CRASH_STOP, ON_CRASH_RESTART };
@@ -64,6 +65,7 @@ struct vm_config {
 	enum on_reset on_reset; /* on-reset=restart|stop */
 	enum on_crash on_crash; /* on-crash=stop|restart: triple fault */
 	bool apic;              /* apic=on|off: local APICs, I/O APIC, HPET */
+	enum pv_mode pv;        /* pv=kvm: KVM's signature and clock */
 	bool debug_exit;        /* debug-exit: port 0xf4 stops the VM */
 	bool paused;            /* whenever it starts, it waits to be resumed */
 	char com2[VM_COM2_MAX]; /* com2=phys:...: where the machine's port is; "": no cable */

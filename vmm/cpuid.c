@@ -1,8 +1,10 @@
 #include "vmm/cpuid.h"
 
+#include "arch/x86_64/clock.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
 #include "vmm/backend.h"
+#include "vmm/cpuid_hv.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -89,6 +91,8 @@
 
 #define XSAVE_OPT_C_XGETBV1 BITS(2, 0) /* leaf 0xd, 1: not XSAVES */
 #define MAX_BASIC 0xdu
+#define MAX_BASIC_INTEL 0x16u
+#define GENUINE_INTEL 0x756e6547u /* "Genu" */
 #define MAX_EXTENDED 0x80000008u
 #define ALL 0xffffffffu
 #define MAXPHYADDR_MAX 52u /* of the architecture: APM vol. 2, 5.1 */
@@ -232,10 +236,11 @@ static void fix_dependent(uint32_t leaf, struct cpuid_regs *r)
 	}
 }
 
+/* An Intel processor's TSC tells its frequency, whether the machine's does or not. */
 static void fix_ranges(uint32_t leaf, struct cpuid_regs *r)
 {
 	if (leaf == 0)
-		r->eax = MIN(r->eax, MAX_BASIC);
+		r->eax = r->ebx == GENUINE_INTEL ? MAX_BASIC_INTEL : MIN(r->eax, MAX_BASIC);
 	else if (leaf == 0x80000000)
 		r->eax = MIN(r->eax, MAX_EXTENDED);
 	else if (leaf == 0x80000008)
@@ -248,15 +253,12 @@ static void add(uint32_t leaf, uint32_t subleaf, struct cpuid_regs r)
 		table[nr_entries++] = (struct entry){ leaf, subleaf, r };
 }
 
-static void add_hypervisor_leaves(void)
+static void add_tsc_leaves(void)
 {
-	add(CPUID_HV_BASE, 0,
-	    (struct cpuid_regs){ .eax = CPUID_HV_MAX,
-				 .ebx = 'U' | 'm' << 8 | 'b' << 16 | 'r' << 24,
-				 .ecx = 'a' | 'U' << 8 | 'm' << 16 | 'b' << 24,
-				 .edx = 'r' | 'a' << 8 | ' ' << 16 | ' ' << 24 });
-	/* The interface's identity: none yet that a guest could use. */
-	add(CPUID_HV_MAX, 0, (struct cpuid_regs){ 0 });
+	if (stored(0, 0).ebx != GENUINE_INTEL)
+		return;
+	add(0x15, 0, cpuid_tsc_ratio(clock_tsc_hz(), LAPIC_TIMER_HZ));
+	add(0x16, 0, cpuid_frequencies(clock_tsc_hz()));
 }
 
 static uint64_t cr4_from_features(struct cpuid_regs one, struct cpuid_regs seven)
@@ -311,9 +313,9 @@ static void policy_after(void)
 	struct cpuid_regs zero = stored(0, 0), one = stored(1, 0), seven = stored(7, 0);
 	struct cpuid_regs ext = stored(0x80000001, 0);
 
-	/* "Auth", "Hygo", "Genu" of AuthenticAMD, HygonGenuine, GenuineIntel */
+	/* "Auth", "Hygo" of AuthenticAMD, HygonGenuine */
 	policy.amd = zero.ebx == 0x68747541 || zero.ebx == 0x6f677948;
-	policy.intel = zero.ebx == 0x756e6547;
+	policy.intel = zero.ebx == GENUINE_INTEL;
 	policy.cr4 = cr4_from_features(one, seven);
 	policy.efer = (ext.edx & E1D_SYSCALL ? EFER_SCE : 0) | (ext.edx & E1D_LM ? EFER_LME : 0) |
 		      (ext.edx & E1D_NX ? EFER_NXE : 0) | (ext.edx & E1D_FFXSR ? EFER_FFXSR : 0);
@@ -329,16 +331,16 @@ static void policy_after(void)
 void cpuid_init(struct cpuid_regs (*host)(uint32_t leaf, uint32_t subleaf), uint64_t xcr0_mask)
 {
 	uint32_t max_basic = host(0, 0).eax, max_ext = host(0x80000000, 0).eax;
-	bool hv_added = false;
+	bool tsc_added = false;
 
 	nr_entries = 0;
 	policy_before(host, xcr0_mask);
 	for (unsigned i = 0; i < ARRAY_SIZE(allowed); i++) {
 		uint32_t leaf = allowed[i].leaf;
 
-		if (leaf >= 0x80000000 && !hv_added) {
-			add_hypervisor_leaves();
-			hv_added = true;
+		if (leaf >= 0x80000000 && !tsc_added) {
+			add_tsc_leaves();
+			tsc_added = true;
 		}
 		if (leaf > (leaf >= 0x80000000 ? max_ext : max_basic))
 			continue;
@@ -436,8 +438,11 @@ static bool has_subleaves(uint32_t leaf)
 
 struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, uint32_t leaf, uint32_t subleaf)
 {
-	struct cpuid_regs r = stored(leaf, has_subleaves(leaf) ? subleaf : 0);
+	struct cpuid_regs r;
 
+	if (cpuid_is_hv(leaf))
+		return cpuid_hv(vcpu, leaf);
+	r = stored(leaf, has_subleaves(leaf) ? subleaf : 0);
 	if (leaf == 0x1) {
 		fix_apic(vcpu, &r);
 		if (vcpu_hot_reg(vcpu, REG_CR4) & CR4_OSXSAVE)

@@ -9,10 +9,6 @@
 
 struct vcpu;
 
-/* Hypervisor leaves: the highest, and "UmbraUmbra  " in EBX, ECX, EDX. */
-#define CPUID_HV_BASE 0x40000000u
-#define CPUID_HV_MAX 0x40000001u
-
 /*
  * Work the table out, once, from what `host` answers (the CPUID instruction) and the
  * XCR0 bits that Umbra can switch. Before the first vCPU exists.

@@ -15,6 +15,7 @@
 #include "vmm/debug_core.h"
 #include "vmm/emulate.h"
 #include "vmm/exit_stats.h"
+#include "vmm/kvm_clock.h"
 #include "vmm/lookahead.h"
 #include "vmm/memmap.h"
 #include "vmm/msr.h"
@@ -254,6 +255,22 @@ static void handle_soft_int(struct vcpu *vcpu)
 		ev.kind = EVENT_SOFT_EXC;
 	if (!int3 || !vcpu->debug.on || !debug_breakpoint(vcpu))
 		vcpu_requeue(vcpu, &ev);
+}
+
+static void handle_hypercall(struct vcpu *vcpu)
+{
+	unsigned len;
+
+	if (vcpu->vm->cfg->pv != PV_KVM) {
+		vcpu_raise_vector(vcpu, VEC_UD);
+		return;
+	}
+	len = insn_len(vcpu);
+	if (!len)
+		return;
+	vcpu_set_gpr(vcpu, RAX, (uint64_t)kvm_hypercall(vcpu_cpl(vcpu)),
+		     vcpu_code_size(vcpu) == 8 ? 8 : 4);
+	vcpu_retire_insn(vcpu, len);
 }
 
 /* --- CPUID and MSRs --- */
@@ -546,7 +563,7 @@ static void (*const handlers[EXIT_KINDS])(struct vcpu *vcpu) = {
 	[EXIT_INVLPG] = handle_invlpg,
 	[EXIT_INVPCID] = handle_invpcid,
 	[EXIT_TASK_SWITCH] = task_switch,
-	[EXIT_HYPERCALL] = handle_ud, /* no hypercalls; CPUID offers no such instruction */
+	[EXIT_HYPERCALL] = handle_hypercall,
 	[EXIT_VIRT_INSN] = handle_ud,
 	[EXIT_SHUTDOWN] = vcpu_triple_fault,
 	[EXIT_EMULATE] = handle_emulate,

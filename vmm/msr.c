@@ -7,6 +7,7 @@
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
 #include "vmm/cr.h"
+#include "vmm/kvm_clock.h"
 #include "vmm/vcpu.h"
 #include "vmm/vcpu_apic.h"
 #include "vmm/vm.h"
@@ -176,6 +177,7 @@ static void add_to_tsc(struct vcpu *vcpu, uint64_t delta)
 	backend->set_reg(vcpu, REG_TSC_OFFSET, backend->get_reg(vcpu, REG_TSC_OFFSET) + delta);
 	vcpu->msrs.tsc_adjust += delta;
 	lapic_tsc_changed(&vcpu->lapic);
+	kvm_clock_update(vcpu);
 }
 
 /* Writing the TSC shows in TSC_ADJUST, and the other way round: SDM vol. 3, 17.17.3. */
@@ -215,6 +217,16 @@ WRITER(write_tsc_aux)
 	vcpu->msrs.tsc_aux = val;
 	vcpu->stale |= VCPU_STALE_TSC_AUX;
 	return true;
+}
+
+READER(read_kvm_clock)
+{
+	return kvm_clock_read_msr(vcpu, msr, val);
+}
+
+WRITER(write_kvm_clock)
+{
+	return kvm_clock_write_msr(vcpu, msr, val);
 }
 
 /* --- MTRRs: kept, with no effect; memory types come from the nested table and PAT --- */
@@ -353,6 +365,8 @@ static const struct msr_range ranges[] = {
 	{ MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, ANY, read_mtrr_def, write_mtrr_def, 0 },
 	{ MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, ANY, read_tsc_deadline, write_tsc_deadline, 0 },
 	{ MSR_X2APIC_BASE, MSR_X2APIC_BASE + 0xff, ANY, read_x2apic, write_x2apic, 0 },
+	{ MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_SYSTEM_TIME_NEW, ANY, read_kvm_clock, write_kvm_clock,
+	  0 },
 	{ MSR_EFER, MSR_EFER, ANY, read_reg, write_efer, REG_EFER },
 	{ MSR_STAR, MSR_STAR, ANY, read_reg, write_reg, REG_STAR },
 	{ MSR_LSTAR, MSR_LSTAR, ANY, read_reg, write_reg_canonical, REG_LSTAR },
@@ -423,5 +437,5 @@ void msr_reset(struct vcpu *vcpu)
 			       MISC_ENABLE_PEBS_UNAVAILABLE;
 	m->misc[MISC_DE_CFG] = DE_CFG_LFENCE_SERIALIZE;
 	vcpu->stale |= VCPU_STALE_TSC_AUX;
-	vcpu->vm->backend->set_reg(vcpu, REG_TSC_OFFSET, -rdtsc());
+	vcpu->vm->backend->set_reg(vcpu, REG_TSC_OFFSET, vcpu->vm->tsc_offset);
 }

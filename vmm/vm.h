@@ -79,6 +79,7 @@ struct vm {
 	struct nested nested;
 	gpa_t identity_map;    /* caps.identity_map: that page directory, in ROM; 0: none */
 	struct shadow *shadow; /* NULL: nested paging. With both see vm_shadow_translates() */
+	uint64_t tsc_offset;   /* of all its vCPUs, but for what each writes to its own TSC */
 	uint64_t audit_left;   /* exits to the shadow's next audit; 0: none */
 	uint64_t clear_to;     /* vm_clear_memory() has come so far */
 	struct pt_mem guest_tables, own_guest_tables; /* gmem.c alone uses them */

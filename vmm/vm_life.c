@@ -4,6 +4,7 @@
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/insn.h"
 #include "arch/x86_64/lib/printer.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
@@ -183,6 +184,7 @@ int vm_start_begin(struct vm *vm)
 	exit_stats_clear(vm->exits);
 	memset(&vm->touches, 0, sizeof(vm->touches));
 	vm->start_ns = clock_ns();
+	vm->tsc_offset = -rdtsc();
 	err = build(vm);
 	if (err) {
 		say_not_started(vm, err, why);

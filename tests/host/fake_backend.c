@@ -198,6 +198,7 @@ void fake_vm_reset(void)
 	memset(&fake_vm, 0, sizeof(fake_vm));
 	memset(&fake_vcpu, 0, sizeof(fake_vcpu));
 	fake_vm.cfg = &config;
+	fake_vm.tsc_offset = -rdtsc();
 	fake_vm.backend = &fake_backend_ops;
 	fake_vm.intr = (struct vm_intr_source){ .pending = intr_pending, .ack = intr_ack };
 	fake_vm.nr_vcpus = 1;

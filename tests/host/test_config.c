@@ -165,6 +165,7 @@ static const char *const bad_lines[][2] = {
 	{ "vm=x kernel com2=none com2=phys", "not none or phys:PORT" },
 	{ "vm=x kernel on-crash=reboot", "not stop or restart" },
 	{ "vm=x kernel apic=x2", "not on or off" },
+	{ "vm=x kernel pv=xen", "not kvm or none" },
 };
 
 static void test_bad_kernel_lines(void **state)

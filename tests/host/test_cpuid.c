@@ -10,6 +10,7 @@
 #include "arch/x86_64/include/cr.h"
 #include "tests/host/fake_backend.h"
 #include "vmm/cpuid.h"
+#include "vmm/cpuid_hv.h"
 
 #define XCR0_AVX_MASK (XCR0_X87 | XCR0_SSE | XCR0_AVX)
 
@@ -45,10 +46,65 @@ static void test_signature(void **state)
 	memcpy(text + 4, &r.ecx, 4);
 	memcpy(text + 8, &r.edx, 4);
 	assert_string_equal(text, "UmbraUmbra  ");
-	assert_int_equal(r.eax, 0x40000001);
+	assert_int_equal(r.eax, 0x40000010);
 	assert_true(ask(1, 0).ecx & BIT(31));
 	r = ask(0x40000000, 7); /* not a leaf with subleaves */
-	assert_int_equal(r.eax, 0x40000001);
+	assert_int_equal(r.eax, 0x40000010);
+	expect_zero(0x40000001, 0);
+	expect_zero(0x4fffffff, 0);
+	r = ask(0x40000010, 0); /* the tests' clock says that the TSC runs at 1 GHz */
+	assert_int_equal(r.eax, 1000000);
+	assert_int_equal(r.ebx, 0); /* no APIC, no APIC timer */
+	assert_int_equal(r.ecx | r.edx, 0);
+}
+
+/* pv=kvm: as Linux, arch/x86/kernel/kvm.c, looks for it. */
+static void test_kvm_signature(void **state)
+{
+	static const struct vm_config kvm = { .name = "kvm", .pv = PV_KVM, .apic = true };
+	struct cpuid_regs r;
+	char text[12];
+
+	(void)state;
+	fake_vm.cfg = &kvm;
+	r = ask(0x40000000, 0);
+	memcpy(text, &r.ebx, 4);
+	memcpy(text + 4, &r.ecx, 4);
+	memcpy(text + 8, &r.edx, 4);
+	assert_memory_equal(text, "KVMKVMKVM\0\0\0", 12);
+	assert_int_equal(r.eax, 0x40000010);
+	r = ask(0x40000001, 0);
+	assert_int_equal(r.eax, BIT(1) | BIT(3) | BIT(24)); /* NOP_IO_DELAY, the clock, stable */
+	assert_int_equal(r.ebx | r.ecx | r.edx, 0);
+	assert_int_equal(ask(0x40000010, 0).ebx, 1000000);
+}
+
+/* What Linux makes of leaf 15: crystal kHz * numerator / denominator, in 32 bits if need be. */
+static void test_tsc_ratio(void **state)
+{
+	static const uint64_t hz[] = { 1000000000, 999997123,  2400001234, 2593906000,
+				       3400023456, 4200000000, 800000000,  1999876543 };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(hz); i++) {
+		struct cpuid_regs r = cpuid_tsc_ratio(hz[i], 1000000000);
+		uint64_t khz, err;
+
+		if (!r.eax) /* then there is none that is near enough */
+			continue;
+		assert_int_equal(r.ecx, 1000000000);
+		assert_true(UINT64_C(1000000) * r.ebx <= UINT32_MAX);
+		khz = UINT64_C(1000000) * r.ebx / r.eax;
+		err = khz * 1000 > hz[i] ? khz * 1000 - hz[i] : hz[i] - khz * 1000;
+		assert_true(err <= hz[i] / 100000 + 1000);
+	}
+	assert_int_equal(cpuid_tsc_ratio(1000000000, 1000000000).eax, 1);
+	assert_int_equal(cpuid_tsc_ratio(1000000000, 1000000000).ebx, 1);
+	assert_int_equal(cpuid_tsc_ratio(2500000000, 1000000000).eax, 2);
+	assert_int_equal(cpuid_tsc_ratio(2500000000, 1000000000).ebx, 5);
+	/* 300 ppm beside a fraction of small numbers: nothing that would be believed. */
+	assert_int_equal(cpuid_tsc_ratio(3000300000, 1000000000).ecx, 0);
+	assert_int_equal(cpuid_frequencies(2593906000).eax, 2594);
 }
 
 /* From a machine that says yes to everything, only what is listed comes through. */
@@ -57,7 +113,8 @@ static void test_nothing_unknown_leaks(void **state)
 	static const uint32_t known[] = { 0x0,        0x1,        0x2,        0x4,
 					  0x7,        0xd,        0x80000000, 0x80000001,
 					  0x80000002, 0x80000003, 0x80000004, 0x80000005,
-					  0x80000006, 0x80000007, 0x80000008, 0x40000000 };
+					  0x80000006, 0x80000007, 0x80000008, 0x40000000,
+					  0x40000010 };
 	static const uint32_t bases[] = { 0, 0x40000000, 0x80000000, 0x80860000, 0xc0000000 };
 
 	(void)state;
@@ -299,8 +356,8 @@ static struct cpuid_regs intel_skylake(uint32_t leaf, uint32_t subleaf)
 
 static void test_intel(void **state)
 {
-	static const uint32_t none[] = { 0x3,  0x5,  0x6,  0x9,  0xa,  0xb,  0x10, 0x12,
-					 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1c, 0x1f };
+	static const uint32_t none[] = { 0x3,  0x5,  0x6,  0x9,  0xa,  0xb,  0x10,
+					 0x12, 0x14, 0x17, 0x18, 0x19, 0x1c, 0x1f };
 	struct cpuid_regs r;
 
 	(void)state;
@@ -311,7 +368,11 @@ static void test_intel(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(none); i++)
 		for (unsigned sub = 0; sub < 3; sub++)
 			expect_zero(none[i], sub);
-	assert_int_equal(ask(0, 0).eax, 0xd);
+	assert_int_equal(ask(0, 0).eax, 0x16);
+	assert_int_equal(ask(0x15, 0).eax, 1); /* APIC timer and TSC at 1 GHz */
+	assert_int_equal(ask(0x15, 0).ebx, 1);
+	assert_int_equal(ask(0x15, 0).ecx, 1000000000);
+	assert_int_equal(ask(0x16, 0).eax, 1000);
 	fake_hw.reg[REG_CR4] &= ~CR4_OSXSAVE;
 	r = ask(1, 0);
 	assert_int_equal(r.eax, 0x50654);
@@ -365,7 +426,7 @@ static void test_intel_without_xsave(void **state)
 {
 	(void)state;
 	cpuid_init(intel_lynnfield, XCR0_AVX_MASK);
-	assert_int_equal(ask(0, 0).eax, 0xb);
+	assert_int_equal(ask(0, 0).eax, 0x16); /* for the TSC's leaves */
 	expect_zero(0xb, 0);
 	expect_zero(0xd, 0);
 	assert_int_equal(cpuid_policy()->xcr0, 0);
@@ -395,6 +456,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_signature, setup),
+		cmocka_unit_test_setup(test_kvm_signature, setup),
+		cmocka_unit_test_setup(test_tsc_ratio, setup),
 		cmocka_unit_test_setup(test_nothing_unknown_leaks, setup),
 		cmocka_unit_test_setup(test_hidden_features, setup),
 		cmocka_unit_test_setup(test_ranges, setup),

@@ -166,7 +166,7 @@ static void test_cpuid_clears_upper_halves(void **state)
 	fake_vcpu.regs.gpr[RAX] = UINT64_C(0xffffffff40000000);
 	next_exit(EXIT_CPUID, 2);
 	handle();
-	assert_int_equal(fake_vcpu.regs.gpr[RAX], 0x40000001);
+	assert_int_equal(fake_vcpu.regs.gpr[RAX], 0x40000010);
 	assert_int_equal(fake_vcpu.regs.gpr[RBX], 0x72626d55); /* "Umbr" */
 	expect_retired(2);
 }
@@ -335,6 +335,28 @@ static void test_absent_instructions(void **state)
 	next_exit(EXIT_RDPMC, 2);
 	handle();
 	expect_fault(VEC_GP);
+}
+
+/* With KVM's signature there are hypercalls, and none of a number that is asked for. */
+static void test_kvm_hypercall(void **state)
+{
+	static const struct vm_config kvm = { .name = "kvm", .pv = PV_KVM };
+
+	(void)state;
+	fake_vm.cfg = &kvm;
+	fake_vcpu.regs.gpr[RAX] = 9; /* clock pairing */
+	next_exit(EXIT_HYPERCALL, 3);
+	handle();
+	assert_int_equal(fake_vcpu.regs.gpr[RAX], -1000);
+	expect_retired(3);
+	fake_hw.seg[SEG_CS].attr = SEG_ATTR_P | SEG_ATTR_S | SEG_ATTR_DB | 0xb;
+	next_exit(EXIT_HYPERCALL, 3);
+	handle();
+	assert_int_equal(fake_vcpu.regs.gpr[RAX], (uint32_t)-1000);
+	fake_hw.reg[REG_CPL] = 3; /* not from user code */
+	next_exit(EXIT_HYPERCALL, 3);
+	handle();
+	assert_int_equal(fake_vcpu.regs.gpr[RAX], (uint32_t)-1);
 }
 
 static void test_rdtsc(void **state)
@@ -560,6 +582,7 @@ int main(void)
 		CASE(test_hlt_with_interrupts_off),
 		CASE(test_ignored_instructions),
 		CASE(test_absent_instructions),
+		CASE(test_kvm_hypercall),
 		CASE(test_rdtsc),
 		CASE(test_xsetbv),
 		CASE(test_int1_is_passed_on),

@@ -1,0 +1,179 @@
+/* KVM's clock for guests: what is written where, and that no address does harm. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/msr.h"
+#include "arch/x86_64/insn.h"
+#include "tests/host/fake_backend.h"
+#include "tests/host/fakes.h"
+#include "vmm/cpuid.h"
+#include "vmm/kvm_clock.h"
+#include "vmm/msr.h"
+
+static const struct vm_config kvm = { .name = "kvm", .pv = PV_KVM };
+static const struct vm_config none = { .name = "none" };
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_timers_reset();
+	fake_vm_reset();
+	fake_vm.cfg = &kvm;
+	cpuid_init(fake_cpuid_amd, XCR0_X87 | XCR0_SSE);
+	msr_reset(&fake_vcpu);
+	return 0;
+}
+
+static uint64_t field(unsigned at, unsigned size)
+{
+	uint64_t val = 0;
+
+	memcpy(&val, fake_ram + at, size);
+	return val;
+}
+
+/* pvclock_clocksource_read() of Linux. */
+static uint64_t guest_ns(unsigned at, uint64_t tsc)
+{
+	uint64_t delta = tsc - field(at + 8, 8);
+	int8_t shift = (int8_t)fake_ram[at + 28];
+
+	delta = shift < 0 ? delta >> -shift : delta << shift;
+	return field(at + 16, 8) + (uint64_t)((unsigned __int128)delta * field(at + 24, 4) >> 32);
+}
+
+static uint64_t guest_tsc(void)
+{
+	uint64_t tsc = 0;
+
+	assert_true(msr_read(&fake_vcpu, MSR_TSC, &tsc));
+	return tsc;
+}
+
+static void test_system_time(void **state)
+{
+	uint64_t before, said, after, val;
+
+	(void)state;
+	memset(fake_ram, 0x55, 64);
+	before = guest_tsc();
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
+	assert_true(msr_read(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, &val));
+	assert_int_equal(val, 0x1001);
+	assert_int_equal(field(0x1000, 4) & 1, 0);
+	assert_int_not_equal(field(0x1000, 4), 0);
+	said = field(0x1008, 8);
+	after = guest_tsc();
+	assert_in_range(said, before, after);
+	assert_int_equal(fake_ram[0x101d], 1); /* stable */
+	/* The TSC of the tests is said to run at 1 GHz, and the VM's began at 0. */
+	assert_in_range(guest_ns(0x1000, after), after - 1, after + 1);
+	assert_in_range(guest_ns(0x1000, after + NS_PER_SEC) - guest_ns(0x1000, after),
+			NS_PER_SEC - 2, NS_PER_SEC + 2);
+	assert_int_equal(field(0x1020, 8), 0); /* 32 bytes, and no more */
+}
+
+/* The clock is where it was, whatever the guest does to its TSC. */
+static void test_tsc_is_set(void **state)
+{
+	uint64_t before, after, version;
+
+	(void)state;
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
+	version = field(0x1000, 4);
+	before = guest_ns(0x1000, guest_tsc());
+	assert_true(msr_write(&fake_vcpu, MSR_TSC, UINT64_C(1) << 50));
+	after = guest_ns(0x1000, guest_tsc());
+	assert_in_range(after, before, before + NS_PER_SEC);
+	assert_int_equal(field(0x1000, 4), version + 2);
+	assert_true(msr_write(&fake_vcpu, MSR_TSC_ADJUST, 12345));
+	assert_in_range(guest_ns(0x1000, guest_tsc()), after, before + NS_PER_SEC);
+	/* Off: nothing is written any more. */
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1000));
+	memset(fake_ram + 0x1000, 0, 32);
+	assert_true(msr_write(&fake_vcpu, MSR_TSC, 0));
+	assert_int_equal(field(0x1000, 8), 0);
+}
+
+static void test_wall_clock(void **state)
+{
+	uint64_t start;
+
+	(void)state;
+	fake_wall_seconds = 1700000000;
+	fake_now_ns = 5 * NS_PER_SEC + 250000000;
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, 0x2004));
+	assert_int_equal(field(0x2004, 4), 2);
+	start = field(0x2008, 4) * NS_PER_SEC + field(0x200c, 4);
+	/* It was made but a moment ago. */
+	assert_in_range(start, UINT64_C(1700000005) * NS_PER_SEC - 100 * NS_PER_SEC,
+			UINT64_C(1700000005) * NS_PER_SEC + 250000000);
+	assert_int_equal(field(0x2010, 8), 0);
+	msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, 0x2004);
+	assert_int_equal(field(0x2004, 4), 4);
+}
+
+static void test_hostile_addresses(void **state)
+{
+	static const uint64_t ends[] = { FAKE_RAM_SIZE - 4,
+					 FAKE_RAM_SIZE,
+					 UINT64_C(0xfec00000),
+					 UINT64_C(0xfee00000),
+					 UINT64_C(0x000ffffffffff000),
+					 UINT64_C(0xfffffffffffffffc) };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		assert_true(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, ends[i]));
+		assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, ends[i] | 1));
+		kvm_clock_update(&fake_vcpu);
+	}
+	for (unsigned i = 0; i < FAKE_RAM_SIZE - 4; i += 4)
+		if (field(i, 4) && i >= 32) /* the last of them comes round to 0 */
+			fail_msg("written at %x", i);
+	assert_false(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, 0x1001));
+	assert_false(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, 0x1002));
+	assert_false(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1003));
+	assert_int_equal(field(0x1000, 4), 0);
+}
+
+static void test_without(void **state)
+{
+	uint64_t val;
+
+	(void)state;
+	fake_vm.cfg = &none;
+	assert_false(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, 0x1000));
+	assert_false(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
+	assert_false(msr_read(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, &val));
+	assert_false(msr_read(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, &val));
+	assert_int_equal(field(0x1000, 8), 0);
+}
+
+static void test_hypercalls(void **state)
+{
+	(void)state;
+	assert_int_equal(kvm_hypercall(0), -1000);
+	assert_int_equal(kvm_hypercall(3), -1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_system_time, setup),
+		cmocka_unit_test_setup(test_tsc_is_set, setup),
+		cmocka_unit_test_setup(test_wall_clock, setup),
+		cmocka_unit_test_setup(test_hostile_addresses, setup),
+		cmocka_unit_test_setup(test_without, setup),
+		cmocka_unit_test(test_hypercalls),
+	};
+
+	return cmocka_run_group_tests_name("kvm_clock", tests, NULL, NULL);
+}

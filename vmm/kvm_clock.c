@@ -1,0 +1,143 @@
+#include "vmm/kvm_clock.h"
+
+#include <stddef.h>
+
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/insn.h"
+#include "vmm/backend.h"
+#include "vmm/gmem.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+#define SYSTEM_TIME_ENABLE BIT(0)
+#define SYSTEM_TIME_RESERVED BIT(1)
+#define WALL_CLOCK_RESERVED BITS(1, 0)
+
+#define FLAG_TSC_STABLE BIT(0)
+
+#define KVM_EPERM 1
+#define KVM_ENOSYS 1000
+
+/* Odd versions say that the rest is being written. */
+struct pvclock_time {
+	uint32_t version, pad0;
+	uint64_t tsc_timestamp, system_time;
+	uint32_t tsc_to_system_mul;
+	int8_t tsc_shift;
+	uint8_t flags, pad[2];
+};
+static_assert(sizeof(struct pvclock_time) == 32, "pvclock_vcpu_time_info");
+
+struct pvclock_wall {
+	uint32_t version, sec, nsec;
+};
+static_assert(sizeof(struct pvclock_wall) == 12, "pvclock_wall_clock");
+
+static uint64_t tsc_ns(uint64_t tsc)
+{
+	return mul_div64(tsc, NS_PER_SEC, clock_tsc_hz());
+}
+
+/* ns = (ticks << shift) * mul / 2^32, with mul as large as it can be. */
+static void set_scale(struct pvclock_time *t, uint64_t hz)
+{
+	while (hz > 2 * NS_PER_SEC) {
+		hz >>= 1;
+		t->tsc_shift--;
+	}
+	while (hz <= NS_PER_SEC) {
+		hz <<= 1;
+		t->tsc_shift++;
+	}
+	t->tsc_to_system_mul = (uint32_t)((NS_PER_SEC << 32) / hz);
+}
+
+/* The version is written by itself, before and after. */
+static void write_versioned(struct vm *vm, gpa_t at, uint32_t *version, const void *rest,
+			    size_t size)
+{
+	uint32_t before;
+
+	gmem_phys_read(vm, at, &before, sizeof(before));
+	*version = before | 1;
+	gmem_phys_write(vm, at, version, sizeof(*version));
+	gmem_phys_write(vm, GPA(at.v + sizeof(*version)), rest, size);
+	++*version;
+	gmem_phys_write(vm, at, version, sizeof(*version));
+}
+
+/*
+ * The VM's TSC without what this vCPU wrote to its own is the clock: so the pages of all its vCPUs
+ * say the same at the same time.
+ */
+static void write_system_time(struct vcpu *vcpu, gpa_t at)
+{
+	uint64_t host = rdtsc(), own = vcpu->vm->backend->get_reg(vcpu, REG_TSC_OFFSET);
+	struct pvclock_time t = {
+		.tsc_timestamp = host + own,
+		.system_time = tsc_ns(host + vcpu->vm->tsc_offset),
+		.flags = FLAG_TSC_STABLE,
+	};
+
+	set_scale(&t, clock_tsc_hz());
+	write_versioned(vcpu->vm, at, &t.version, &t.pad0,
+			sizeof(t) - offsetof(struct pvclock_time, pad0));
+}
+
+static void write_wall_clock(struct vm *vm, gpa_t at)
+{
+	uint64_t up = tsc_ns(rdtsc() + vm->tsc_offset);
+	uint64_t now = clock_wall_seconds() * NS_PER_SEC + clock_ns() % NS_PER_SEC;
+	uint64_t start = now - MIN(up, now);
+	struct pvclock_wall w = { .sec = (uint32_t)(start / NS_PER_SEC),
+				  .nsec = (uint32_t)(start % NS_PER_SEC) };
+
+	write_versioned(vm, at, &w.version, &w.sec, sizeof(w) - offsetof(struct pvclock_wall, sec));
+}
+
+static bool has_clock(const struct vcpu *vcpu)
+{
+	return vcpu->vm->cfg->pv == PV_KVM;
+}
+
+bool kvm_clock_read_msr(const struct vcpu *vcpu, uint32_t msr, uint64_t *val)
+{
+	const struct vcpu_msrs *m = &vcpu->msrs;
+
+	*val = msr == MSR_KVM_WALL_CLOCK_NEW ? m->kvm_wall_clock : m->kvm_system_time;
+	return has_clock(vcpu);
+}
+
+bool kvm_clock_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
+{
+	struct vcpu_msrs *m = &vcpu->msrs;
+
+	if (!has_clock(vcpu))
+		return false;
+	if (msr == MSR_KVM_WALL_CLOCK_NEW) {
+		if (val & WALL_CLOCK_RESERVED)
+			return false;
+		m->kvm_wall_clock = val;
+		write_wall_clock(vcpu->vm, GPA(val));
+		return true;
+	}
+	if (val & SYSTEM_TIME_RESERVED)
+		return false;
+	m->kvm_system_time = val;
+	kvm_clock_update(vcpu);
+	return true;
+}
+
+void kvm_clock_update(struct vcpu *vcpu)
+{
+	uint64_t val = vcpu->msrs.kvm_system_time;
+
+	if (val & SYSTEM_TIME_ENABLE)
+		write_system_time(vcpu, GPA(val & ~SYSTEM_TIME_ENABLE));
+}
+
+int64_t kvm_hypercall(unsigned cpl)
+{
+	return cpl ? -KVM_EPERM : -KVM_ENOSYS;
+}

@@ -1,0 +1,34 @@
+/*
+ * The clock of Linux' KVM guests, with pv=kvm on the guest's line: a page of the guest's says how
+ * to make nanoseconds of the TSC. Linux, Documentation/virt/kvm/x86/{cpuid,msr}.rst.
+ */
+#ifndef UMBRA_VMM_KVM_CLOCK_H
+#define UMBRA_VMM_KVM_CLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vcpu;
+
+/* CPUID leaf 40000001. */
+#define KVM_FEATURE_NOP_IO_DELAY 0x2u
+#define KVM_FEATURE_CLOCKSOURCE2 0x8u
+#define KVM_FEATURE_CLOCK_STABLE 0x1000000u
+
+#define MSR_KVM_WALL_CLOCK_NEW 0x4b564d00
+#define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01
+
+/* The MSRs as last written. False: this guest has none. */
+bool kvm_clock_read_msr(const struct vcpu *vcpu, uint32_t msr, uint64_t *val);
+/*
+ * Wall clock: write the time of day at which the guest's clock was 0, this once. System time: keep
+ * the vCPU's clock there from now on (bit 0), or nowhere. An address with no memory swallows what
+ * is written. False: this guest has no such MSR, or an address of no such structure.
+ */
+bool kvm_clock_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val);
+/* The vCPU's TSC was set. */
+void kvm_clock_update(struct vcpu *vcpu);
+/* What VMCALL gives a guest with pv=kvm at this privilege level: there are no hypercalls. */
+int64_t kvm_hypercall(unsigned cpl);
+
+#endif
