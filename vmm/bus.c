@@ -200,6 +200,16 @@ int bus_register_mmio(struct bus *bus, gpa_t base, uint64_t size, const char *na
 	return 0;
 }
 
+void bus_unregister_mmio(struct bus *bus, gpa_t base)
+{
+	unsigned at = mmio_index(bus, base.v);
+
+	if (at == bus->nr_mmio || bus->mmio[at].base.v != base.v)
+		return;
+	bus->nr_mmio--;
+	memmove(&bus->mmio[at], &bus->mmio[at + 1], (bus->nr_mmio - at) * sizeof(bus->mmio[0]));
+}
+
 /* The range that holds addr, or NULL. */
 static const struct mmio_range *mmio_at(const struct bus *bus, uint64_t addr)
 {

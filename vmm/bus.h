@@ -67,6 +67,7 @@ int bus_register_mmio(struct bus *bus, gpa_t base, uint64_t size, const char *na
 		      const struct mmio_ops *ops, void *dev);
 /* Forget the range that starts at base; harmless when there is none. */
 void bus_unregister_io(struct bus *bus, uint16_t base);
+void bus_unregister_mmio(struct bus *bus, gpa_t base);
 
 /*
  * One access of the guest; ports: size 1, 2 or 4; memory: 1, 2, 4 or 8. One that does not

@@ -14,6 +14,8 @@ struct irq_line {
 /* A line as its interrupt controller has it, for the operator. */
 struct irq_state {
 	const char *device; /* NULL: nobody drives it */
+	bool ioapic;        /* else an 8259's */
+	unsigned input;     /* its number there */
 	uint8_t vector;
 	bool level_triggered, high;
 	bool masked, requested, in_service;

@@ -84,6 +84,8 @@ uint8_t lapic_ack(struct lapic *l)
 	vectors_set(&l->isr, vector);
 	update(l);
 	lapic_timer_acked(l, vector);
+	if (l->set->taken)
+		l->set->taken(l->set->eoi_ctx, vector);
 	return vector;
 }
 

@@ -85,6 +85,8 @@ struct lapic_set {
 	unsigned turn;                  /* lowest priority: among equals who comes next */
 	/* A level-triggered vector has been ended, and the I/O APICs are to know. May be NULL. */
 	void (*eoi)(void *ctx, uint8_t vector);
+	/* A processor has taken an interrupt of its local APIC's. May be NULL. */
+	void (*taken)(void *ctx, uint8_t vector);
 	void *eoi_ctx;
 };
 
@@ -126,5 +128,7 @@ void lapic_tsc_changed(struct lapic *l);
 /* A message of an I/O APIC, a device or the like: struct apic_wire's send(); set: struct
  * lapic_set. */
 bool lapic_bus_send(void *set, const struct apic_msg *msg);
+/* Has a processor this vector's interrupt still to take? */
+bool lapic_bus_waits(const struct lapic_set *set, uint8_t vector);
 
 #endif

@@ -184,3 +184,11 @@ void lapic_send_ipi(struct lapic *l)
 		break;
 	}
 }
+
+bool lapic_bus_waits(const struct lapic_set *set, uint8_t vector)
+{
+	for (unsigned i = 0; i < set->nr; i++)
+		if (vectors_has(&set->lapic[i]->irr, vector))
+			return true;
+	return false;
+}

@@ -213,6 +213,29 @@ static void test_mmio_hit(void **state)
 	assert_int_equal(bus_mmio_read(&bus, GPA(0xfebfffff), 1), 0xff);
 }
 
+static void test_mmio_unregister(void **state)
+{
+	struct probe p[3] = { { .answer = 1 }, { .answer = 2 }, { .answer = 3 } };
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(
+			bus_register_mmio(&bus, GPA(0x1000 * (i + 1)), 0x1000, "p", &mmio, &p[i]),
+			0);
+	bus_unregister_mmio(&bus, GPA(0x2800)); /* no range begins there */
+	bus_unregister_mmio(&bus, GPA(0x9000));
+	assert_int_equal(bus.nr_mmio, 3);
+	bus_unregister_mmio(&bus, GPA(0x2000));
+	assert_int_equal(bus_mmio_read(&bus, GPA(0x1000), 1), 1);
+	assert_int_equal(bus_mmio_read(&bus, GPA(0x2000), 1), 0xff);
+	assert_int_equal(bus_mmio_read(&bus, GPA(0x3000), 1), 3);
+	assert_int_equal(bus_register_mmio(&bus, GPA(0x2000), 0x1000, "p", &mmio, &p[1]), 0);
+	for (unsigned i = 3; i > 0; i--)
+		bus_unregister_mmio(&bus, GPA(0x1000 * i));
+	assert_int_equal(bus.nr_mmio, 0);
+	bus_unregister_mmio(&bus, GPA(0x1000));
+}
+
 static void test_mmio_split(void **state)
 {
 	struct probe a = { .answer = 0xaa }, b = { .answer = 0xbb };
@@ -273,6 +296,7 @@ int main(void)
 		T(test_io_split),
 		T(test_io_top),
 		T(test_io_overlap_and_unregister),
+		T(test_mmio_unregister),
 		T(test_io_full),
 		T(test_mmio_hit),
 		T(test_mmio_split),

@@ -241,6 +241,9 @@ static void test_io(void **state)
 
 static void test_irqs(void **state)
 {
+	static const struct vm_config with_apic = {
+		.name = "alpha", .memory = 1 << 20, .vcpus = 1, .apic = true
+	};
 	/* ICW1 to ICW4, and all open. */
 	static const uint8_t init[] = { 0x11, 0x30, 4, 1, 0 };
 
@@ -264,6 +267,18 @@ static void test_irqs(void **state)
 				  "in-service\n");
 	pc_destroy(&fake_vm);
 	expect_said("irqs alpha", "alpha has no interrupt controller now: it is stopped\n");
+	fake_vm.cfg = &with_apic;
+	assert_int_equal(pc_create(&fake_vm), 0);
+	expect_said("irqs alpha",
+		    "IRQ VECTOR DEVICE          RAISED        TAKEN TRIGGER LINE STATE\n  0 ");
+	expect_said("irqs alpha", "\n 15   0x07 -                    0            0 edge    low  "
+				  "masked\n"
+				  "PIN VECTOR DEVICE          RAISED        TAKEN TRIGGER LINE "
+				  "STATE\n  0 ");
+	expect_said("irqs alpha", "\n  2   0x00 pit                  1            0 edge    high "
+				  "masked\n");
+	assert_int_equal(lines(said), 17 + 25);
+	pc_destroy(&fake_vm);
 	expect_said("devs alpha", "alpha has no devices now: it is stopped\n");
 }
 

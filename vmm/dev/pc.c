@@ -8,9 +8,13 @@
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/serial_line.h"
 #include "vmm/console.h"
+#include "vmm/cpuid.h"
 #include "vmm/dev/acpi.h"
 #include "vmm/dev/acpi_pm.h"
 #include "vmm/dev/debug.h"
+#include "vmm/dev/hpet.h"
+#include "vmm/dev/ioapic.h"
+#include "vmm/dev/mptable.h"
 #include "vmm/dev/pci.h"
 #include "vmm/dev/pic.h"
 #include "vmm/dev/pit.h"
@@ -22,6 +26,8 @@
 struct pc {
 	struct vm *vm;
 	struct pic pic;
+	struct ioapic ioapic; /* this and the HPET: unless apic=off */
+	struct hpet hpet;
 	struct pit pit;
 	struct rtc rtc;
 	struct ps2 ps2;
@@ -30,6 +36,7 @@ struct pc {
 	struct pci pci;
 	struct acpi_pm pm;
 	struct debug_ports debug;
+	bool covered[2]; /* the 8254's and the RTC's outputs, while the HPET has their wires */
 };
 
 /* Which device answers at which ports. */
@@ -57,13 +64,29 @@ static const struct pc_ports {
 	{ 0xcf8, 8, "pci", &pci_ops, DEVICE(pci) },
 };
 
-/* On which wires of the interrupt controller. */
-enum { IRQ_PIT = 0, IRQ_KBD = 1, IRQ_COM2 = 3, IRQ_COM1 = 4, IRQ_RTC = 8 };
+static const struct pc_registers {
+	uint64_t base, size;
+	const char *name;
+	const struct mmio_ops *ops;
+	size_t device;
+} apic_board[] = {
+	{ IOAPIC_BASE, IOAPIC_SIZE, "ioapic", &ioapic_ops, DEVICE(ioapic) },
+	{ HPET_BASE, HPET_SIZE, "hpet", &hpet_ops, DEVICE(hpet) },
+};
+
+/* On which wires of the ISA bus: an 8259's input each, and the I/O APIC's of the same number, but
+ * for the 8254's. */
+enum { IRQ_PIT = 0, IRQ_KBD = 1, IRQ_CASCADE = 2, IRQ_COM2 = 3, IRQ_COM1 = 4, IRQ_RTC = 8 };
+#define PIT_PIN 2
+/* The I/O APIC's inputs from here on are PCI's wires: active is low. */
+#define PCI_PIN PIC_PINS
 
 /* Who drives them. */
-static const char *const wires[PIC_PINS] = {
-	[IRQ_PIT] = "pit",   [IRQ_KBD] = "ps2", [2] = "cascade",     [IRQ_COM2] = "com2",
-	[IRQ_COM1] = "com1", [IRQ_RTC] = "rtc", [ACPI_SCI] = "acpi",
+static const char *const wires[IOAPIC_PINS] = {
+	[IRQ_PIT] = "pit",   [IRQ_KBD] = "ps2",   [IRQ_CASCADE] = "cascade",
+	[IRQ_COM2] = "com2", [IRQ_COM1] = "com1", [IRQ_RTC] = "rtc",
+	[ACPI_SCI] = "acpi", [20] = "hpet",       [21] = "hpet",
+	[22] = "hpet",       [23] = "hpet",
 };
 
 /* --- what devices ask of the VM --- */
@@ -122,6 +145,75 @@ static void pc_set_intr(void *ctx, unsigned pin, bool level)
 		lapic_set_lint(set->lapic[i], 0, level);
 }
 
+/* --- wires --- */
+
+static bool has_apic(const struct pc *pc)
+{
+	return pc->vm->cfg->apic;
+}
+
+/* A wire of the ISA bus leads to both controllers. */
+static void pc_set_isa(void *ctx, unsigned irq, bool level)
+{
+	struct pc *pc = ctx;
+	struct irq_line pic = pic_line(&pc->pic, irq);
+	struct irq_line ioapic = ioapic_line(&pc->ioapic, irq == IRQ_PIT ? PIT_PIN : irq);
+
+	irq_line_set(&pic, level);
+	if (has_apic(pc))
+		irq_line_set(&ioapic, level);
+}
+
+static struct irq_line isa_line(struct pc *pc, unsigned irq)
+{
+	return (struct irq_line){ .set = pc_set_isa, .ctx = pc, .pin = irq };
+}
+
+/* IRQ 0 and 8, which the HPET may have for itself. */
+static void pc_set_covered(void *ctx, unsigned irq, bool level)
+{
+	struct pc *pc = ctx;
+
+	pc->covered[irq == IRQ_RTC] = level;
+	if (!pc->hpet.legacy)
+		pc_set_isa(pc, irq, level);
+}
+
+static struct irq_line covered_line(struct pc *pc, unsigned irq)
+{
+	return (struct irq_line){ .set = pc_set_covered, .ctx = pc, .pin = irq };
+}
+
+static void pc_hpet_takes(void *ctx, bool on)
+{
+	struct pc *pc = ctx;
+
+	pc_set_isa(pc, IRQ_PIT, !on && pc->covered[0]);
+	pc_set_isa(pc, IRQ_RTC, !on && pc->covered[1]);
+}
+
+static void pc_set_pci(void *ctx, unsigned pin, bool active)
+{
+	struct pc *pc = ctx;
+	struct irq_line ioapic = ioapic_line(&pc->ioapic, pin);
+
+	irq_line_set(&ioapic, !active);
+}
+
+static struct irq_line pci_line(struct pc *pc, unsigned pin)
+{
+	return (struct irq_line){ .set = pc_set_pci, .ctx = pc, .pin = pin };
+}
+
+static void pc_apic_eoi(void *ctx, uint8_t vector)
+{
+	struct pc *pc = ctx;
+
+	ioapic_eoi(&pc->ioapic, vector);
+}
+
+/* --- the 8254 and who takes its interrupts --- */
+
 static void pc_irq_acked(void *ctx, unsigned irq)
 {
 	struct pc *pc = ctx;
@@ -130,31 +222,94 @@ static void pc_irq_acked(void *ctx, unsigned irq)
 		pit_irq_acked(&pc->pit);
 }
 
+static bool by_ioapic(const struct pc *pc)
+{
+	return has_apic(pc) && !ioapic_masked(&pc->ioapic, PIT_PIN);
+}
+
+static void pc_vector_taken(void *ctx, uint8_t vector)
+{
+	struct pc *pc = ctx;
+
+	if (pc->pit.owed && by_ioapic(pc) && vector == ioapic_vector(&pc->ioapic, PIT_PIN))
+		pit_irq_acked(&pc->pit);
+}
+
 static bool pc_timer_masked(void *ctx)
 {
 	const struct pc *pc = ctx;
 
-	return pic_masked(&pc->pic, IRQ_PIT);
+	return pc->hpet.legacy || (pic_masked(&pc->pic, IRQ_PIT) && !by_ioapic(pc));
 }
 
 static bool pc_timer_requested(void *ctx)
 {
 	const struct pc *pc = ctx;
 
+	if (by_ioapic(pc))
+		return lapic_bus_waits(&pc->vm->lapics, ioapic_vector(&pc->ioapic, PIT_PIN));
 	return pic_requested(&pc->pic, IRQ_PIT);
 }
 
+/* --- for the operator --- */
+
+static const char *wire_name(const struct pc *pc, unsigned irq)
+{
+	return pc->hpet.legacy && (irq == IRQ_PIT || irq == IRQ_RTC) ? "hpet" : wires[irq];
+}
+
+/* The 8259s' inputs, then the I/O APIC's. */
 static bool pc_look_irq(void *ctx, unsigned irq, struct irq_state *state)
 {
-	const struct pic *pic = ctx;
+	const struct pc *pc = container_of(ctx, struct pc, pic);
+	unsigned pin = irq - PIC_PINS;
 
-	if (!pic_look(pic, irq, state))
+	if (irq < PIC_PINS) {
+		pic_look(&pc->pic, irq, state);
+		state->device = wire_name(pc, irq);
+		state->input = irq;
+		return true;
+	}
+	if (!has_apic(pc) || !ioapic_look(&pc->ioapic, pin, state))
 		return false;
-	state->device = wires[irq];
+	state->device = pin == 0 ? NULL : wire_name(pc, pin == PIT_PIN ? IRQ_PIT : pin);
+	state->ioapic = true;
+	state->input = pin;
 	return true;
 }
 
 /* --- the board --- */
+
+/* Where an id is to be had that no processor's local APIC has. */
+static uint8_t ioapic_id(const struct vm *vm)
+{
+	return vm->cfg->vcpus < 15 ? (uint8_t)vm->cfg->vcpus : 0;
+}
+
+/* What there is beside the old PC. */
+static void pc_init_apic(struct pc *pc)
+{
+	struct lapic_set *set = &pc->vm->lapics;
+	const struct apic_wire wire = { .send = lapic_bus_send, .ctx = set };
+	struct hpet_wires hpet = {
+		.legacy = { isa_line(pc, IRQ_PIT), isa_line(pc, IRQ_RTC) },
+		.msi = wire,
+		.take = pc_hpet_takes,
+		.ctx = pc,
+	};
+
+	ioapic_setup(&pc->ioapic, ioapic_id(pc->vm), wire);
+	if (!has_apic(pc))
+		return;
+	set->eoi = pc_apic_eoi;
+	set->taken = pc_vector_taken;
+	set->eoi_ctx = pc;
+	for (unsigned pin = PCI_PIN; pin < IOAPIC_PINS; pin++)
+		pc_set_pci(pc, pin, false);
+	for (unsigned i = 0; i < HPET_PINS; i++)
+		hpet.pin[i] = pci_line(pc, HPET_PIN_FIRST + i);
+	hpet_init(&pc->hpet, &hpet);
+}
 
 static void pc_init_devices(struct pc *pc)
 {
@@ -164,14 +319,15 @@ static void pc_init_devices(struct pc *pc)
 	pc->pic.out = (struct irq_line){ .set = pc_set_intr, .ctx = pc };
 	pc->pic.acked = pc_irq_acked;
 	pc->pic.acked_ctx = pc;
-	pit_init(&pc->pit, pic_line(&pc->pic, IRQ_PIT),
+	pc_init_apic(pc);
+	pit_init(&pc->pit, covered_line(pc, IRQ_PIT),
 		 (struct pit_controller){ pc_timer_masked, pc_timer_requested, pc });
-	rtc_init(&pc->rtc, pic_line(&pc->pic, IRQ_RTC), low, memory - low);
-	ps2_init(&pc->ps2, pic_line(&pc->pic, IRQ_KBD), pc_reset, pc);
-	serial_init(&pc->com[0], pic_line(&pc->pic, IRQ_COM1), pc_print, pc);
-	serial_init(&pc->com[1], pic_line(&pc->pic, IRQ_COM2), pc->line ? pc_line_tx : NULL, pc);
+	rtc_init(&pc->rtc, covered_line(pc, IRQ_RTC), low, memory - low);
+	ps2_init(&pc->ps2, isa_line(pc, IRQ_KBD), pc_reset, pc);
+	serial_init(&pc->com[0], isa_line(pc, IRQ_COM1), pc_print, pc);
+	serial_init(&pc->com[1], isa_line(pc, IRQ_COM2), pc->line ? pc_line_tx : NULL, pc);
 	pci_init(&pc->pci, pc_reset, pc);
-	acpi_pm_init(&pc->pm, pic_line(&pc->pic, ACPI_SCI), pc_power_off, pc);
+	acpi_pm_init(&pc->pm, isa_line(pc, ACPI_SCI), pc_power_off, pc);
 	pc->debug = (struct debug_ports){ .print = pc_print, .exit = pc_debug_exit, .ctx = pc };
 }
 
@@ -186,6 +342,10 @@ static int pc_plug(struct pc *pc)
 	if (!err && pc->vm->cfg->debug_exit)
 		err = bus_register_io(bus, DEBUG_PORT_EXIT, DEBUG_EXIT_PORTS, "debug-exit",
 				      &debug_exit_ops, &pc->debug);
+	for (unsigned i = 0; i < ARRAY_SIZE(apic_board) && !err && has_apic(pc); i++)
+		err = bus_register_mmio(bus, GPA(apic_board[i].base), apic_board[i].size,
+					apic_board[i].name, apic_board[i].ops,
+					(char *)pc + apic_board[i].device);
 	return err;
 }
 
@@ -195,6 +355,8 @@ static void pc_unplug(struct pc *pc)
 		bus_unregister_io(&pc->vm->bus, board[i].base);
 	if (pc->vm->cfg->debug_exit)
 		bus_unregister_io(&pc->vm->bus, DEBUG_PORT_EXIT);
+	for (unsigned i = 0; i < ARRAY_SIZE(apic_board) && has_apic(pc); i++)
+		bus_unregister_mmio(&pc->vm->bus, GPA(apic_board[i].base));
 }
 
 static bool pc_open_line(struct pc *pc)
@@ -242,18 +404,35 @@ void pc_destroy(struct vm *vm)
 	pit_destroy(&pc->pit);
 	rtc_destroy(&pc->rtc);
 	acpi_pm_destroy(&pc->pm);
+	if (has_apic(pc))
+		hpet_destroy(&pc->hpet);
+	vm->lapics.eoi = vm->lapics.taken = NULL;
 	vm->intr = (struct vm_intr_source){ 0 };
 	vm->pc = NULL;
 	kfree(pc, sizeof(*pc));
 }
 
+static bool write_mptable(struct vm *vm, uint8_t *rom, uint64_t room, uint64_t at)
+{
+	struct cpuid_regs one = cpuid_guest(vm->vcpu[0], 1, 0);
+	const struct mp_machine machine = { .vcpus = vm->nr_vcpus,
+					    .ioapic_id = ioapic_id(vm),
+					    .signature = one.eax,
+					    .features = one.edx };
+
+	return at < room && mptable_write(rom + at, room - at, GPA(VM_BIOS_ROM + at), &machine);
+}
+
 gpa_t pc_write_tables(struct vm *vm)
 {
-	const struct acpi_machine machine = { .vcpus = vm->nr_vcpus };
+	const struct acpi_machine machine = { .vcpus = vm->nr_vcpus,
+					      .apic = vm->cfg->apic,
+					      .ioapic_id = ioapic_id(vm) };
 	uint64_t room;
 	uint8_t *rom = memmap_ptr(&vm->mem, GPA(VM_BIOS_ROM), false, &room);
+	size_t used = rom ? acpi_write_tables(rom, room, GPA(VM_BIOS_ROM), &machine) : 0;
 
-	if (!rom || !acpi_write_tables(rom, room, GPA(VM_BIOS_ROM), &machine))
+	if (!used || (vm->cfg->apic && !write_mptable(vm, rom, room, ALIGN_UP(used, 16))))
 		return GPA(0);
 	return GPA(VM_BIOS_ROM);
 }
