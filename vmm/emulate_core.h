@@ -112,6 +112,10 @@ bool emu_span(struct emu *e, unsigned seg, uint64_t offset, unsigned size, bool 
 /* Its bytes, lowest first; of a span of at most 8 bytes as a number. */
 void emu_span_load(struct emu *e, const struct emu_span *span, uint8_t *bytes);
 void emu_span_store(struct emu *e, const struct emu_span *span, const uint8_t *bytes);
+/* Store bytes where old was read, in one access if it lies in a page. False: another processor
+ * has changed it meanwhile, and it stays so. */
+bool emu_span_replace(struct emu *e, const struct emu_span *span, const uint8_t *old,
+		      const uint8_t *bytes);
 uint64_t emu_span_read(struct emu *e, const struct emu_span *span);
 void emu_span_write(struct emu *e, const struct emu_span *span, uint64_t val);
 
@@ -124,6 +128,15 @@ uint64_t emu_operand_read(struct emu *e, unsigned n, const struct emu_span *span
 void emu_operand_write(struct emu *e, unsigned n, const struct emu_span *span, uint64_t val);
 /* Locate and read operand n. False: e->fault. */
 bool emu_value(struct emu *e, unsigned n, uint64_t *val);
+
+/* --- emulate_lock.c --- */
+
+/* Is it one whose reads and writes of memory are one access to all others? */
+bool emu_is_locked(const struct emu *e);
+/* emu_operand_write() of such a one, in memory over was. False: something else is there by now; the
+ * instruction is to be done again. */
+bool emu_write_locked(struct emu *e, unsigned n, const struct emu_span *span, uint64_t was,
+		      uint64_t val);
 
 /* --- emulate_insn.c --- */
 
@@ -178,6 +191,8 @@ bool emu_enter_vector(struct emu *e, unsigned vector, uint64_t return_ip);
 
 typedef enum emulate_result emu_exec(struct emu *e);
 
+/* emulate_lock.c: CMPXCHG16B too */
+emu_exec emu_cmpxchg8b;
 /* emulate_string.c: INSN_MOVS to INSN_SCAS; INS and OUTS, once vcpu->exit.io says where. */
 emu_exec emu_string;
 /* emulate_stack.c */

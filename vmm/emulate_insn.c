@@ -336,36 +336,6 @@ static enum emulate_result exec_bound(struct emu *e)
 	return emu_retire(e);
 }
 
-/* CMPXCHG8B, and CMPXCHG16B, which wants its operand aligned. */
-static enum emulate_result exec_cmpxchg8b(struct emu *e)
-{
-	unsigned size = dst_size(e), half = size / 2;
-	uint64_t low = 0, high = 0, ebx = emu_reg(e, RBX, half), ecx = emu_reg(e, RCX, half);
-	uint8_t bytes[EMU_SPAN_MAX];
-	struct emu_span span;
-
-	if (!emu_locate(e, 0, true, &span))
-		return emu_fault(e);
-	if (size == 16 && (span.gpa[0].v & 15)) {
-		emu_refuse_error(e, VEC_GP, 0);
-		return emu_fault(e);
-	}
-	emu_span_load(e, &span, bytes);
-	memcpy(&low, bytes, half);
-	memcpy(&high, bytes + half, half);
-	e->flags &= ~RFLAGS_ZF;
-	if (low == emu_reg(e, RAX, half) && high == emu_reg(e, RDX, half)) {
-		e->flags |= RFLAGS_ZF;
-		memcpy(bytes, &ebx, half);
-		memcpy(bytes + half, &ecx, half);
-	} else {
-		emu_set_reg(e, RAX, half, low);
-		emu_set_reg(e, RDX, half, high);
-	}
-	emu_span_store(e, &span, bytes);
-	return emu_retire(e);
-}
-
 /* --- the table --- */
 
 #define OP0 1u
@@ -426,7 +396,7 @@ static const struct row {
 	[INSN_IMUL] = { do_mul, OP0, 0 },
 	[INSN_DIV] = { do_div, OP0, 0 },
 	[INSN_IDIV] = { do_div, OP0, 0 },
-	[INSN_CMPXCHG8B] = { .exec = exec_cmpxchg8b },
+	[INSN_CMPXCHG8B] = { .exec = emu_cmpxchg8b },
 	[INSN_CBW] = { do_cbw, 0, 0 },
 	[INSN_CWD] = { do_cwd, 0, 0 },
 	[INSN_AAA] = { do_decimal, 0, 0 },
@@ -563,10 +533,13 @@ static enum emulate_result unsupported(struct emu *e)
 	return EMULATE_FAILED;
 }
 
-/* The memory operand is checked whole, for the strongest access, before anything is read. */
+/* The memory operand is checked whole, for the strongest access, before anything is read, and
+ * written before any register. */
 static enum emulate_result run_on_values(struct emu *e, const struct row *row)
 {
-	uint64_t v[INSN_OPERANDS] = { 0 };
+	uint64_t v[INSN_OPERANDS] = { 0 }, was[INSN_OPERANDS];
+	bool locked = emu_is_locked(e);
+	struct vcpu_regs regs;
 	struct emu_span span;
 
 	e->one_access = true;
@@ -577,11 +550,22 @@ static enum emulate_result run_on_values(struct emu *e, const struct row *row)
 	for (unsigned i = 0; i < INSN_OPERANDS; i++)
 		if (row->reads >> i & 1)
 			v[i] = emu_operand_read(e, i, &span);
+	if (locked) {
+		memcpy(was, v, sizeof(was));
+		regs = e->vcpu->regs;
+	}
 	if (!row->run(e, v))
 		return emu_fault(e);
-	for (unsigned i = 0; i < INSN_OPERANDS; i++)
-		if (row->writes >> i & 1)
+	for (unsigned i = 0; i < INSN_OPERANDS; i++) {
+		if (!(row->writes >> i & 1))
+			continue;
+		if (!locked) {
 			emu_operand_write(e, i, &span, v[i]);
+		} else if (!emu_write_locked(e, i, &span, was[i], v[i])) {
+			e->vcpu->regs = regs;
+			return EMULATE_DONE; /* and again: RIP stays */
+		}
+	}
 	return emu_retire(e);
 }
 

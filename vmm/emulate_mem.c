@@ -198,6 +198,15 @@ void emu_span_store(struct emu *e, const struct emu_span *span, const uint8_t *b
 		store_part(e, span->gpa[1], bytes + span->first, span->size - span->first);
 }
 
+bool emu_span_replace(struct emu *e, const struct emu_span *span, const uint8_t *old,
+		      const uint8_t *bytes)
+{
+	if (span->first == span->size)
+		return gmem_phys_replace(e->vcpu->vm, span->gpa[0], old, bytes, span->size);
+	emu_span_store(e, span, bytes);
+	return true;
+}
+
 uint64_t emu_span_read(struct emu *e, const struct emu_span *span)
 {
 	uint8_t bytes[8] = { 0 };

@@ -30,6 +30,30 @@ static size_t page_rest(uint64_t addr)
 	return PAGE_SIZE - (addr & (PAGE_SIZE - 1));
 }
 
+static bool is_aligned(const void *p, size_t size)
+{
+	return !((uintptr_t)p & (size - 1));
+}
+
+/* What a processor reads or writes in one access other processors see in one, too. */
+static void copy_once(void *to, const void *from, size_t size)
+{
+	if (size == 8 && is_aligned(to, 8) && is_aligned(from, 8))
+		__atomic_store_n((uint64_t *)to,
+				 __atomic_load_n((const uint64_t *)from, __ATOMIC_RELAXED),
+				 __ATOMIC_RELAXED);
+	else if (size == 4 && is_aligned(to, 4) && is_aligned(from, 4))
+		__atomic_store_n((uint32_t *)to,
+				 __atomic_load_n((const uint32_t *)from, __ATOMIC_RELAXED),
+				 __ATOMIC_RELAXED);
+	else if (size == 2 && is_aligned(to, 2) && is_aligned(from, 2))
+		__atomic_store_n((uint16_t *)to,
+				 __atomic_load_n((const uint16_t *)from, __ATOMIC_RELAXED),
+				 __ATOMIC_RELAXED);
+	else
+		memcpy(to, from, size);
+}
+
 void gmem_phys_read(struct vm *vm, gpa_t gpa, void *dst, size_t size)
 {
 	uint8_t *to = dst;
@@ -41,7 +65,7 @@ void gmem_phys_read(struct vm *vm, gpa_t gpa, void *dst, size_t size)
 
 		if (from) {
 			part = MIN(size, avail);
-			memcpy(to, from, part);
+			copy_once(to, from, part);
 		} else {
 			uint64_t val;
 
@@ -80,7 +104,7 @@ void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
 
 		if (to) {
 			part = MIN(size, avail);
-			memcpy(to, from, part);
+			copy_once(to, from, part);
 			written(vm, gpa, part);
 		} else if (is_rom(vm, gpa)) {
 			part = MIN(size, page_rest(gpa.v));
@@ -95,6 +119,73 @@ void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
 		size -= part;
 		gpa.v += part;
 	}
+}
+
+/* Like the guest's own, locked, whatever the alignment. */
+#define CMPXCHG(suffix, type)                                                                      \
+	static bool cmpxchg_##suffix(void *p, const void *old, const void *new)                    \
+	{                                                                                          \
+		type expected, wanted;                                                             \
+		bool done;                                                                         \
+                                                                                                   \
+		memcpy(&expected, old, sizeof(expected));                                          \
+		memcpy(&wanted, new, sizeof(wanted));                                              \
+		__asm__ volatile("lock cmpxchg %3, (%2)"                                           \
+				 : "=@ccz"(done), "+a"(expected)                                   \
+				 : "r"(p), "r"(wanted)                                             \
+				 : "memory");                                                      \
+		return done;                                                                       \
+	}
+CMPXCHG(1, uint8_t)
+CMPXCHG(2, uint16_t)
+CMPXCHG(4, uint32_t)
+CMPXCHG(8, uint64_t)
+
+/* Aligned: the guest's own would be #GP else. It has CMPXCHG16B where the machine does. */
+static bool cmpxchg_16(void *p, const void *old, const void *new)
+{
+	uint64_t expected[2], wanted[2];
+	bool done;
+
+	memcpy(expected, old, sizeof(expected));
+	memcpy(wanted, new, sizeof(wanted));
+	__asm__ volatile("lock cmpxchg16b (%3)"
+			 : "=@ccz"(done), "+a"(expected[0]), "+d"(expected[1])
+			 : "r"(p), "b"(wanted[0]), "c"(wanted[1])
+			 : "memory");
+	return done;
+}
+
+bool gmem_phys_replace(struct vm *vm, gpa_t gpa, const void *old, const void *new, size_t size)
+{
+	uint64_t avail;
+	void *p = memmap_ptr(&vm->mem, gpa, true, &avail);
+	bool done;
+
+	if (!p) {
+		gmem_phys_write(vm, gpa, new, size);
+		return true;
+	}
+	switch (size) {
+	case 1:
+		done = cmpxchg_1(p, old, new);
+		break;
+	case 2:
+		done = cmpxchg_2(p, old, new);
+		break;
+	case 4:
+		done = cmpxchg_4(p, old, new);
+		break;
+	case 8:
+		done = cmpxchg_8(p, old, new);
+		break;
+	default:
+		done = cmpxchg_16(p, old, new);
+		break;
+	}
+	if (done)
+		written(vm, gpa, size);
+	return done;
 }
 
 /* --- the guest's tables --- */

@@ -45,6 +45,12 @@ bool gmem_translate(struct vcpu *vcpu, gva_t gva, struct guest_access access, gp
  */
 void gmem_phys_read(struct vm *vm, gpa_t gpa, void *dst, size_t size);
 void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size);
+/*
+ * Write new over old in one locked access, as LOCK CMPXCHG does: 1, 2, 4, 8, or 16 aligned bytes,
+ * within a page. False: something else is there by now, and nothing has changed. Where there is no
+ * memory to be written it is gmem_phys_write().
+ */
+bool gmem_phys_replace(struct vm *vm, gpa_t gpa, const void *old, const void *new, size_t size);
 
 /*
  * The pt_mem through which the engine reads and marks this VM's tables: RAM and ROM

@@ -1,5 +1,10 @@
 /* Guest memory by virtual and physical address. */
+#include <pthread.h>
+
 #include "tests/host/emu_fixture.h"
+
+#define ADDS 200000u
+#define COUNTER 0x300000u
 
 static const struct guest_access as_read = { 0 };
 static const struct guest_access as_user = { .user = true };
@@ -306,6 +311,61 @@ static void test_tables_nowhere(void **state)
 	assert_int_equal(fx.dev[0].reads, 0);
 }
 
+/* Another processor's, meanwhile. */
+static void *add_ones(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < ADDS; i++)
+		__atomic_fetch_add((uint32_t *)(fx.ram + COUNTER), 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void test_replace(void **state)
+{
+	uint32_t old = 0, sum = 0;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, add_ones, NULL), 0);
+	for (unsigned i = 0; i < ADDS; i++) {
+		do {
+			gmem_phys_read(&fx.vm, GPA(COUNTER), &old, 4);
+			sum = old + 1;
+		} while (!gmem_phys_replace(&fx.vm, GPA(COUNTER), &old, &sum, 4));
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	gmem_phys_read(&fx.vm, GPA(COUNTER), &sum, 4);
+	assert_int_equal(sum, 2 * ADDS);
+}
+
+/* Each size, aligned or not; a device just gets what is written. */
+static void test_replace_sizes(void **state)
+{
+	static const size_t sizes[] = { 1, 2, 4, 8, 16 };
+	uint8_t old[16], new[16], now[18];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		for (unsigned off = 0; off < (sizes[i] == 16 ? 1 : 4); off++) {
+			uint8_t *at = fx.ram + COUNTER + off;
+
+			memset(fx.ram + COUNTER, 0x33, 32);
+			memset(old, 0x33, sizeof(old));
+			memset(new, 0x44, sizeof(new));
+			assert_true(
+				gmem_phys_replace(&fx.vm, GPA(COUNTER + off), old, new, sizes[i]));
+			assert_memory_equal(at, new, sizes[i]);
+			memcpy(now, at, sizeof(now));
+			assert_int_equal(now[sizes[i]], 0x33);
+			assert_false(
+				gmem_phys_replace(&fx.vm, GPA(COUNTER + off), old, new, sizes[i]));
+			assert_memory_equal(at, now, sizeof(now));
+		}
+	}
+	assert_true(gmem_phys_replace(&fx.vm, GPA(DEVICE_A), old, new, 4));
+	assert_int_equal(fx.dev[0].writes, 1);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fx_setup, fx_teardown)
@@ -319,6 +379,8 @@ int main(void)
 		T(test_accessed_and_dirty),
 		T(test_rom_and_nowhere),
 		T(test_phys_pieces),
+		T(test_replace),
+		T(test_replace_sizes),
 		T(test_wrap_at_4g),
 		T(test_fetch),
 		T(test_fetch_ends_at_absent_page),
