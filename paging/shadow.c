@@ -60,6 +60,12 @@ void sp_flush(struct shadow *s)
 	s->ops.flush(s->ops.ctx);
 }
 
+void sp_flush_vcpu(struct shadow_vcpu *sv)
+{
+	sv->s->stats.flushes++;
+	sv->s->ops.flush_vcpu(sv);
+}
+
 const struct shadow_stats *shadow_stats(const struct shadow *s)
 {
 	return &s->stats;
@@ -171,11 +177,14 @@ static void leave_root(struct shadow *s, uint32_t nr)
 }
 
 /*
- * The guest has gone over to tables of another kind. Where an accessed or dirty bit is in those,
- * the others have something else: what was made from the others is to be compared again.
+ * The guest has gone over to tables of another kind, or one of its vCPUs has. Where an accessed or
+ * dirty bit is in those, the others have something else: what was made from the others is to be
+ * compared again.
  */
-static void change_kind(struct shadow *s, unsigned kind)
+void sp_use_kind(struct shadow *s, unsigned kind)
 {
+	bool freed = false;
+
 	if (kind == s->kind || kind == ROLE_UNPAGED)
 		return;
 	s->kind = kind;
@@ -185,11 +194,15 @@ static void change_kind(struct shadow *s, unsigned kind)
 		if (p->state != SP_CLOSED || !sp_is_table(p) || role_kind(p->role) == kind)
 			continue;
 		/* One that the guest can't write to is never open. */
-		if (p->rom)
-			sp_free(s, p);
-		else
+		if (!p->rom) {
 			sp_open_frame(s, p->gfn, false, 0);
+			continue;
+		}
+		sp_free(s, p);
+		freed = true;
 	}
+	if (freed)
+		sp_flush(s);
 }
 
 hpa_t shadow_load(struct shadow_vcpu *sv, const struct guest_paging *gp)
@@ -205,13 +218,26 @@ hpa_t shadow_load(struct shadow_vcpu *sv, const struct guest_paging *gp)
 	root = choose_root(sv);
 	sv->root = sp_number(s, root);
 	root->roots++;
+	s->rooted += !old;
 	leave_root(s, old);
-	change_kind(s, role_kind(sv->role));
+	sp_use_kind(s, role_kind(sv->role));
 	sp_close_opened(s, root);
 	sp_touch(s, root);
 	s->stats.roots++;
-	sp_flush(s);
+	sp_flush_vcpu(sv);
 	return root->pa;
+}
+
+/* What is made from a table that the guest can write to is to be compared before it is used. Roots
+ * that are in use go out of sync. */
+static void open_all(struct shadow *s)
+{
+	for (uint32_t i = 1; i < s->nr_sps; i++) {
+		const struct sp *p = &s->sp[i];
+
+		if (p->state == SP_CLOSED && sp_is_table(p) && !p->rom)
+			sp_open_frame(s, p->gfn, false, 0);
+	}
 }
 
 void shadow_leave(struct shadow_vcpu *sv)
@@ -219,9 +245,14 @@ void shadow_leave(struct shadow_vcpu *sv)
 	struct shadow *s = sv->s;
 
 	leave_root(s, sv->root);
+	s->rooted -= sv->root != 0;
 	*sv = (struct shadow_vcpu){ .s = s, .low_root = sv->low_root };
 	if (!s->nr_chunks)
 		return;
+	if (s->rooted) {
+		open_all(s);
+		return;
+	}
 	while (s->nr_unsync)
 		sp_unsync_drop(s, &s->sp[s->unsync[0]]);
 	s->nr_opened = 0;
@@ -235,7 +266,7 @@ void shadow_invlpg(struct shadow_vcpu *sv, gva_t gva)
 {
 	(void)gva;
 	sp_sync_all(sv->s);
-	sp_flush(sv->s);
+	sp_flush_vcpu(sv);
 }
 
 void shadow_written(struct shadow *s, gpa_t gpa, uint64_t size)

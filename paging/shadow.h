@@ -24,6 +24,8 @@ struct shadow_target {
 	bool writable;        /* false: ROM, or writes are hooked */
 };
 
+struct shadow_vcpu;
+
 /* What the shadow asks of the VM. Every one is mandatory. */
 struct shadow_ops {
 	/* What lies at gpa; a page that is elsewhere is brought in if touch says so. False: no
@@ -39,9 +41,11 @@ struct shadow_ops {
 	void (*free)(void *ctx, void *p, size_t size); /* p: also NULL */
 	/* Where the hypervisor sees the memory at pa. */
 	void *(*ptr)(hpa_t pa);
-	/* Drop every translation of the VM's vCPUs before they are entered again. */
+	/* Drop every translation of the VM's vCPUs, or of one, before they are entered again. */
 	void (*flush)(void *ctx);
-	/* Let INVLPG exit, or run in the guest by itself. */
+	void (*flush_vcpu)(struct shadow_vcpu *sv);
+	/* Let INVLPG exit, or run in the guest by itself: on each vCPU before it is entered again.
+	 */
 	void (*intercept_invlpg)(void *ctx, bool on);
 	/* The guest's memory, for walking and marking its tables. */
 	const struct pt_mem *guest_mem;
@@ -97,20 +101,25 @@ int shadow_create(struct shadow **out, const struct shadow_ops *ops, const struc
 		  uint64_t max_bytes);
 /* Give back all its memory; its vCPUs are gone. NULL: nothing. */
 void shadow_destroy(struct shadow *s);
-/* 0 or -ENOMEM. */
+/* 0 or -ENOMEM; of SHADOW_VCPUS at most. */
+#define SHADOW_VCPUS 64
 int shadow_vcpu_init(struct shadow_vcpu *sv, struct shadow *s);
 
 /*
- * The guest has these registers now (after MOV to CR0, CR3, CR4, WRMSR EFER, INVPCID, a task
- * switch): everything that hardware would drop is dropped, and what comes back is the root
- * for hardware's CR3. PAE: gp->pdpte are the PDPTEs that the processor holds.
+ * The vCPU has these registers now (after MOV to CR0, CR3, CR4, WRMSR EFER, INVPCID, a task
+ * switch): everything that hardware would drop is dropped, of this vCPU's translations, and what
+ * comes back is the root for hardware's CR3. PAE: gp->pdpte are the PDPTEs that the processor
+ * holds.
  */
 hpa_t shadow_load(struct shadow_vcpu *sv, const struct guest_paging *gp);
 
 /*
- * The guest, which has one vCPU, runs without the shadow until its next shadow_load(), and writes
- * to its memory unseen: everything that was made from its tables is forgotten. Cheap when that is
- * nothing; else it takes about as long as giving back the memory.
+ * The vCPU runs without the shadow until its next shadow_load(), and writes to the guest's memory
+ * unseen: everything that was made from its tables is forgotten. Cheap when that is nothing; else
+ * it takes about as long as giving back the memory. Do other vCPUs have roots, what was made stays,
+ * to be compared with the guest's tables before it is used again: none of them may run meanwhile,
+ * nor before it has been given its root anew by shadow_load(). To be called again each time that
+ * they have run.
  */
 void shadow_leave(struct shadow_vcpu *sv);
 
@@ -134,7 +143,7 @@ enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t erro
 				uint64_t rflags, unsigned cpl, uint32_t pkru,
 				struct shadow_outcome *out);
 
-/* The guest's INVLPG of gva, when it exits. */
+/* The vCPU's INVLPG of gva, when it exits. What other vCPUs have of gva is theirs to drop. */
 void shadow_invlpg(struct shadow_vcpu *sv, gva_t gva);
 
 /*

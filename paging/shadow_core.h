@@ -119,14 +119,14 @@ struct sp_chunk {
 #define CHUNK_BUCKETS 4096
 #define CHUNKS_PER_BLOCK 128
 #define CHUNK_BLOCKS 4096
-#define MAX_UNSYNC 64
+#define MAX_UNSYNC (2 * SHADOW_VCPUS)
 /* Tables opened lately: the next load of a root that leads to one closes it, unless so many other
  * loads have come before. */
 #define MAX_OPENED 32
 #define OPENED_LOADS 4
 #define FORMATS 16 /* by the guest's kind of tables, NXE, PSE */
 
-static_assert(MAX_UNSYNC > 16, "more than there are roots in use at a time");
+static_assert(MAX_UNSYNC > SHADOW_VCPUS, "more than there are roots in use at a time");
 
 struct shadow {
 	struct shadow_ops ops;
@@ -150,7 +150,8 @@ struct shadow {
 		uint32_t loads;
 	} opened[MAX_OPENED];
 	unsigned nr_opened;
-	unsigned kind; /* of the tables of the vCPU that was loaded last with paging on */
+	unsigned kind;   /* of the tables of the vCPU that came last, of those that page */
+	unsigned rooted; /* vCPUs that have a root */
 	bool invlpg_exits;
 	bool no_memory;            /* something could not be had */
 	struct shadow_target last; /* what resolve() said last */
@@ -335,8 +336,11 @@ void sp_prefetch_direct(struct shadow *s, struct sp *p, unsigned slot);
 
 /* --- shadow.c --- */
 
-/* All translations of the VM go. */
+/* All translations of the VM go; of one vCPU. */
 void sp_flush(struct shadow *s);
+void sp_flush_vcpu(struct shadow_vcpu *sv);
+/* A vCPU whose tables are of this kind is about to use them. */
+void sp_use_kind(struct shadow *s, unsigned kind);
 /* Frame of the table of level 1 that the entry at slot of the four leads to, without paging of the
  * memory itself; false: to none. */
 bool sp_low_table(const struct shadow_vcpu *sv, unsigned slot, uint64_t *gfn);

@@ -462,7 +462,7 @@ static bool is_implicit(struct fault *f, uint32_t error)
 		return refused;
 	sv->refused_gva = f->gva;
 	sv->refused_rip = f->rip;
-	sp_flush(f->s);
+	sp_flush_vcpu(sv);
 	return false;
 }
 
@@ -487,6 +487,7 @@ enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t erro
 	s->stats.faults++;
 	s->no_memory = false;
 	sv->policy.pkru = pkru;
+	sp_use_kind(s, role_kind(sv->role));
 	/* The instruction that needed them in use is through. */
 	if (s->nr_unsync && rip != s->unsync_rip)
 		sp_sync_all(s);

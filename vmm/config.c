@@ -135,10 +135,11 @@ static const char *set_vcpus(struct vm_config *vm, const struct token *val)
 
 	if (!parse_u64(val, &n))
 		return "not a number";
+	static_assert(VM_MAX_VCPUS == 64, "as the message says");
 	if (n < 1)
 		return "less than 1";
 	if (n > VM_MAX_VCPUS)
-		return "more virtual CPUs than this version has";
+		return "more than 64";
 	vm->vcpus = (unsigned)n;
 	return NULL;
 }

@@ -425,6 +425,20 @@ static void handle_cr(struct vcpu *vcpu)
 
 /* --- instructions --- */
 
+/* Has every vCPU of the VM stopped for ever, but for an NMI? */
+static bool nothing_wakes(const struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		const struct vcpu *vcpu = vm->vcpu[i];
+
+		if (vcpu_is_signalled(vcpu) ||
+		    (vcpu->state != VCPU_WAIT_SIPI &&
+		     (vcpu->state != VCPU_HALTED || (vcpu->regs.rflags & RFLAGS_IF))))
+			return false;
+	}
+	return true;
+}
+
 static void handle_hlt(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
@@ -436,7 +450,7 @@ static void handle_hlt(struct vcpu *vcpu)
 	if (vcpu_has_wakeup(vcpu))
 		return;
 	vcpu->state = VCPU_HALTED;
-	if (!(vcpu->regs.rflags & RFLAGS_IF) && !(vm->notices & VM_NOTICE_HALT)) {
+	if (!(vm->notices & VM_NOTICE_HALT) && nothing_wakes(vm)) {
 		vm->notices |= VM_NOTICE_HALT;
 		log_info("vm %s: halted with interrupts off, rip 0x%llx", vm->cfg->name,
 			 (unsigned long long)vcpu->regs.rip);

@@ -12,6 +12,18 @@ void exit_stats_clear(struct exit_stats *s)
 	s->trace = trace;
 }
 
+void exit_stats_add(struct exit_stats *sum, const struct exit_stats *from)
+{
+	for (unsigned k = 0; k < EXIT_KINDS; k++) {
+		sum->count[k] += from->count[k];
+		sum->ticks[k] += from->ticks[k];
+		sum->worst[k] = MAX(sum->worst[k], from->worst[k]);
+		for (unsigned b = 0; b < EXIT_BUCKETS; b++)
+			sum->bucket[k][b] += from->bucket[k][b];
+	}
+	sum->guest_ticks += from->guest_ticks;
+}
+
 struct exit_summary exit_stats_summary(const struct exit_stats *s, unsigned kind)
 {
 	unsigned from = kind < EXIT_KINDS ? kind : 0;

@@ -70,6 +70,9 @@ static inline void exit_stats_count(struct exit_stats *s, enum vm_exit_kind kind
 /* All counts are zero again; the trace stays. */
 void exit_stats_clear(struct exit_stats *s);
 
+/* Add what from has counted to what sum has; the trace is left out. */
+void exit_stats_add(struct exit_stats *sum, const struct exit_stats *from);
+
 /* A kind's figures, or with kind EXIT_KINDS those of all kinds together. */
 struct exit_summary {
 	uint64_t count, ticks, mean, worst;

@@ -22,6 +22,7 @@
 #include "vmm/sched.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm_shadow.h"
+#include "vmm/vm_tables.h"
 
 /* How much of a new VM's memory is cleared at a time. */
 #define CLEAR_BYTES KIB(256)
@@ -151,6 +152,9 @@ static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 	vcpu->stale |= VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX | VCPU_STALE_DR;
 	load_stale(vcpu);
 	backend->vcpu_load(vcpu);
+	/* Others have used the shadow since it wrote to memory unseen. */
+	if (vcpu->nested_root && vcpu->vm->nr_vcpus > 1)
+		vcpu->stale |= VCPU_STALE_ROOT;
 	vcpu->loaded = true;
 	cpu->current = vcpu;
 }
@@ -429,6 +433,8 @@ static bool can_run(struct sched_entity *e)
 {
 	struct vcpu *vcpu = container_of(e, struct vcpu, sched);
 
+	if (vcpu_is_signalled(vcpu))
+		vcpu_take_signals(vcpu);
 	if (vcpu->state == VCPU_HALTED && vcpu_has_wakeup(vcpu))
 		vcpu->state = VCPU_RUNNABLE;
 	return vcpu->state == VCPU_RUNNABLE || vcpu->state == VCPU_STARTING;
@@ -466,6 +472,8 @@ static void run_vcpu(struct cpu *cpu, struct vcpu *vcpu, bool others)
 	do {
 		if ((vcpu->stale & VCPU_STALE_ROOT) && !vm_shadow_load(vcpu))
 			return;
+		if (vcpu->tables_seen != vcpu->vm->tables.count)
+			vm_tables_catch_up(vcpu);
 		irq_disable();
 		if (cpu->work_pending) {
 			irq_enable();
@@ -491,7 +499,8 @@ static void run_vcpu(struct cpu *cpu, struct vcpu *vcpu, bool others)
 		if (console_input_held())
 			cpu->work_pending = true;
 	} while (vcpu->state == VCPU_RUNNABLE && vcpu->vm->stop_reason == VM_STOP_NONE &&
-		 !vcpu->vm->pause_requested && !slice_over && !(vcpu->yield && others));
+		 !vcpu->vm->pause_requested && !slice_over && !(vcpu->yield && others) &&
+		 !vcpu_kicked());
 }
 
 /* Clearing memory takes long: it is the turn's work until there is something else to do. */

@@ -16,17 +16,36 @@ void sched_init(struct sched *s, unsigned cpu, uint64_t ticks_per_second)
 	list_init(&s->queue);
 }
 
-void sched_entity_init(struct sched_entity *e, uint32_t weight, uint64_t cpus)
+void sched_group_init(struct sched_group *g, uint32_t weight)
 {
-	*e = (struct sched_entity){ .weight = weight ? weight : SCHED_WEIGHT_DEFAULT,
-				    .cpus = cpus ? cpus : ~UINT64_C(0) };
+	*g = (struct sched_group){ .weight = weight ? weight : SCHED_WEIGHT_DEFAULT };
+}
+
+void sched_entity_init(struct sched_entity *e, struct sched_group *group, uint64_t cpus)
+{
+	*e = (struct sched_entity){ .group = group, .cpus = cpus ? cpus : ~UINT64_C(0) };
 	list_init(&e->node);
+}
+
+static void set_awake(struct sched_entity *e, bool awake)
+{
+	if (awake && !e->awake)
+		e->group->awake++;
+	else if (!awake && e->awake)
+		e->group->awake--;
+	e->awake = awake;
+}
+
+/* Who shares a group's weight now: whose turn it is, too, whatever has become of it since. */
+static unsigned sharers(const struct sched_entity *e)
+{
+	return MAX(e->group->awake, 1u);
 }
 
 void sched_add(struct sched *s, struct sched_entity *e)
 {
 	e->vtime = s->vtime;
-	e->awake = false;
+	set_awake(e, false);
 	e->yields = false;
 	list_push_back(&s->queue, &e->node);
 }
@@ -35,6 +54,7 @@ void sched_remove(struct sched *s, struct sched_entity *e)
 {
 	list_remove(&e->node);
 	list_init(&e->node);
+	set_awake(e, false);
 	if (s->current == e)
 		s->current = NULL;
 }
@@ -46,7 +66,7 @@ void sched_charge(struct sched *s, uint64_t ticks)
 	if (!e)
 		return;
 	e->ran += ticks;
-	e->vtime += ticks * SCHED_WEIGHT_DEFAULT / e->weight;
+	e->vtime += ticks * SCHED_WEIGHT_DEFAULT * sharers(e) / e->group->weight;
 	s->used += ticks;
 	/* Its turn has no end: the others are to wake where it is, not where it was. */
 	if (s->alone && before(s->vtime, e->vtime))
@@ -56,9 +76,9 @@ void sched_charge(struct sched *s, uint64_t ticks)
 static uint64_t slice_of(const struct sched *s, const struct sched_entity *e)
 {
 	uint64_t whole = SCHED_SLICE_MS * s->ms;
-	uint64_t slice = whole * MIN(e->weight, (uint32_t)SCHED_WEIGHT_DEFAULT);
+	uint64_t slice = whole * MIN(e->group->weight, (uint32_t)SCHED_WEIGHT_DEFAULT);
 
-	return MAX(slice / SCHED_WEIGHT_DEFAULT, SCHED_SLICE_MIN_MS * s->ms);
+	return MAX(slice / SCHED_WEIGHT_DEFAULT / sharers(e), SCHED_SLICE_MIN_MS * s->ms);
 }
 
 /* Can it run? Whoever sleeps, or wakes, is taken along: it falls behind by its credit at most. */
@@ -69,7 +89,7 @@ static bool look_at(struct sched *s, struct sched_entity *e, bool (*can_run)(str
 
 	if ((!awake || !e->awake) && before(e->vtime, floor))
 		e->vtime = floor;
-	e->awake = awake;
+	set_awake(e, awake);
 	return awake;
 }
 
@@ -79,6 +99,18 @@ static bool better(const struct sched_entity *e, const struct sched_entity *best
 	if (!best || e->yields != best->yields)
 		return !best || best->yields;
 	return before(e->vtime, best->vtime);
+}
+
+/*
+ * Who yields most often waits for another vCPU of the same VM, which holds a lock or is to answer
+ * an interrupt: such a one goes first, unless it is so far on that others would pay for it.
+ */
+static bool is_awaited(const struct sched *s, const struct sched_entity *e)
+{
+	const struct sched_entity *yields = s->current;
+
+	return yields && yields->yields && e != yields && e->group == yields->group && !e->yields &&
+	       before(e->vtime, s->vtime + SCHED_CREDIT_MS * s->ms);
 }
 
 /* A timer may end a turn a little early: a rest not worth a turn of its own is given up. */
@@ -97,7 +129,7 @@ static bool keeps_turn(const struct sched *s, const struct sched_entity *woken)
 struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
 				bool *others)
 {
-	struct sched_entity *best = NULL, *least = NULL, *woken = NULL;
+	struct sched_entity *best = NULL, *least = NULL, *woken = NULL, *awaited = NULL;
 	unsigned runnable = 0;
 
 	list_for_each (n, &s->queue) {
@@ -109,6 +141,8 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 		runnable++;
 		if (better(e, best))
 			best = e;
+		if (is_awaited(s, e) && (!awaited || before(e->vtime, awaited->vtime)))
+			awaited = e;
 		if (!least || before(e->vtime, least->vtime))
 			least = e;
 		if (slept && (!woken || before(e->vtime, woken->vtime)))
@@ -122,6 +156,8 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 		return s->current;
 	if (s->current)
 		s->current->yields = false;
+	if (awaited)
+		best = awaited;
 	if (best) {
 		list_remove(&best->node);
 		list_push_back(&s->queue, &best->node);

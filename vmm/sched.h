@@ -1,6 +1,10 @@
 /*
- * Whose turn it is on a CPU: vCPUs share it as their weights say. Pure arithmetic: who calls this
+ * Whose turn it is on a CPU: VMs share it as their weights say. Pure arithmetic: who calls this
  * has the clock, in ticks of whatever length.
+ *
+ * A VM is a group, its vCPUs are those who have turns. A group's weight is shared by those of it
+ * who can run: a VM gets no more for having more vCPUs, and no less while one alone of them is
+ * busy.
  *
  * Each has a virtual time, which goes on while it runs, the slower the greater its weight; who is
  * least far on is next. One that slept comes back at most SCHED_CREDIT_MS behind the others: that
@@ -26,15 +30,20 @@
 #define SCHED_CREDIT_MS 5    /* of virtual time */
 #define SCHED_MARGIN_MS 1    /* who wakes so far behind cuts off the turn of another */
 
+struct sched_group {
+	uint32_t weight;
+	unsigned awake; /* of its members, when they were looked at last */
+};
+
 /* One of those who share. Touched by the run loop alone. */
 struct sched_entity {
 	struct list_node node; /* in the queue while its VM runs */
-	uint32_t weight;
+	struct sched_group *group;
 	uint64_t cpus;  /* bit n: it may run on CPU n */
 	uint64_t vtime; /* ticks at the default weight; it wraps */
 	uint64_t ran;   /* ticks in all */
 	bool awake;     /* when it was looked at last */
-	bool yields;    /* the rest of its turn is for the others */
+	bool yields;    /* the rest of its turn is for the others, its group's first */
 };
 
 struct sched {
@@ -48,8 +57,10 @@ struct sched {
 };
 
 void sched_init(struct sched *s, unsigned cpu, uint64_t ticks_per_second);
-/* Before anything else is done with e. weight 0: the default; cpus 0: all. */
-void sched_entity_init(struct sched_entity *e, uint32_t weight, uint64_t cpus);
+/* Before it has a member. weight 0: the default. */
+void sched_group_init(struct sched_group *g, uint32_t weight);
+/* Before anything else is done with e. cpus 0: all. */
+void sched_entity_init(struct sched_entity *e, struct sched_group *group, uint64_t cpus);
 /* From now on it has its share, beginning where the others are. */
 void sched_add(struct sched *s, struct sched_entity *e);
 /* Harmless on one that is not there. */

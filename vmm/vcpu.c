@@ -25,8 +25,8 @@ int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 		return trace_error(-ENOMEM);
 	vcpu->vm = vm;
 	vcpu->id = id;
-	vcpu->exits = &vm->exits[id];
-	sched_entity_init(&vcpu->sched, vm->cfg->weight, vm->cfg->cpus);
+	vcpu->exits = vm->exits[id];
+	sched_entity_init(&vcpu->sched, &vm->sched, vm->cfg->cpus);
 	vcpu->fpu = fpu_area_alloc();
 	if (!vcpu->fpu) {
 		kfree(vcpu, sizeof(*vcpu));
@@ -45,7 +45,7 @@ int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 	vcpu->regs = (struct vcpu_regs){ .rip = 0xfff0, .rflags = RFLAGS_FIXED };
 	vcpu->regs.gpr[RDX] = cpuid_guest(vcpu, 1, 0).eax;
 	vcpu->xcr0 = XCR0_X87;
-	vcpu->state = VCPU_STARTING;
+	vcpu->state = id ? VCPU_WAIT_SIPI : VCPU_STARTING;
 	msr_reset(vcpu);
 	debug_attach(vcpu);
 	*out = vcpu;

@@ -31,9 +31,10 @@ struct vcpu_regs {
 
 enum vcpu_state {
 	VCPU_RUNNABLE,
-	VCPU_HALTED,   /* HLT: waits for an interrupt */
-	VCPU_STOPPED,  /* its VM has stopped */
-	VCPU_STARTING, /* between vm_start_begin() and vm_start_end() */
+	VCPU_HALTED,    /* HLT: waits for an interrupt */
+	VCPU_STOPPED,   /* its VM has stopped */
+	VCPU_STARTING,  /* between vm_start_begin() and vm_start_end() */
+	VCPU_WAIT_SIPI, /* no BSP, after RESET or INIT: waits for a STARTUP */
 };
 
 /* What waits to be delivered; vmm/event.c alone touches it. */
@@ -70,6 +71,7 @@ struct vcpu {
 	struct vm *vm;
 	unsigned id;
 	enum vcpu_state state;
+	uint32_t signals; /* startup.c: an INIT or STARTUP that has come; 0: none */
 	struct vcpu_events events;
 	struct lapic lapic;
 	struct vcpu_msrs msrs;
@@ -84,13 +86,15 @@ struct vcpu {
 	struct lookahead lookahead; /* lookahead.c alone touches it */
 	struct shadow_vcpu shadow;  /* when vm->shadow is there */
 	bool nested_root;           /* and this set, it runs through the nested tables for now */
+	uint64_t tables_seen;       /* vm_tables.c: of vm->tables, what it has caught up with */
+	bool invlpg_exits;
 	struct sched_entity sched;
 	bool yield;                   /* it spins (PAUSE): its turn is over when another can run */
 	bool loaded;                  /* run.c: its PKRU, XCR0... are on the CPU */
 	unsigned stale;               /* VCPU_STALE_*: the CPU gets these before the next entry */
 	struct emulate_cache emulate; /* emulate.c alone touches it */
 	struct vm_exit exit;          /* the last one */
-	struct exit_stats *exits;     /* its own in vm->exits[] */
+	struct exit_stats *exits;     /* vm->exits[id] */
 	void *hw;                     /* the backend's own state */
 	const uint64_t *hot;          /* VCPU_HOT_REGS registers, in the backend's keeping */
 };
@@ -103,7 +107,8 @@ static inline uint64_t vcpu_hot_reg(const struct vcpu *vcpu, unsigned reg)
 
 /* --- vcpu.c --- */
 
-/* 0 or -ENOMEM; the vCPU is in the state after RESET. */
+/* The vCPU with this id, which is free in vm->vcpu[]: 0 or -ENOMEM. It is in the state after RESET:
+ * the first one, the VM's BSP, VCPU_STARTING, the others VCPU_WAIT_SIPI. vm->exits[id] is there. */
 int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out);
 /* A segment register, or descriptor table, after RESET. APM vol. 2, table 14-1; SDM vol. 3,
  * table 9-1. */
@@ -147,6 +152,26 @@ extern const char vcpu_gpr_names[GPRS][4];
 
 /* One line per register group at info level. */
 void vcpu_dump(const struct vcpu *vcpu);
+
+/* --- startup.c: what other processors do to it; from any vCPU's exit, its own too --- */
+
+/* INIT: it is reset and waits for a STARTUP, whatever it was doing. Of the BSP: the VM is reset. */
+void vcpu_init_signal(struct vcpu *vcpu);
+/* STARTUP: one that waits for it begins in real mode at vector * 4 KiB; for others it is nothing.
+ */
+void vcpu_startup(struct vcpu *vcpu, uint8_t vector);
+/* It has something to look at: an interrupt, an NMI, an INIT... that a device or another vCPU has
+ * sent it. If it waits it is looked at soon. */
+void vcpu_kick(struct vcpu *vcpu);
+/* Has any been, since the last call of this? */
+bool vcpu_kicked(void);
+/* Do what has been signalled: the run loop, between two runs. */
+void vcpu_take_signals(struct vcpu *vcpu);
+/* Has something been? */
+static inline bool vcpu_is_signalled(const struct vcpu *vcpu)
+{
+	return __atomic_load_n(&vcpu->signals, __ATOMIC_RELAXED);
+}
 
 /* --- event.c: injection, re-injection, double and triple faults --- */
 

@@ -19,10 +19,11 @@
 #include "vmm/irq_line.h"
 #include "vmm/lapic.h"
 #include "vmm/memmap.h"
+#include "vmm/sched.h"
 #include "vmm/touches.h"
 
 #define VM_MAX 64
-#define VM_MAX_VCPUS 1
+#define VM_MAX_VCPUS 64
 
 /* Where a PC's memory has its gaps. */
 #define VM_LOW_RAM_END UINT64_C(0xa0000) /* the legacy video window begins */
@@ -61,6 +62,16 @@ struct vm_intr_source {
 	void *ctx;
 };
 
+/*
+ * What has changed in the tables that translate for the vCPUs, by a count that grows with each
+ * change that they must follow: before it is entered, a vCPU that is behind catches up.
+ */
+struct vm_tables_state {
+	uint64_t count;
+	uint64_t guest, nested; /* the count of the last FLUSH_GUEST, FLUSH_NESTED */
+	bool invlpg_exits;
+};
+
 #define VM_NOTICE_HALT 0x1u  /* halted with interrupts off */
 #define VM_NOTICE_FETCH 0x2u /* ran into an address with no memory */
 
@@ -79,17 +90,19 @@ struct vm {
 	struct nested nested;
 	gpa_t identity_map;    /* caps.identity_map: that page directory, in ROM; 0: none */
 	struct shadow *shadow; /* NULL: nested paging. With both see vm_shadow_translates() */
-	uint64_t tsc_offset;   /* of all its vCPUs, but for what each writes to its own TSC */
-	uint64_t audit_left;   /* exits to the shadow's next audit; 0: none */
-	uint64_t clear_to;     /* vm_clear_memory() has come so far */
+	struct vm_tables_state tables;
+	uint64_t tsc_offset; /* of all its vCPUs, but for what each writes to its own TSC */
+	uint64_t audit_left; /* exits to the shadow's next audit; 0: none */
+	uint64_t clear_to;   /* vm_clear_memory() has come so far */
 	struct pt_mem guest_tables, own_guest_tables; /* gmem.c alone uses them */
 	struct vm_intr_source intr;
 	struct lapic_set lapics; /* those of its vCPUs */
 	struct pc *pc;
+	struct sched_group sched; /* its vCPUs' */
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_MAX_VCPUS];
-	struct exit_stats exits[VM_MAX_VCPUS]; /* by vCPU; of the last run, when it is stopped */
-	struct touches touches;                /* ports and addresses, in the same way */
+	struct exit_stats *exits[VM_MAX_VCPUS]; /* by vCPU; of the last run, when it is stopped */
+	struct touches touches;                 /* ports and addresses, in the same way */
 	uint64_t start_ns;      /* when its last start was done, or begun if it is not yet */
 	uint64_t start_cost_ns; /* and how long that took */
 	struct timer restart;   /* armed while it waits to be started again: run.c's */
@@ -105,6 +118,13 @@ struct vm {
  * The first reason wins. */
 void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* Counters for the exits of n vCPUs, all zero; those of more vCPUs go. 0 or -ENOMEM. */
+int vm_exits_make(struct vm *vm, unsigned n);
+/* The exits of all its vCPUs together, but for the trace, until the next call of this. */
+const struct exit_stats *vm_exits(const struct vm *vm);
+/* Forget them; the traces stay. */
+void vm_exits_clear(struct vm *vm);
 
 #ifdef UMBRA_DEBUG
 /* What the backend is to spoil before it enters the guest now, as corrupt= on its line asks; NULL:

@@ -103,15 +103,19 @@ static int check_line(const struct vm *vm, char *why)
 	return check_disks(vm->cfg, why);
 }
 
-static int make_vcpu(struct vm *vm)
+static int make_vcpus(struct vm *vm)
 {
-	int err = vcpu_create(vm, 0, &vm->vcpu[0]);
+	int err = 0;
 
-	if (err)
-		return err;
-	vm->nr_vcpus = 1;
-	vm_tables_attach(vm->vcpu[0]);
-	return 0;
+	sched_group_init(&vm->sched, vm->cfg->weight);
+	for (unsigned i = 0; i < vm->cfg->vcpus && !err; i++) {
+		err = vcpu_create(vm, i, &vm->vcpu[i]);
+		if (err)
+			break;
+		vm->nr_vcpus = i + 1;
+		vm_tables_attach(vm->vcpu[i]);
+	}
+	return err;
 }
 
 static int load(struct vm *vm, char *why)
@@ -159,7 +163,7 @@ static int build(struct vm *vm)
 	if (!err)
 		err = pc_create(vm);
 	if (!err)
-		err = make_vcpu(vm);
+		err = make_vcpus(vm);
 	return err;
 }
 
@@ -181,11 +185,12 @@ int vm_start_begin(struct vm *vm)
 		return err;
 	}
 	vm_teardown(vm);
-	exit_stats_clear(vm->exits);
 	memset(&vm->touches, 0, sizeof(vm->touches));
 	vm->start_ns = clock_ns();
 	vm->tsc_offset = -rdtsc();
-	err = build(vm);
+	err = vm_exits_make(vm, vm->cfg->vcpus);
+	if (!err)
+		err = build(vm);
 	if (err) {
 		say_not_started(vm, err, why);
 		vm_teardown(vm);
@@ -308,7 +313,7 @@ static void print_exits(const struct vm *vm, const char *kind, struct exit_summa
 
 static void print_stats(const struct vm *vm)
 {
-	const struct exit_stats *s = vm->exits;
+	const struct exit_stats *s = vm_exits(vm);
 
 	for (unsigned i = 0; i < EXIT_KINDS; i++)
 		if (s->count[i])
@@ -329,9 +334,15 @@ static void log_exit(const char *text)
 /* What a crashed guest did last, if its exits are traced. */
 static void print_trace(const struct vm *vm)
 {
-	if (exit_trace_count(&vm->exits->trace))
-		log_info("vm %s: its last exits:", vm->cfg->name);
-	exit_trace_tail(&vm->exits->trace, log_exit);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		const struct exit_trace *trace = &vm->exits[i]->trace;
+
+		if (exit_trace_count(trace) && vm->nr_vcpus > 1)
+			log_info("vm %s: the last exits of vCPU %u:", vm->cfg->name, i);
+		else if (exit_trace_count(trace))
+			log_info("vm %s: its last exits:", vm->cfg->name);
+		exit_trace_tail(trace, log_exit);
+	}
 }
 
 static void log_text(void *ctx, const char *text)
@@ -344,8 +355,12 @@ static void log_state(const struct vm *vm)
 {
 	const struct printer to_log = { .line = log_text };
 
-	vcpu_dump(vm->vcpu[0]);
-	vm->backend->dump(vm->vcpu[0], &to_log);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		if (vm->vcpu[i]->state == VCPU_WAIT_SIPI)
+			continue;
+		vcpu_dump(vm->vcpu[i]);
+		vm->backend->dump(vm->vcpu[i], &to_log);
+	}
 }
 
 void vm_stop(struct vm *vm)
@@ -361,7 +376,8 @@ void vm_stop(struct vm *vm)
 		print_trace(vm);
 	if (vm->cfg->stats)
 		print_stats(vm);
-	vm->vcpu[0]->state = VCPU_STOPPED;
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		vm->vcpu[i]->state = VCPU_STOPPED;
 	destroy_devices(vm);
 	if (!crashed) {
 		enum vm_stop_reason reason = vm->stop_reason;

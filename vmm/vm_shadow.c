@@ -14,11 +14,14 @@
 #include "vmm/memmap.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
+#include "vmm/vm_tables.h"
 
 /* The default: a fiftieth of the guest's memory, which is enough for tables of all of it ten
  * times over, and what a guest of any size needs for its processes. */
 #define LIMIT_PART 50
 #define LIMIT_LEAST MIB(4)
+/* What a further vCPU has of its own: roots, and the shadow pages that its faults work on. */
+#define LIMIT_VCPU KIB(128)
 
 /* --- what the shadow asks for --- */
 
@@ -82,27 +85,28 @@ static void *ptr(hpa_t pa)
 
 static void flush(void *ctx)
 {
-	struct vm *vm = ctx;
+	vm_tables_flush(ctx, FLUSH_GUEST);
+}
 
-	for (unsigned i = 0; i < vm->nr_vcpus; i++)
-		vm->backend->flush(vm->vcpu[i], FLUSH_GUEST);
+static void flush_vcpu(struct shadow_vcpu *sv)
+{
+	struct vcpu *vcpu = container_of(sv, struct vcpu, shadow);
+
+	vcpu->vm->backend->flush(vcpu, FLUSH_GUEST);
 }
 
 static void intercept_invlpg(void *ctx, bool on)
 {
-	struct vm *vm = ctx;
-
-	for (unsigned i = 0; i < vm->nr_vcpus; i++)
-		vm->backend->set_intercept_invlpg(vm->vcpu[i], on);
+	vm_tables_intercept_invlpg(ctx, on);
 }
 
 /* --- life --- */
 
 uint64_t vm_shadow_limit(const struct vm_config *cfg)
 {
-	if (cfg->shadow)
-		return cfg->shadow;
-	return MAX(ALIGN_DOWN(cfg->memory / LIMIT_PART, PAGE_SIZE), LIMIT_LEAST);
+	uint64_t limit = MAX(ALIGN_DOWN(cfg->memory / LIMIT_PART, PAGE_SIZE), LIMIT_LEAST);
+
+	return (cfg->shadow ? cfg->shadow : limit) + (MAX(cfg->vcpus, 1u) - 1) * LIMIT_VCPU;
 }
 
 int vm_shadow_create(struct vm *vm)
@@ -116,6 +120,7 @@ int vm_shadow_create(struct vm *vm)
 		.free = free_memory,
 		.ptr = ptr,
 		.flush = flush,
+		.flush_vcpu = flush_vcpu,
 		.intercept_invlpg = intercept_invlpg,
 		.guest_mem = gmem_own_pt_mem(vm),
 		.ctx = vm,
@@ -135,6 +140,7 @@ void vm_shadow_destroy(struct vm *vm)
 
 int vm_shadow_vcpu_init(struct vcpu *vcpu)
 {
+	static_assert(VM_MAX_VCPUS <= SHADOW_VCPUS, "a shadow has room for all");
 	return shadow_vcpu_init(&vcpu->shadow, vcpu->vm->shadow);
 }
 
@@ -149,11 +155,19 @@ bool vm_shadow_translates(const struct vcpu *vcpu)
 	return vcpu->vm->shadow && !vcpu->nested_root;
 }
 
+/*
+ * It is about to write to memory unseen that the shadow of others has been made from. One CPU runs
+ * guests: while this vCPU does, they do not.
+ */
 static void load_nested(struct vcpu *vcpu)
 {
-	static_assert(VM_MAX_VCPUS == 1, "what one writes unseen, another's shadow was made of");
-	if (!vcpu->nested_root)
+	struct vm *vm = vcpu->vm;
+
+	if (!vcpu->nested_root || vm->nr_vcpus > 1)
 		shadow_leave(&vcpu->shadow);
+	for (unsigned i = 0; vm->nr_vcpus > 1 && i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i] != vcpu)
+			vm->vcpu[i]->stale |= VCPU_STALE_ROOT;
 	vcpu->nested_root = true;
 	vcpu->stale &= ~VCPU_STALE_ROOT;
 	vcpu->vm->backend->set_root(vcpu, vcpu->vm->nested.root, ROOT_NESTED);

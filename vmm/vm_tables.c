@@ -4,7 +4,6 @@
 #include "arch/x86_64/frame.h"
 #include "paging/host.h"
 #include "paging/nested.h"
-#include "vmm/backend.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 #include "vmm/vm_shadow.h"
@@ -76,13 +75,40 @@ int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights)
 	return vm->has_nested ? nested_protect(&vm->nested, gpa, size, rights) : 0;
 }
 
+void vm_tables_flush(struct vm *vm, enum flush_scope scope)
+{
+	struct vm_tables_state *t = &vm->tables;
+
+	t->count++;
+	*(scope == FLUSH_NESTED ? &t->nested : &t->guest) = t->count;
+}
+
+void vm_tables_intercept_invlpg(struct vm *vm, bool on)
+{
+	vm->tables.invlpg_exits = on;
+	vm->tables.count++;
+}
+
+void vm_tables_catch_up(struct vcpu *vcpu)
+{
+	const struct vm_tables_state *t = &vcpu->vm->tables;
+	const struct vmm_backend *backend = vcpu->vm->backend;
+
+	if (vcpu->tables_seen < t->nested)
+		backend->flush(vcpu, FLUSH_NESTED);
+	else if (vcpu->tables_seen < t->guest)
+		backend->flush(vcpu, FLUSH_GUEST);
+	if (vcpu->invlpg_exits != t->invlpg_exits)
+		backend->set_intercept_invlpg(vcpu, t->invlpg_exits);
+	vcpu->invlpg_exits = t->invlpg_exits;
+	vcpu->tables_seen = t->count;
+}
+
 void vm_tables_changed(struct vm *vm, gpa_t gpa, uint64_t size)
 {
 	if (vm->shadow)
 		shadow_forget(vm->shadow, gpa, size);
-	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
-		vm->backend->flush(vm->vcpu[i], vm->has_nested ? FLUSH_NESTED : FLUSH_GUEST);
-		if (vm->shadow)
-			vm->vcpu[i]->stale |= VCPU_STALE_ROOT;
-	}
+	vm_tables_flush(vm, vm->has_nested ? FLUSH_NESTED : FLUSH_GUEST);
+	for (unsigned i = 0; vm->shadow && i < vm->nr_vcpus; i++)
+		vm->vcpu[i]->stale |= VCPU_STALE_ROOT;
 }

@@ -10,11 +10,11 @@
 #include <stdint.h>
 
 #include "arch/x86_64/include/addr.h"
+#include "vmm/backend.h"
 #include "vmm/config.h"
 
 struct vm;
 struct vcpu;
-struct vmm_backend;
 
 /* Nested or shadow: what a VM with such a line gets. Never PAGING_AUTO. */
 enum paging_mode vm_paging_mode(const struct vm_config *cfg, const struct vmm_backend *backend);
@@ -31,6 +31,13 @@ void vm_tables_attach(struct vcpu *vcpu);
 int vm_tables_map(struct vm *vm, gpa_t gpa, hpa_t pa, uint64_t size, unsigned rights);
 int vm_tables_unmap(struct vm *vm, gpa_t gpa, uint64_t size);
 int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights);
+
+/* Every vCPU drops its translations before it is entered again. */
+void vm_tables_flush(struct vm *vm, enum flush_scope scope);
+/* INVLPG of each vCPU is to exit, from its next entry on, or not. */
+void vm_tables_intercept_invlpg(struct vm *vm, bool on);
+/* Before the vCPU is entered, when vcpu->tables_seen is not vm->tables.count. */
+void vm_tables_catch_up(struct vcpu *vcpu);
 
 /* What was there of [gpa, gpa + size) is no longer so: no vCPU sees the old state from here on. */
 void vm_tables_changed(struct vm *vm, gpa_t gpa, uint64_t size);

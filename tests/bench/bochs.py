@@ -208,7 +208,7 @@ class Count:
 
     def on_exit_handle(self):
         vm, = self.bochs.words(self.bochs.register("RDI") + self.umbra.vm_at, 1)
-        self.exits_at = vm + self.umbra.exits_at
+        self.exits_at, = self.bochs.words(vm + self.umbra.exits_at, 1)  # of vCPU 0
         self.known = self.bochs.words(self.exits_at, len(self.umbra.kinds))
 
     def stop(self):

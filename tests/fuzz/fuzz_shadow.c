@@ -213,6 +213,11 @@ static void flush(void *ctx)
 	(void)ctx;
 }
 
+static void flush_vcpu(struct shadow_vcpu *sv)
+{
+	(void)sv;
+}
+
 static void intercept_invlpg(void *ctx, bool on)
 {
 	(void)ctx;
@@ -229,6 +234,7 @@ static const struct shadow_ops ops = {
 	.free = give_back,
 	.ptr = at_hpa,
 	.flush = flush,
+	.flush_vcpu = flush_vcpu,
 	.intercept_invlpg = intercept_invlpg,
 	.guest_mem = &guest_mem,
 };

@@ -62,6 +62,7 @@ struct fake_device {
 
 static struct fixture {
 	struct vm vm;
+	struct exit_stats exits;
 	struct vcpu vcpu;
 	struct vm_config cfg;
 	struct fake_device dev[2];
@@ -327,7 +328,7 @@ static int fx_setup(void **state)
 	fx.vm.backend = &fx_backend;
 	fx.vm.cfg = &fx.cfg;
 	fx.vcpu.vm = &fx.vm;
-	fx.vcpu.exits = fx.vm.exits;
+	fx.vcpu.exits = fx.vm.exits[0] = &fx.exits;
 	fx.vcpu.hot = fx.reg;
 	fx.vm.vcpu[0] = &fx.vcpu;
 	fx.vcpu.regs.rflags = RFLAGS_FIXED;

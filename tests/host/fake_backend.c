@@ -184,6 +184,7 @@ static int intr_ack(void *ctx)
 }
 
 static const struct vm_config config = { .name = "test" };
+static struct exit_stats exits;
 
 void fake_vm_reset(void)
 {
@@ -209,7 +210,8 @@ void fake_vm_reset(void)
 						 .frames = ptr_to_hpa(fake_ram) };
 	fake_vcpu.vm = &fake_vm;
 	fake_vcpu.hot = fake_hw.reg;
-	fake_vcpu.exits = fake_vm.exits;
+	memset(&exits, 0, sizeof(exits));
+	fake_vcpu.exits = fake_vm.exits[0] = &exits;
 	fake_vcpu.xcr0 = XCR0_X87;
 	fake_vcpu.regs.rip = 0x1000;
 	fake_vcpu.regs.rflags = RFLAGS_FIXED | RFLAGS_IF;

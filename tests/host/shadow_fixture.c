@@ -447,6 +447,13 @@ static void fx_flush(void *ctx)
 		fx.on_flush();
 }
 
+static void fx_flush_vcpu(struct shadow_vcpu *sv)
+{
+	fx.nr_flushes++;
+	if (fx.on_flush_vcpu)
+		fx.on_flush_vcpu(sv);
+}
+
 static void fx_intercept_invlpg(void *ctx, bool on)
 {
 	assert_ptr_equal(ctx, &fx);
@@ -494,6 +501,7 @@ const struct shadow_ops fx_ops = {
 	.free = fx_free,
 	.ptr = fx_ptr,
 	.flush = fx_flush,
+	.flush_vcpu = fx_flush_vcpu,
 	.intercept_invlpg = fx_intercept_invlpg,
 	.guest_mem = &guest_mem,
 	.ctx = &fx,

@@ -47,6 +47,7 @@ extern struct fx {
 	hpa_t forbidden;  /* a frame that may_map() refuses */
 	bool cut_targets; /* resolve() says less than it could */
 	void (*on_flush)(void);
+	void (*on_flush_vcpu)(const struct shadow_vcpu *sv);
 } fx;
 
 extern const struct shadow_ops fx_ops;

@@ -81,11 +81,85 @@ static void tlb_drop(uint64_t va)
 		t->valid = false;
 }
 
-static void drop_all(void)
+static void drop_own(void)
 {
 	memset(tlb, 0, sizeof(tlb));
 	memset(psc, 0, sizeof(psc));
 	hw_pdpte_stale = true;
+}
+
+/* --- the vCPUs that are not on now --- */
+
+static struct {
+	bool made;
+	struct shadow_vcpu sv;
+	struct guest_paging gp;
+	unsigned cpl;
+	bool ac;
+	uint64_t rip;
+	hpa_t root;
+	struct tlb tlb[3][TLB_SETS];
+	struct psc psc[PSC_SETS];
+} others[MC_VCPUS];
+static unsigned current;
+
+static void drop_all(void)
+{
+	drop_own();
+	for (unsigned i = 0; i < MC_VCPUS; i++) {
+		memset(others[i].tlb, 0, sizeof(tlb));
+		memset(others[i].psc, 0, sizeof(psc));
+	}
+}
+
+static void drop_vcpu(const struct shadow_vcpu *sv)
+{
+	if (sv == &mc.sv)
+		drop_own();
+}
+
+void mc_switch(unsigned vcpu)
+{
+	typeof(others[0]) *from = &others[current], *to = &others[vcpu];
+
+	if (vcpu == current)
+		return;
+	from->made = true;
+	from->sv = mc.sv;
+	from->gp = mc.gp;
+	from->cpl = mc.cpl;
+	from->ac = mc.ac;
+	from->rip = mc.rip;
+	from->root = mc.root;
+	memcpy(from->tlb, tlb, sizeof(tlb));
+	memcpy(from->psc, psc, sizeof(psc));
+	current = vcpu;
+	memcpy(tlb, to->tlb, sizeof(tlb));
+	memcpy(psc, to->psc, sizeof(psc));
+	hw_pdpte_stale = true;
+	if (!to->made) {
+		assert_int_equal(shadow_vcpu_init(&mc.sv, mc.s), 0);
+		mc.gp = (struct guest_paging){ .cr0 = CR0_PE, .caps = mc.gp.caps };
+		mc.rip = 0x1000;
+		mc_load();
+		return;
+	}
+	mc.sv = to->sv;
+	mc.gp = to->gp;
+	mc.cpl = to->cpl;
+	mc.ac = to->ac;
+	mc.rip = to->rip;
+	mc.root = to->root;
+}
+
+unsigned mc_tlb_entries(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 3; i++)
+		for (unsigned k = 0; k < TLB_SETS; k++)
+			n += tlb[i][k].valid;
+	return n;
 }
 
 /* --- its walk --- */
@@ -317,7 +391,10 @@ void mc_start(const struct pt_caps *caps, uint64_t max_bytes)
 	fx_reset(caps);
 	memset(&mc, 0, sizeof(mc));
 	drop_all();
+	memset(others, 0, sizeof(others));
+	current = 0;
 	fx.on_flush = drop_all;
+	fx.on_flush_vcpu = drop_vcpu;
 	mc.maxphyaddr = MAX(caps->maxphyaddr, 40u);
 	mc.rip = 0x1000;
 	mc.s_max = max_bytes;

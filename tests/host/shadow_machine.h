@@ -70,6 +70,12 @@ void mc_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn
 void mc_start(const struct pt_caps *caps, uint64_t max_bytes);
 /* Destroy it; nothing may be left. */
 void mc_stop(void);
+/* From now on all is about this vCPU of the VM, with its own registers and caches. The first one is
+ * 0; another that comes for the first time has paging off. */
+#define MC_VCPUS 3
+void mc_switch(unsigned vcpu);
+/* What the vCPUs have of translations in their TLBs. */
+unsigned mc_tlb_entries(void);
 
 /* The guest has the registers in mc.gp now. */
 void mc_load(void);

@@ -137,7 +137,7 @@ static const char *const bad_lines[][2] = {
 	{ "vm=x kernel memory=99999999999999999999", "not a size" },
 	{ "vm=x kernel vcpus=0", "\"vcpus=0\": less than 1" },
 	{ "vm=x kernel vcpus=two", "not a number" },
-	{ "vm=x kernel vcpus=4294967297", "more virtual CPUs" },
+	{ "vm=x kernel vcpus=4294967297", "more than 64" },
 	{ "vm=x kernel weight=0", "\"weight=0\": not from 1 to 10000" },
 	{ "vm=x kernel weight=10001", "not from 1 to 10000" },
 	{ "vm=x kernel weight=much", "\"weight=much\": not a number" },

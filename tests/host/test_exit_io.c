@@ -113,7 +113,7 @@ static void test_polling(void **state)
 	assert_int_equal(fake_vcpu.regs.gpr[RAX], 0x1234567802);
 	leave_at(CODE);
 	expect(4, CODE + 4);
-	assert_int_equal(fake_vm.exits->count[EXIT_IO], 2);
+	assert_int_equal(fake_vm.exits[0]->count[EXIT_IO], 2);
 }
 
 /* Where nothing followed, nothing is looked for again. */

@@ -425,8 +425,8 @@ static void test_vms(void **state)
 {
 	(void)state;
 	fake_now_ns = 3725 * SECOND + SECOND / 2;
-	fake_vm.exits->count[EXIT_IO] = 41;
-	fake_vm.exits->count[EXIT_HLT] = 1;
+	fake_vm.exits[0]->count[EXIT_IO] = 41;
+	fake_vm.exits[0]->count[EXIT_HLT] = 1;
 	second.stop_reason = VM_STOP_TRIPLE;
 	expect_said("vms | grep alpha",
 		    " 1 alpha                running          16M    1 nested ");
@@ -444,7 +444,7 @@ static void test_vm(void **state)
 {
 	(void)state;
 	cfg[0].cmdline = "console=ttyS0 quiet";
-	fake_vm.exits->count[EXIT_IO] = 41;
+	fake_vm.exits[0]->count[EXIT_IO] = 41;
 	expect_said("vm alpha", "alpha: running");
 	assert_non_null(strstr(said, "console=ttyS0 quiet"));
 	assert_non_null(strstr(said, "memory=16M vcpus=1 paging=auto on-reset=restart"));
@@ -476,7 +476,7 @@ static void test_vm_width(void **state)
 	module.cmdline = module_line;
 	memset(cfg[0].name, 'n', VM_NAME_MAX - 1);
 	for (unsigned i = 0; i < EXIT_KINDS; i++)
-		fake_vm.exits->count[i] = UINT64_C(9999999999);
+		fake_vm.exits[0]->count[i] = UINT64_C(9999999999);
 	run("vm 1");
 	expect_80_columns();
 	for (unsigned i = 0; i < 20; i++) {

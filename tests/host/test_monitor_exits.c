@@ -100,7 +100,7 @@ static int teardown(void **state)
 	(void)state;
 	pc_destroy(&fake_vm);
 	bus_destroy(&fake_vm.bus);
-	exit_trace_off(&fake_vm.exits->trace);
+	exit_trace_off(&fake_vm.exits[0]->trace);
 	return 0;
 }
 
@@ -108,7 +108,7 @@ static int teardown(void **state)
 static void exits(enum vm_exit_kind kind, unsigned n, uint64_t ticks)
 {
 	static uint64_t tsc;
-	struct exit_stats *s = fake_vm.exits;
+	struct exit_stats *s = fake_vm.exits[0];
 
 	for (unsigned i = 0; i < n; i++) {
 		exit_stats_enter(s, tsc);
@@ -155,10 +155,10 @@ static void test_exits(void **state)
 	assert_non_null(strstr(said, "alpha: 0, of its time 0.0%"));
 	assert_null(strstr(said, "TICKS FROM"));
 	/* The widest figures that there can be. */
-	fake_vm.exits->count[EXIT_INTR_WINDOW] = 999999999999;
-	fake_vm.exits->ticks[EXIT_INTR_WINDOW] = UINT64_C(99999999999) * 100000000;
-	fake_vm.exits->worst[EXIT_INTR_WINDOW] = 9999999999999;
-	fake_vm.exits->bucket[EXIT_INTR_WINDOW][31] = 999999999999;
+	fake_vm.exits[0]->count[EXIT_INTR_WINDOW] = 999999999999;
+	fake_vm.exits[0]->ticks[EXIT_INTR_WINDOW] = UINT64_C(99999999999) * 100000000;
+	fake_vm.exits[0]->worst[EXIT_INTR_WINDOW] = 9999999999999;
+	fake_vm.exits[0]->bucket[EXIT_INTR_WINDOW][31] = 999999999999;
 	expect_said("exits alpha", "2147483648 999999999999  ####");
 }
 
@@ -175,8 +175,8 @@ static void test_wrong(void **state)
 	expect_wrong("trace alpha on 5", "only dump takes a number");
 	expect_wrong("trace alpha dump", "the trace of alpha is off");
 	expect_wrong("trace alpha dump x", "x");
-	assert_null(fake_vm.exits->trace.records);
-	assert_int_equal(fake_vm.exits->count[EXIT_IO], 3);
+	assert_null(fake_vm.exits[0]->trace.records);
+	assert_int_equal(fake_vm.exits[0]->count[EXIT_IO], 3);
 }
 
 static unsigned lines(const char *text)
@@ -212,7 +212,7 @@ static void test_trace(void **state)
 	expect_said("trace alpha dump", "trace alpha: last 4096 of 5002 exits");
 	assert_int_equal(lines(said), 2 + 4096);
 	expect_said("trace alpha off", "");
-	assert_null(fake_vm.exits->trace.records);
+	assert_null(fake_vm.exits[0]->trace.records);
 	fake_frame_limit = 0;
 	expect_said("trace alpha on", "no memory for a trace");
 	fake_frame_limit = UINT64_MAX;

@@ -21,6 +21,7 @@ static int setup(void **state)
 	(void)state;
 	fake_vm_reset();
 	cpuid_init(fake_cpuid_amd, XCR0_X87 | XCR0_SSE | XCR0_AVX);
+	fake_vm.tsc_offset = -rdtsc();
 	msr_reset(&fake_vcpu);
 	return 0;
 }

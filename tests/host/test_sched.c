@@ -20,6 +20,7 @@
 /* One that works for a while, sleeps for a while, and so on. work 0: it never sleeps. */
 struct task {
 	struct sched_entity e;
+	struct sched_group own;
 	uint64_t work, sleep;
 	uint64_t left;    /* of its work */
 	uint64_t wake_at; /* 0: it is awake */
@@ -41,11 +42,19 @@ static bool can_run(struct sched_entity *e)
 	return !t->wake_at;
 }
 
-static void task_add(struct task *t, uint32_t weight, uint64_t work, uint64_t sleep)
+/* group NULL: it is alone in one. */
+static void task_add_to(struct task *t, struct sched_group *group, uint32_t weight, uint64_t work,
+			uint64_t sleep)
 {
 	*t = (struct task){ .work = work, .sleep = sleep, .left = work, .woke_at = now };
-	sched_entity_init(&t->e, weight, 0);
+	sched_group_init(&t->own, weight);
+	sched_entity_init(&t->e, group ? group : &t->own, 0);
 	sched_add(&s, &t->e);
+}
+
+static void task_add(struct task *t, uint32_t weight, uint64_t work, uint64_t sleep)
+{
+	task_add_to(t, NULL, weight, work, sleep);
 }
 
 static void start(void)
@@ -106,8 +115,8 @@ static void expect_share(const struct task *t, uint64_t of, unsigned least, unsi
 	uint64_t share = t->e.ran * 1000 / of;
 
 	if (share < least || share > most)
-		fail_msg("weight %u: expected %u to %u thousandths, seen %llu", t->e.weight, least,
-			 most, (unsigned long long)share);
+		fail_msg("weight %u: expected %u to %u thousandths, seen %llu", t->e.group->weight,
+			 least, most, (unsigned long long)share);
 }
 
 /* --- shares --- */
@@ -254,13 +263,16 @@ static bool awake(struct sched_entity *e)
 
 static void test_turn(void **state)
 {
+	struct sched_group of_a, of_b;
 	struct sched_entity a, b;
 	bool others;
 
 	(void)state;
 	sched_init(&s, 0, HZ);
-	sched_entity_init(&a, 0, 0);
-	sched_entity_init(&b, 0, 0);
+	sched_group_init(&of_a, 0);
+	sched_group_init(&of_b, 0);
+	sched_entity_init(&a, &of_a, 0);
+	sched_entity_init(&b, &of_b, 0);
 	assert_null(sched_pick(&s, awake, &others));
 	sched_add(&s, &a);
 	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
@@ -302,11 +314,13 @@ static void test_slices(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct sched_group group;
 		struct sched_entity e;
 		bool others;
 
 		sched_init(&s, 0, HZ);
-		sched_entity_init(&e, cases[i].weight, 0);
+		sched_group_init(&group, cases[i].weight);
+		sched_entity_init(&e, &group, 0);
 		sched_add(&s, &e);
 		assert_ptr_equal(sched_pick(&s, awake, &others), &e);
 		assert_int_equal(sched_left(&s), cases[i].slice);
@@ -315,16 +329,122 @@ static void test_slices(void **state)
 
 static void test_pinning(void **state)
 {
+	struct sched_group group;
 	struct sched_entity e;
 	bool others;
 
 	(void)state;
 	sched_init(&s, 1, HZ);
-	sched_entity_init(&e, 0, BIT(0) | BIT(2));
+	sched_group_init(&group, 0);
+	sched_entity_init(&e, &group, BIT(0) | BIT(2));
 	sched_add(&s, &e);
 	assert_null(sched_pick(&s, awake, &others));
 	e.cpus = BIT(1);
 	assert_ptr_equal(sched_pick(&s, awake, &others), &e);
+}
+
+/* --- groups --- */
+
+/* A VM has its weight, however many vCPUs it has; and all of it when one alone of them is busy. */
+static void test_group_shares_weight(void **state)
+{
+	struct sched_group many, few;
+	struct task a[8], b, lone, asleep[7];
+
+	(void)state;
+	start();
+	sched_group_init(&many, 0);
+	for (unsigned i = 0; i < 8; i++)
+		task_add_to(&a[i], &many, 0, 0, 0);
+	task_add(&b, 0, 0, 0);
+	sched_group_init(&few, 0);
+	task_add_to(&lone, &few, 0, 0, 0);
+	for (unsigned i = 0; i < 7; i++)
+		task_add_to(&asleep[i], &few, 0, 1, SLEEPS_FOR_EVER);
+	simulate(UINT64_C(100) * HZ);
+	for (unsigned i = 0; i < 8; i++)
+		expect_share(&a[i], UINT64_C(100) * HZ, 40, 43);
+	expect_share(&b, UINT64_C(100) * HZ, 330, 336);
+	expect_share(&lone, UINT64_C(100) * HZ, 330, 336);
+	assert_int_equal(many.awake, 8);
+	assert_int_equal(few.awake, 1);
+	sched_remove(&s, &a[0].e);
+	sched_remove(&s, &a[0].e);
+	assert_int_equal(many.awake, 7);
+}
+
+/* The vCPUs of one VM have their turns within the time of one turn. */
+static void test_group_shares_turn(void **state)
+{
+	struct sched_group group;
+	struct sched_entity e[4];
+	bool others;
+
+	(void)state;
+	sched_init(&s, 0, HZ);
+	sched_group_init(&group, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		sched_entity_init(&e[i], &group, 0);
+		sched_add(&s, &e[i]);
+	}
+	sched_pick(&s, awake, &others);
+	assert_int_equal(sched_left(&s), SLICE / 4);
+}
+
+/* Who spins waits for a vCPU of its own VM: that one is next, though others are less far on; but
+ * not when they would have to pay for it. */
+static void test_yield_to_sibling(void **state)
+{
+	struct sched_group vm, of_other;
+	struct sched_entity a, b, other;
+	bool others;
+
+	(void)state;
+	sched_init(&s, 0, HZ);
+	sched_group_init(&vm, 0);
+	sched_group_init(&of_other, 0);
+	sched_entity_init(&a, &vm, 0);
+	sched_entity_init(&b, &vm, 0);
+	sched_entity_init(&other, &of_other, 0);
+	sched_add(&s, &a);
+	sched_add(&s, &other);
+	sched_add(&s, &b);
+	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	b.vtime += MS;
+	a.yields = true;
+	assert_ptr_equal(sched_pick(&s, awake, &others), &b);
+	assert_false(a.yields);
+	sched_charge(&s, MS);
+	b.yields = true;
+	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	b.vtime = other.vtime + SCHED_CREDIT_MS * MS;
+	a.yields = true;
+	assert_ptr_equal(sched_pick(&s, awake, &others), &other);
+}
+
+/* Two that do nothing but yield to each other get no more than their VM's share. */
+static void test_yields_cannot_starve(void **state)
+{
+	struct sched_group vm;
+	struct task t[2], busy;
+
+	(void)state;
+	start();
+	sched_group_init(&vm, 0);
+	task_add_to(&t[0], &vm, 0, 0, 0);
+	task_add_to(&t[1], &vm, 0, 0, 0);
+	task_add(&busy, 0, 0, 0);
+	for (unsigned i = 0; i < 100000; i++) {
+		bool others;
+		struct sched_entity *e = sched_pick(&s, awake, &others);
+
+		sched_charge(&s, MS / 10);
+		now += MS / 10;
+		if (e != &busy.e)
+			e->yields = true;
+	}
+	expect_share(&busy, now, 490, 1000);
+	expect_share(&t[0], now, 200, 260);
 }
 
 int main(void)
@@ -340,6 +460,10 @@ int main(void)
 		cmocka_unit_test(test_turn),
 		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_pinning),
+		cmocka_unit_test(test_group_shares_weight),
+		cmocka_unit_test(test_group_shares_turn),
+		cmocka_unit_test(test_yield_to_sibling),
+		cmocka_unit_test(test_yields_cannot_starve),
 	};
 
 	return cmocka_run_group_tests_name("sched", tests, NULL, NULL);

@@ -535,13 +535,14 @@ static void test_many_out_of_sync(void **state)
 {
 	(void)state;
 	for (unsigned round = 0; round < 3; round++) {
+		enum { TABLES = MAX_UNSYNC + 40 };
 		uint64_t root, pd, base = WINDOW + MIB(2);
 		unsigned max = 0;
 
 		start(PT_4LEVEL);
 		root = new_root();
 		pd = ALIGN_DOWN(entry_for(root, base, 1), PAGE_SIZE);
-		for (uint64_t i = 0; i < 100; i++) {
+		for (uint64_t i = 0; i < TABLES; i++) {
 			uint64_t pt = ALIGN_DOWN(entry_for(root, base + i * MIB(2), 0), PAGE_SIZE);
 
 			map(root, base + i * MIB(2), pt | P | W | A | D);
@@ -550,7 +551,7 @@ static void test_many_out_of_sync(void **state)
 		/* Those two are on the way of all that follows. */
 		if (round)
 			poke((round == 1 ? pd : root) + 0x800, 0);
-		for (uint64_t i = 0; i < 100; i++) {
+		for (uint64_t i = 0; i < TABLES; i++) {
 			struct mc_result r = wr(base + i * MIB(2) + 0x800, 0);
 
 			passes(r);
@@ -560,14 +561,14 @@ static void test_many_out_of_sync(void **state)
 			check_pool();
 			mc_audit();
 			/* Nothing leads to what has been given up, not even from a cache. */
-			for (uint64_t j = 0; i >= 64 && i <= 66 && j <= i; j++)
+			for (uint64_t j = 0; i >= MAX_UNSYNC && i <= MAX_UNSYNC + 2 && j <= i; j++)
 				faults(rd(base + j * MIB(2) + PAGE_SIZE, 0), 0);
 		}
 		assert_int_equal(max, MAX_UNSYNC);
 		assert_false(page_of(root, 3)->orphan);
 		/* Another instruction's fault ends it. */
 		mc.rip += 8;
-		faults(rd(base + 99 * MIB(2) + 255 * PAGE_SIZE, 0), 0);
+		faults(rd(base + (TABLES - 1) * MIB(2) + 255 * PAGE_SIZE, 0), 0);
 		assert_false(fx.invlpg_exits);
 		finish();
 	}

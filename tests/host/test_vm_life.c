@@ -76,12 +76,19 @@ static int setup(void **state)
 	return 0;
 }
 
+/* In use, but for what is counted of the last run for whoever looks. */
+static uint64_t bytes_left(void)
+{
+	vm_exits_make(&vm, 0);
+	return fake_frame_bytes;
+}
+
 static int teardown(void **state)
 {
 	(void)state;
 	fake_frame_limit = UINT64_MAX;
 	vm_teardown(&vm);
-	assert_int_equal(fake_frame_bytes, 0);
+	assert_int_equal(bytes_left(), 0);
 	assert_int_equal(fake_hw.vms, 0);
 	assert_int_equal(fake_hw.vcpus, 0);
 	return 0;
@@ -269,7 +276,7 @@ static void test_bad_kernel(void **state)
 	assert_true(vm_start(&vm) < 0);
 	expect_log("p_filesz");
 	expect_log(", not started\n");
-	assert_int_equal(fake_frame_bytes, 0);
+	assert_int_equal(bytes_left(), 0);
 	assert_int_equal(fake_hw.vms, 0);
 }
 
@@ -286,11 +293,41 @@ static void test_failed_steps(void **state)
 		*fails[i] = 0;
 		assert_string_equal(fake_log,
 				    "vm test: not enough memory for its tables, not started\n");
-		assert_int_equal(fake_frame_bytes, 0);
+		assert_int_equal(bytes_left(), 0);
 		assert_int_equal(fake_hw.vms, 0);
 		assert_int_equal(vm.state, VM_STOPPED);
 	}
 	start();
+}
+
+/* The BSP is to begin, the others wait; all have the same clock. */
+static void test_vcpus(void **state)
+{
+	(void)state;
+	cfg.vcpus = VM_MAX_VCPUS;
+	start();
+	cfg.vcpus = 1;
+	assert_int_equal(vm.nr_vcpus, VM_MAX_VCPUS);
+	assert_int_equal(fake_hw.vcpus, VM_MAX_VCPUS);
+	assert_int_equal(vm.vcpu[0]->state, VCPU_RUNNABLE);
+	for (unsigned i = 1; i < VM_MAX_VCPUS; i++) {
+		assert_int_equal(vm.vcpu[i]->id, i);
+		assert_int_equal(vm.vcpu[i]->state, VCPU_WAIT_SIPI);
+		assert_ptr_equal(vm.vcpu[i]->sched.group, &vm.sched);
+		assert_ptr_equal(vm.vcpu[i]->exits, vm.exits[i]);
+	}
+	assert_int_equal(fake_hw.sets[REG_TSC_OFFSET], VM_MAX_VCPUS);
+	assert_int_equal(fake_hw.reg[REG_TSC_OFFSET], vm.tsc_offset);
+	vm.exits[63]->count[EXIT_IO] = 5;
+	vm.exits[0]->count[EXIT_IO] = 2;
+	assert_int_equal(vm_exits(&vm)->count[EXIT_IO], 7);
+	vm_request_stop(&vm, VM_STOP_POWEROFF, 0, "powered off");
+	vm_stop(&vm);
+	assert_int_equal(fake_hw.vcpus, 0);
+	assert_int_equal(vm_exits(&vm)->count[EXIT_IO], 7);
+	start();
+	assert_int_equal(vm_exits(&vm)->count[EXIT_IO], 0);
+	assert_null(vm.exits[1]);
 }
 
 static void test_poweroff_gives_all_back(void **state)
@@ -300,7 +337,7 @@ static void test_poweroff_gives_all_back(void **state)
 	vm_request_stop(&vm, VM_STOP_POWEROFF, 0, "powered off");
 	vm_stop(&vm);
 	expect_log("vm test: powered off\n");
-	assert_int_equal(fake_frame_bytes, 0);
+	assert_int_equal(bytes_left(), 0);
 	assert_int_equal(vm.state, VM_STOPPED);
 	assert_int_equal(vm.stop_reason, VM_STOP_POWEROFF);
 	assert_false(vm_wants_restart(&vm));
@@ -428,10 +465,10 @@ static void test_stats(void **state)
 	(void)state;
 	cfg.stats = true;
 	start();
-	vm.exits->count[EXIT_IO] = 1234;
-	vm.exits->ticks[EXIT_IO] = 12340000;
-	vm.exits->worst[EXIT_IO] = 777777;
-	vm.exits->count[EXIT_HLT] = 5;
+	vm.exits[0]->count[EXIT_IO] = 1234;
+	vm.exits[0]->ticks[EXIT_IO] = 12340000;
+	vm.exits[0]->worst[EXIT_IO] = 777777;
+	vm.exits[0]->count[EXIT_HLT] = 5;
 	vm_request_stop(&vm, VM_STOP_DEBUG_EXIT, 33, "debug-exit status 33");
 	vm_stop(&vm);
 	expect_log("vm test: debug-exit status 33\n");
@@ -457,6 +494,7 @@ int main(void)
 		CASE(test_disks),
 		CASE(test_bad_kernel),
 		CASE(test_failed_steps),
+		CASE(test_vcpus),
 		CASE(test_poweroff_gives_all_back),
 		CASE(test_crash_keeps_memory),
 		CASE(test_restart_wishes),

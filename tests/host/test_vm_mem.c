@@ -17,6 +17,7 @@
 #include "tests/host/fakes.h"
 #include "vmm/gmem.h"
 #include "vmm/vm.h"
+#include "vmm/vm_tables.h"
 
 #define RWX (PT_R | PT_W | PT_X)
 #define DISK_AT GIB(1)
@@ -106,6 +107,17 @@ static void expect_page(uint64_t gpa, uint64_t pa, unsigned rights, uint64_t pag
 	assert_int_equal(got, rights);
 }
 
+/* What the vCPU has to flush since the last call of this. */
+static unsigned flushes(void)
+{
+	unsigned n;
+
+	vm_tables_catch_up(&fake_vcpu);
+	n = fake_hw.flushes;
+	fake_hw.flushes = 0;
+	return n;
+}
+
 static void expect_absent(uint64_t gpa)
 {
 	unsigned rights;
@@ -182,10 +194,10 @@ static void test_disk_page_again(void **state)
 	for (unsigned i = 0; i < 8; i++) {
 		if (i & 1)
 			assert_int_equal(nested_unmap(&vm->nested, GPA(DISK_AT), 4096), 0);
-		fake_hw.flushes = 0;
+		flushes();
 		fault(DISK_AT + 0xff8, i & 2, i == 4, i >= 6);
 		assert_int_equal(vm->stop_reason, VM_STOP_NONE);
-		assert_int_equal(fake_hw.flushes, 1);
+		assert_int_equal(flushes(), 1);
 		assert_int_equal(fake_vcpu.regs.rip, 0x1000);
 		assert_int_equal(fake_vcpu.events.pending.kind, EVENT_NONE);
 		expect_content(DISK_AT);
@@ -368,7 +380,7 @@ static void test_hook(void **state)
 	(void)state;
 	add_far(0, GIB(4));
 	assert_int_equal(vm_hook(vm, GPA(at), KIB(8), REGION_HOOK), 0);
-	assert_true(fake_hw.flushes > 0);
+	assert_true(flushes() > 0);
 	assert_int_equal(memmap_find(&vm->mem, GPA(at + 5))->kind, REGION_HOOK);
 	assert_int_equal(memmap_find(&vm->mem, GPA(at - 1))->kind, REGION_MEM);
 	assert_int_equal(memmap_find(&vm->mem, GPA(at + KIB(8)))->kind, REGION_MEM);
@@ -381,9 +393,9 @@ static void test_hook(void **state)
 	expect_page(0, FAR, RWX, GIB(1));
 	expect_page(GIB(2), FAR + GIB(2), RWX, GIB(1));
 	assert_int_equal(tables(), 4);
-	fake_hw.flushes = 0;
+	flushes();
 	assert_int_equal(vm_unhook(vm, GPA(at), KIB(8)), 0);
-	assert_true(fake_hw.flushes > 0);
+	assert_true(flushes() > 0);
 	expect_page(at, FAR + at, RWX, GIB(1));
 	assert_int_equal(tables(), 2);
 	assert_int_equal(vm->mem.nr, 1);
@@ -604,10 +616,10 @@ static void test_remove(void **state)
 	r.frames = frame_alloc(9, FRAME_VM0 + vm->id);
 	assert_int_equal(vm_add_region(vm, &r), 0);
 	expect_page(MIB(64), r.frames.v, RWX, MIB(2));
-	fake_hw.flushes = 0;
+	flushes();
 	assert_int_equal(vm_remove_region(vm, GPA(MIB(64) + KIB(4))), -ENOENT);
 	assert_int_equal(vm_remove_region(vm, GPA(MIB(64))), 0);
-	assert_int_equal(fake_hw.flushes, 1);
+	assert_int_equal(flushes(), 1);
 	expect_absent(MIB(64));
 	assert_null(memmap_find(&vm->mem, GPA(MIB(64))));
 	assert_int_equal(owned(), 0);
@@ -648,9 +660,9 @@ static void test_regions_of_a_running_vm(void **state)
 		assert_int_equal(byte, 'R');
 		/* What was there before is there still, around it and while it comes and goes. */
 		expect_page(MIB(1), memmap_find(&vm->mem, GPA(MIB(1)))->frames.v, RWX, KIB(4));
-		fake_hw.flushes = 0;
+		flushes();
 		assert_int_equal(vm_remove_region(vm, GPA(MIB(64))), 0);
-		assert_int_equal(fake_hw.flushes, 1);
+		assert_int_equal(flushes(), 1);
 		expect_absent(MIB(64));
 		assert_int_equal(vm->stop_reason, VM_STOP_NONE);
 	}

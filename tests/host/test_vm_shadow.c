@@ -121,12 +121,42 @@ static void test_intercept_and_flush(void **state)
 {
 	(void)state;
 	core.ops.intercept_invlpg(&fake_vm, true);
+	vm_tables_catch_up(&fake_vcpu);
 	assert_true(fake_hw.intercept_invlpg);
 	core.ops.intercept_invlpg(&fake_vm, false);
+	vm_tables_catch_up(&fake_vcpu);
 	assert_false(fake_hw.intercept_invlpg);
 	assert_int_equal(fake_hw.flushes, 0);
-	core.ops.flush(&fake_vm);
+	core.ops.flush_vcpu(&fake_vcpu.shadow);
 	assert_int_equal(fake_hw.flushes, 1);
+	core.ops.flush(&fake_vm);
+	vm_tables_catch_up(&fake_vcpu);
+	vm_tables_catch_up(&fake_vcpu);
+	assert_int_equal(fake_hw.flushes, 2);
+}
+
+/* Each vCPU does what has come since it was entered last: once, and the strongest of it. */
+static void test_every_vcpu_catches_up(void **state)
+{
+	struct vcpu other = { .vm = &fake_vm };
+
+	(void)state;
+	assert_int_equal(fake_vm.tables.count, 0);
+	core.ops.flush(&fake_vm);
+	assert_true(fake_vcpu.tables_seen != fake_vm.tables.count);
+	vm_tables_catch_up(&fake_vcpu);
+	assert_true(fake_vcpu.tables_seen == fake_vm.tables.count);
+	vm_tables_flush(&fake_vm, FLUSH_NESTED);
+	core.ops.flush(&fake_vm);
+	core.ops.intercept_invlpg(&fake_vm, true);
+	vm_tables_catch_up(&fake_vcpu);
+	assert_int_equal(fake_hw.flushes, 2);
+	assert_int_equal(fake_hw.nested_flushes, 1);
+	assert_true(other.tables_seen != fake_vm.tables.count);
+	vm_tables_catch_up(&other);
+	assert_int_equal(fake_hw.flushes, 3);
+	assert_int_equal(fake_hw.nested_flushes, 2);
+	assert_true(other.invlpg_exits);
 }
 
 /* Its own marks in the guest's tables it knows of; others' it is told of. */
@@ -297,12 +327,14 @@ static void test_both_follow_the_map(void **state)
 	assert_int_equal(vm_unhook(&fake_vm, GPA(0x1000), 0x1000), 0);
 	both_tables();
 	assert_true(nested_has(0x1000));
+	vm_tables_catch_up(&fake_vcpu);
 	nested = fake_hw.nested_flushes;
 	seen.forgets = 0;
 	assert_int_equal(vm_hook(&fake_vm, GPA(0x1000), 0x1000, REGION_HOOK), 0);
 	assert_false(nested_has(0x1000));
 	assert_true(nested_has(0x2000));
 	assert_int_equal(seen.forgets, 1);
+	vm_tables_catch_up(&fake_vcpu);
 	assert_true(fake_hw.nested_flushes > nested);
 	done_with_both();
 }
@@ -456,6 +488,7 @@ int main(void)
 		TEST(test_resolve_disk),
 		TEST(test_pages_and_owners),
 		TEST(test_intercept_and_flush),
+		TEST(test_every_vcpu_catches_up),
 		TEST(test_told_of_writes),
 		TEST(test_forgets),
 		TEST(test_load),

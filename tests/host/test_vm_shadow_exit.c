@@ -29,7 +29,7 @@ static void test_fault_is_filled(void **state)
 	assert_int_equal(seen.cpl, 3);
 	assert_int_equal(fake_vcpu.regs.rip, 0x1000);
 	assert_int_equal(fake_vcpu.events.pending.kind, EVENT_NONE);
-	assert_int_equal(fake_vm.exits->count[EXIT_PAGE_FAULT], 1);
+	assert_int_equal(fake_vm.exits[0]->count[EXIT_PAGE_FAULT], 1);
 }
 
 static void test_fault_is_the_guests(void **state)
@@ -55,7 +55,7 @@ static void test_fault_on_a_device(void **state)
 	page_fault(DEVICE + 0x10, PF_W);
 	assert_int_equal(dev_value, 0x12345678);
 	assert_int_equal(fake_vcpu.regs.rip, 0x1005);
-	assert_int_equal(fake_vm.exits->count[EXIT_NESTED_FAULT], 0);
+	assert_int_equal(fake_vm.exits[0]->count[EXIT_NESTED_FAULT], 0);
 }
 
 /* No entry lets it through, and it is memory nevertheless. */

@@ -76,6 +76,9 @@ bool monitor_wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* The VM that word i names, by its name or its number in vms (from 1); NULL: none, and said. */
 struct vm *monitor_vm(const struct monitor_args *args, unsigned i);
+/* The same, and *nr: of NAME.N the N, below VM_MAX_VCPUS, whether there is such a virtual CPU or
+ * not; VM_MAX_VCPUS: NAME stands alone. */
+struct vm *monitor_vm_nr(const struct monitor_args *args, unsigned i, unsigned *nr);
 /* The same with a virtual CPU: NAME is its first, NAME.N its N-th (from 0). NULL also when the VM
  * has none now, as it is stopped and has been taken down; that is said. */
 struct vcpu *monitor_vcpu(const struct monitor_args *args, unsigned i);

@@ -107,21 +107,38 @@ struct vm *monitor_vm(const struct monitor_args *args, unsigned i)
 	return vm;
 }
 
-struct vcpu *monitor_vcpu(const struct monitor_args *args, unsigned i)
+struct vm *monitor_vm_nr(const struct monitor_args *args, unsigned i, unsigned *nr)
 {
 	const char *word = i < args->count ? args->word[i] : "", *dot = strchr(word, '.');
-	struct token number = { dot ? dot + 1 : "0", dot ? strlen(dot + 1) : 1 };
+	struct token number = { dot ? dot + 1 : "", dot ? strlen(dot + 1) : 0 };
 	struct vm *vm = find_vm(word, dot ? (size_t)(dot - word) : strlen(word));
-	uint64_t nr;
+	uint64_t n = VM_MAX_VCPUS;
+
+	if (!vm) {
+		monitor_wrong("no VM has the name or number \"%s\"; vms lists them", word);
+	} else if (dot && (!parse_u64(&number, &n) || n >= VM_MAX_VCPUS)) {
+		monitor_wrong("%s has no virtual CPU \"%s\"", vm->cfg->name, dot + 1);
+		vm = NULL;
+	}
+	*nr = (unsigned)n;
+	return vm;
+}
+
+struct vcpu *monitor_vcpu(const struct monitor_args *args, unsigned i)
+{
+	unsigned nr;
+	struct vm *vm = monitor_vm_nr(args, i, &nr);
 
 	if (!vm)
-		monitor_wrong("no VM has the name or number \"%s\"; vms lists them", word);
-	else if (!parse_u64(&number, &nr) || (vm->nr_vcpus && nr >= vm->nr_vcpus))
-		monitor_wrong("%s has no virtual CPU \"%s\"", vm->cfg->name, dot ? dot + 1 : "0");
-	else if (!vm->nr_vcpus)
-		monitor_wrong("%s has stopped and been taken down", vm->cfg->name);
-	else
+		return NULL;
+	if (nr == VM_MAX_VCPUS)
+		nr = 0;
+	if (nr < vm->nr_vcpus)
 		return vm->vcpu[nr];
+	if (vm->nr_vcpus)
+		monitor_wrong("%s has no virtual CPU \"%u\"", vm->cfg->name, nr);
+	else
+		monitor_wrong("%s has stopped and been taken down", vm->cfg->name);
 	return NULL;
 }
 

@@ -21,6 +21,20 @@ static unsigned long long tsc_khz(void)
 	return clock_tsc_hz() / 1000;
 }
 
+/*
+ * What word 0 names, to look at what was counted: a VM, and *nr is VM_MAX_VCPUS, or one vCPU of
+ * its last run. NULL: none, and said.
+ */
+static struct vm *counted(const struct monitor_args *args, unsigned *nr)
+{
+	struct vm *vm = monitor_vm_nr(args, 0, nr);
+
+	if (!vm || *nr == VM_MAX_VCPUS || vm->exits[*nr])
+		return vm;
+	monitor_wrong("%s has no virtual CPU \"%u\"", vm->cfg->name, *nr);
+	return NULL;
+}
+
 /* --- exits --- */
 
 static void print_row(const char *name, struct exit_summary sum, struct exit_summary all)
@@ -86,16 +100,15 @@ static unsigned find_kind(const char *name)
 
 static bool cmd_exits(const struct monitor_args *args)
 {
-	struct vm *vm = monitor_vm(args, 0);
-	unsigned kind = EXIT_KINDS;
+	unsigned kind = EXIT_KINDS, nr, guest;
+	struct vm *vm = counted(args, &nr);
 	const struct exit_stats *s;
 	struct exit_summary all;
-	unsigned guest;
 
 	if (!vm)
 		return false;
 	if (args->count > 1 && strcmp(args->word[1], "clear") == 0) {
-		exit_stats_clear(vm->exits);
+		vm_exits_clear(vm);
 		memset(&vm->touches, 0, sizeof(vm->touches));
 		return true;
 	}
@@ -105,11 +118,11 @@ static bool cmd_exits(const struct monitor_args *args)
 			return monitor_wrong("%s is neither a kind of exit nor clear",
 					     args->word[1]);
 	}
-	s = vm->exits;
+	s = nr < VM_MAX_VCPUS ? vm->exits[nr] : vm_exits(vm);
 	all = exit_stats_summary(s, EXIT_KINDS);
 	guest = exit_stats_permille(s->guest_ticks, s->guest_ticks + all.ticks);
 	monitor_printf("exits %s: %llu, of its time %u.%u%% in the guest; TSC at %llu kHz\n",
-		       vm->cfg->name, (unsigned long long)all.count, guest / 10, guest % 10,
+		       args->word[0], (unsigned long long)all.count, guest / 10, guest % 10,
 		       tsc_khz());
 	if (kind == EXIT_KINDS)
 		print_table(s);
@@ -119,13 +132,16 @@ static bool cmd_exits(const struct monitor_args *args)
 
 /* --- trace --- */
 
-static void print_trace(const struct vm *vm, uint64_t wanted)
+static void print_trace(const struct vm *vm, unsigned nr, uint64_t wanted)
 {
-	const struct exit_trace *t = &vm->exits->trace;
+	const struct exit_trace *t = &vm->exits[nr]->trace;
 	unsigned n = exit_trace_count(t), shown = (unsigned)MIN(wanted, (uint64_t)n);
 	char text[96];
 
-	monitor_printf("trace %s: last %u of %llu exits; TSC at %llu kHz\n", vm->cfg->name, shown,
+	monitor_printf("trace %s", vm->cfg->name);
+	if (vm->exits[1])
+		monitor_printf(".%u", nr);
+	monitor_printf(": last %u of %llu exits; TSC at %llu kHz\n", shown,
 		       (unsigned long long)t->total, tsc_khz());
 	monitor_printf(EXIT_TRACE_HEAD "\n");
 	for (unsigned i = n - shown; i < n; i++) {
@@ -134,38 +150,44 @@ static void print_trace(const struct vm *vm, uint64_t wanted)
 	}
 }
 
-static bool trace_dump(const struct monitor_args *args, const struct vm *vm)
+static bool trace_dump(const struct monitor_args *args, const struct vm *vm, unsigned nr)
 {
 	uint64_t wanted = EXIT_TRACE_RECORDS;
 
 	if (args->count > 2 && !monitor_number(args, 2, &wanted))
 		return false;
-	if (!vm->exits->trace.records)
-		return monitor_wrong("the trace of %s is off", vm->cfg->name);
-	print_trace(vm, wanted);
+	for (unsigned i = 0; i < VM_MAX_VCPUS && vm->exits[i]; i++) {
+		if (nr < VM_MAX_VCPUS && i != nr)
+			continue;
+		if (!vm->exits[i]->trace.records)
+			return monitor_wrong("the trace of %s is off", args->word[0]);
+		print_trace(vm, i, wanted);
+	}
 	return true;
 }
 
 static bool cmd_trace(const struct monitor_args *args)
 {
-	struct vm *vm = monitor_vm(args, 0);
 	const char *what = args->word[1];
-	struct exit_trace *t;
+	bool on = strcmp(what, "on") == 0;
+	unsigned nr;
+	struct vm *vm = counted(args, &nr);
 
 	if (!vm)
 		return false;
-	t = &vm->exits->trace;
 	if (strcmp(what, "dump") == 0)
-		return trace_dump(args, vm);
+		return trace_dump(args, vm, nr);
 	if (args->count > 2)
 		return monitor_wrong("only dump takes a number");
-	if (strcmp(what, "on") == 0) {
-		if (exit_trace_on(t) == -ENOMEM)
-			monitor_printf("no memory for a trace\n");
-	} else if (strcmp(what, "off") == 0) {
-		exit_trace_off(t);
-	} else {
+	if (!on && strcmp(what, "off") != 0)
 		return monitor_wrong("%s is none of on, off, dump", what);
+	for (unsigned i = 0; i < VM_MAX_VCPUS && vm->exits[i]; i++) {
+		if (nr < VM_MAX_VCPUS && i != nr)
+			continue;
+		if (!on)
+			exit_trace_off(&vm->exits[i]->trace);
+		else if (exit_trace_on(&vm->exits[i]->trace) == -ENOMEM)
+			monitor_printf("no memory for a trace\n");
 	}
 	return true;
 }
@@ -319,7 +341,7 @@ static bool cmd_devs(const struct monitor_args *args)
 static const struct monitor_command commands[] = {
 	{
 		.name = "exits",
-		.args = "NAME [KIND|clear]",
+		.args = "NAME[.N] [KIND|clear]",
 		.help = "exits by kind: how many, and what they cost",
 		.example = "exits deb64 io",
 		.words_min = 1,
@@ -329,7 +351,7 @@ static const struct monitor_command commands[] = {
 	},
 	{
 		.name = "trace",
-		.args = "NAME on|off|dump [COUNT]",
+		.args = "NAME[.N] on|off|dump [COUNT]",
 		.help = "the last 4096 exits, one by one",
 		.example = "trace deb64 dump 20",
 		.words_min = 2,

@@ -61,7 +61,7 @@ static const char *state_name(const struct vm *vm)
 
 static uint64_t exits_of(const struct vm *vm)
 {
-	return exit_stats_summary(vm->exits, EXIT_KINDS).count;
+	return exit_stats_summary(vm_exits(vm), EXIT_KINDS).count;
 }
 
 static const char *paging_name(const struct vm *vm)
@@ -161,17 +161,19 @@ static void show_config(const struct vm_config *cfg, bool changed)
 
 static void show_exits(const struct vm *vm)
 {
+	const struct exit_stats *s = vm_exits(vm);
 	static char text[EXIT_KINDS * 40 + 32];
 	const char *between = ": ";
 	size_t n;
 
-	n = (size_t)ksnprintf(text, sizeof(text), "%llu", (unsigned long long)exits_of(vm));
+	n = (size_t)ksnprintf(text, sizeof(text), "%llu",
+			      (unsigned long long)exit_stats_summary(s, EXIT_KINDS).count);
 	for (unsigned kind = 0; kind < EXIT_KINDS && n < sizeof(text); kind++) {
-		if (!vm->exits->count[kind])
+		if (!s->count[kind])
 			continue;
 		n += (size_t)ksnprintf(text + n, sizeof(text) - n, "%s%s %llu", between,
 				       vm_exit_name((enum vm_exit_kind)kind),
-				       (unsigned long long)vm->exits->count[kind]);
+				       (unsigned long long)s->count[kind]);
 		between = ", ";
 	}
 	show_text("exits", text);
@@ -215,6 +217,8 @@ static const char *vcpu_state_name(const struct vcpu *vcpu)
 		return "halted";
 	case VCPU_STOPPED:
 		return "stopped";
+	case VCPU_WAIT_SIPI:
+		return "offline";
 	}
 	return "?";
 }
