@@ -201,7 +201,7 @@ void emu_span_store(struct emu *e, const struct emu_span *span, const uint8_t *b
 bool emu_span_replace(struct emu *e, const struct emu_span *span, const uint8_t *old,
 		      const uint8_t *bytes)
 {
-	if (span->first == span->size)
+	if (span->first == span->size && !vcpu_apic_at(e->vcpu, span->gpa[0]))
 		return gmem_phys_replace(e->vcpu->vm, span->gpa[0], old, bytes, span->size);
 	emu_span_store(e, span, bytes);
 	return true;

@@ -16,26 +16,22 @@ static void raise_nmi(void *ctx)
 	vcpu_raise_nmi(ctx);
 }
 
-/* The one processor begins at the firmware's first instruction, which resets the PC. */
 static void init_signal(void *ctx)
 {
 	struct vcpu *vcpu = ctx;
 
 	lapic_init_signal(&vcpu->lapic);
-	vm_request_stop(vcpu->vm, VM_STOP_RESET, 0, "INIT");
+	vcpu_init_signal(vcpu);
 }
 
-/* It is heeded by who waits for it only. */
 static void startup(void *ctx, uint8_t vector)
 {
-	(void)ctx;
-	(void)vector;
+	vcpu_startup(ctx, vector);
 }
 
-/* The run loop looks when it has done the timers' work, and after each exit. */
 static void kick(void *ctx)
 {
-	(void)ctx;
+	vcpu_kick(ctx);
 }
 
 static void tpr_changed(void *ctx, uint8_t tpr)
