@@ -3,6 +3,8 @@
 ; The image may have been loaded at any 2 MiB boundary, so the 32-bit code finds its
 ; own address first and keeps it in EBP. Physical address of a symbol: [ebp + OFF(sym)].
 
+%include "boot/long_mode.inc"
+
 %define IMAGE_BASE	0xffffffff80200000	; linker.ld: image_base
 %define LOAD_BASE	0x200000		; linker.ld: load_base
 %define OFF(sym)	(sym + 0x7fe00000)	; sym - IMAGE_BASE, modulo 2^64
@@ -14,12 +16,6 @@
 %define MB2_TAG_EFI32	11
 %define MB2_TAG_EFI64	12
 %define FRAMEBUFFER_EGA_TEXT 2
-
-%define MSR_EFER	0xc0000080
-%define MSR_GS_BASE	0xc0000101
-%define EFER_LME_NXE	(1 << 8 | 1 << 11)
-%define CR0_BITS	(1 << 31 | 1 << 16 | 1 << 5 | 1 << 4 | 1 << 1 | 1)	; PG WP NE ET MP PE
-%define CR4_BITS	(1 << 10 | 1 << 9 | 1 << 7 | 1 << 6 | 1 << 5)	; OSXMMEXCPT OSFXSR PGE MCE PAE
 
 %define PTE_P_RW	0x03
 %define PTE_P_RW_PS	0x83

@@ -21,9 +21,11 @@
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
 #include "arch/x86_64/serial_line.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/timer.h"
 #include "arch/x86_64/trap.h"
 #include "arch/x86_64/vga.h"
+#include "boot/ap.h"
 #include "boot/multiboot2.h"
 #include "paging/host.h"
 #include "svm/svm.h"
@@ -144,6 +146,7 @@ static void start_devices(void)
 {
 	acpi_init(&boot_info);
 	lapic_init();
+	smp_init();
 	ioapic_init();
 	if (!clock_init())
 		cannot_start("no timer of known rate counts: no ACPI PM timer, HPET or PIT");
@@ -178,6 +181,21 @@ static const struct vmm_backend *start_backend(void)
 	cannot_start("the processor has no %s that Umbra can use", cpu->vmx ? "VMX" : "SVM");
 }
 
+static void start_others(const struct vmm_backend *backend)
+{
+	const struct ap_config ap = {
+		.boot = &boot_info,
+		.max = config.maxcpus,
+		.x2apic = config.x2apic,
+		.absent = config.absent_cpu,
+		.root = HPA(host_pt_tree().root),
+		.enable = backend->cpu_enable,
+		.guard = host_unmap_guard,
+	};
+
+	ap_start_all(&ap);
+}
+
 _Noreturn void umbra_main(uint64_t info_pa, uint64_t image_pa)
 {
 	const struct vmm_backend *backend;
@@ -193,6 +211,7 @@ _Noreturn void umbra_main(uint64_t info_pa, uint64_t image_pa)
 	svm_mask_features(config.svm_features);
 	vmx_mask_features(config.vmx_features);
 	backend = start_backend();
+	start_others(backend);
 	if (vmm_init(&config, backend))
 		cannot_start("no memory for the VMs");
 	gdb_init(config.gdb);

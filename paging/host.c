@@ -10,6 +10,7 @@
 #include "arch/x86_64/lib/spinlock.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
+#include "arch/x86_64/smp.h"
 #include "paging/host_layout.h"
 
 /* With more pages than this to drop, dropping all is quicker. */
@@ -53,15 +54,25 @@ static enum pt_status build(const struct boot_info *bi, struct pt_flush *flush)
 	return host_layout_build(&tree, &layout, flush);
 }
 
-/* Drop this CPU's translations of what was changed, then the tables that fell out. */
-static void flush_local(struct pt_flush *flush)
+/* Drop this CPU's translations of what was changed. */
+static void flush_local(void *ctx)
+{
+	const struct pt_flush *flush = ctx;
+
+	if ((flush->last - flush->start) >> PAGE_SHIFT < INVLPG_MAX)
+		for (uint64_t va = flush->start; va - 1 < flush->last; va += PAGE_SIZE)
+			invlpg(va);
+	else
+		write_cr3(read_cr3());
+}
+
+/* On every CPU, then free the tables that fell out. Without the lock: who waits for that with
+ * interrupts off would not hear of it. */
+static void flush_all(struct pt_flush *flush)
 {
 	if (flush->start <= flush->last) {
-		if ((flush->last - flush->start) >> PAGE_SHIFT < INVLPG_MAX)
-			for (uint64_t va = flush->start; va - 1 < flush->last; va += PAGE_SIZE)
-				invlpg(va);
-		else
-			write_cr3(read_cr3());
+		flush_local(flush);
+		smp_call_others(flush_local, flush);
 	}
 	pt_release(&tree, flush);
 	*flush = PT_FLUSH_NONE;
@@ -116,9 +127,21 @@ void *host_map_mmio(hpa_t pa, uint64_t size)
 			return NULL;
 	spin_lock(&lock);
 	status = host_layout_map_mmio(&tree, &l, HPA(start), end - start, &flush);
-	flush_local(&flush);
 	spin_unlock(&lock);
+	flush_all(&flush);
 	return status == PT_OK ? hpa_to_ptr(pa) : NULL;
+}
+
+bool host_unmap_guard(const void *page)
+{
+	struct pt_flush flush = PT_FLUSH_NONE;
+	enum pt_status status;
+
+	spin_lock(&lock);
+	status = pt_unmap(&tree, (uintptr_t)page, PAGE_SIZE, &flush);
+	spin_unlock(&lock);
+	flush_all(&flush);
+	return status == PT_OK;
 }
 
 int host_paging_audit(void)

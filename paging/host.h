@@ -2,6 +2,7 @@
 #ifndef UMBRA_PAGING_HOST_H
 #define UMBRA_PAGING_HOST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "arch/x86_64/include/addr.h"
@@ -21,6 +22,10 @@ int host_paging_init(const struct boot_info *bi);
  * good. NULL: no memory, not an address of this machine, or RAM is there.
  */
 void *host_map_mmio(hpa_t pa, uint64_t size);
+
+/* Have nothing at that page of the direct map any more, for good: the guard page of a stack. False:
+ * no memory for a table. */
+bool host_unmap_guard(const void *page);
 
 /*
  * Look at every page mapped: none may be both writable and executable, none for user mode,

@@ -163,6 +163,8 @@ int svm_cpu_enable(void)
 
 	if (id >= SVM_MAX_CPUS)
 		return trace_error(-ENOSPC);
+	if (disabled_by_firmware())
+		return trace_error(-EPERM);
 	cpu = kalloc(sizeof(*cpu));
 	if (!cpu)
 		return trace_error(-ENOMEM);

@@ -1,5 +1,6 @@
 #include "vmm/config.h"
 
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/lib/parse.h"
@@ -628,6 +629,36 @@ static const char *take_gdb(const struct token *val, char *gdb)
 	return NULL;
 }
 
+static const char *take_count(const struct token *val, unsigned max, unsigned *count)
+{
+	uint64_t v;
+
+	if (!parse_u64(val, &v) || !v || v > max)
+		return "not a number of processors";
+	*count = (unsigned)v;
+	return NULL;
+}
+
+/* Words on the machine's processors. False: it is none. */
+static bool take_cpu_word(struct umbra_config *cfg, const struct token *tok, const char **wrong)
+{
+	struct token val;
+
+	if (token_value(tok, "maxcpus", &val)) {
+		*wrong = take_count(&val, CPU_MAX, &cfg->maxcpus);
+	} else if (token_value(tok, "x2apic", &val)) {
+		cfg->x2apic = token_is(&val, "on");
+		*wrong = cfg->x2apic ? NULL : "not on";
+#ifdef UMBRA_DEBUG
+	} else if (token_value(tok, "absent-cpu", &val)) {
+		*wrong = take_mask(&val, &cfg->absent_cpu);
+#endif
+	} else {
+		return false;
+	}
+	return true;
+}
+
 static void parse_own_line(struct umbra_config *cfg, const char *line)
 {
 	struct token tok, val;
@@ -665,7 +696,8 @@ static void parse_own_line(struct umbra_config *cfg, const char *line)
 			wrong = take_mask(&val, &cfg->svm_features);
 		} else if (token_value(&tok, "vmx-features", &val)) {
 			wrong = take_mask(&val, &cfg->vmx_features);
-		} else if (!token_value(&tok, "com1", &val)) { /* the console reads that early */
+		} else if (!take_cpu_word(cfg, &tok, &wrong) &&
+			   !token_value(&tok, "com1", &val)) { /* the console reads that early */
 			wrong = "unknown token";
 		}
 		if (wrong)
@@ -681,6 +713,7 @@ void config_parse(struct umbra_config *cfg, const struct boot_info *bi)
 	cfg->on_idle = ON_IDLE_MONITOR;
 	cfg->svm_features = UINT32_MAX;
 	cfg->vmx_features = UINT32_MAX;
+	cfg->maxcpus = CPU_MAX;
 	parse_own_line(cfg, bi->cmdline ? bi->cmdline : "");
 	parse_modules(cfg, bi);
 	if (bi->modules_dropped)

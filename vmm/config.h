@@ -88,6 +88,9 @@ struct umbra_config {
 	char gdb[CONFIG_GDB_MAX]; /* gdb=: the debugger's line, in com1='s words; "": none */
 	/* Those that may be used; all ones if the line does not say. */
 	uint32_t svm_features, vmx_features;
+	unsigned maxcpus;    /* processors to use */
+	bool x2apic;         /* x2apic=on: although no processor's id needs it */
+	uint32_t absent_cpu; /* debug builds: start this APIC id as well, where there is none */
 	char run[CONFIG_RUN_MAX + 1]; /* the monitor's commands of run=, parted by ';' */
 	unsigned nr_vms;
 	struct vm_config vm[VM_CONFIG_MAX];

@@ -12,6 +12,7 @@
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/machine.h"
 #include "arch/x86_64/panic.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/timer.h"
 #include "vmm/console.h"
 #include "vmm/cpuid.h"
@@ -417,6 +418,7 @@ static void do_work(struct cpu *cpu)
 		cpu->timer_due = false;
 		timer_run_expired();
 	}
+	smp_do_work();
 	console_work();
 	gdb_work();
 	if (monitor_work())
@@ -524,7 +526,7 @@ static void start_some(struct cpu *cpu, struct vm *vm, uint64_t end)
 /* All that it does to the machine from here on is on its own account. */
 static void have_turn(struct cpu *cpu, struct vcpu *vcpu, bool others)
 {
-	uint64_t begin = rdtsc();
+	uint64_t begin = rdtsc(), in_guest = vcpu->exits->guest_ticks;
 
 	/* One that starts may go on as a guest in the same turn, which has to have its end then. */
 	take_turn(vcpu, others);
@@ -538,6 +540,7 @@ static void have_turn(struct cpu *cpu, struct vcpu *vcpu, bool others)
 	run_vcpu(cpu, vcpu, others);
 	debug_lift(vcpu->vm);
 	exit_stats_close(vcpu->exits, rdtsc());
+	cpu->guest_ticks += vcpu->exits->guest_ticks - in_guest;
 	if (slice_over)
 		set_slice(vcpu, false);
 	vcpu->sched.yields = vcpu->yield && others;

@@ -7,6 +7,7 @@
 #include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/lib/printf.h"
+#include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
 #include "vmm/cpuid.h"
@@ -20,6 +21,7 @@
 struct vmx_machine vmx_machine;
 
 static uint32_t features_mask = ~0u;
+static struct vmx_cap_msrs first_caps; /* of the CPU that booted */
 static char features_text[160];
 static struct vmx_cpu *cpus[VMX_MAX_CPUS]; /* by cpu->id; NULL: not enabled */
 
@@ -100,7 +102,6 @@ int vmx_probe(void)
 {
 	const struct cpu_features *cpu = cpu_features();
 	const struct vmx_caps *caps = &vmx_machine.vmx;
-	struct vmx_cap_msrs msrs = { 0 };
 	const char *missing;
 
 	if (!cpu->vmx) {
@@ -112,8 +113,9 @@ int vmx_probe(void)
 			"setup");
 		return -EPERM;
 	}
-	read_caps(&msrs);
-	missing = vmx_caps_fold(&msrs, features_mask, &vmx_machine.vmx);
+	first_caps = (struct vmx_cap_msrs){ 0 };
+	read_caps(&first_caps);
+	missing = vmx_caps_fold(&first_caps, features_mask, &vmx_machine.vmx);
 	if (missing) {
 		log_err("VMX: the processor has no %s", missing);
 		return -ENODEV;
@@ -179,8 +181,21 @@ static bool fix_control_registers(void)
 	return true;
 }
 
+/* Has this CPU what the one has for which the controls were chosen? */
+static bool is_like_first(void)
+{
+	struct vmx_cap_msrs msrs = { 0 };
+
+	read_caps(&msrs);
+	return !memcmp(&msrs, &first_caps, sizeof(msrs));
+}
+
 static int turn_on(hpa_t vmxon)
 {
+	if (disabled_by_firmware())
+		return trace_error(-EPERM);
+	if (!is_like_first())
+		return trace_error(-ENODEV);
 	if (!fix_control_registers())
 		return trace_error(-EIO);
 	lock_feature_control();

@@ -209,6 +209,35 @@ static void madt_override(const struct acpi_madt_override *e)
 	};
 }
 
+/* A processor above 254 has an x2APIC entry; firmware may list the others in both ways. */
+static void madt_cpu(uint32_t apic_id, uint32_t flags)
+{
+	if (!(flags & MADT_LAPIC_ENABLED))
+		return;
+	for (unsigned i = 0; i < info.nr_cpus; i++)
+		if (info.cpu_apic_id[i] == apic_id)
+			return;
+	if (info.nr_cpus == ACPI_MAX_CPUS)
+		info.cpus_dropped++;
+	else
+		info.cpu_apic_id[info.nr_cpus++] = apic_id;
+}
+
+static void madt_entry(const struct acpi_madt_entry *e)
+{
+	const struct acpi_madt_lapic *lapic = (const struct acpi_madt_lapic *)e;
+	const struct acpi_madt_x2apic *x2apic = (const struct acpi_madt_x2apic *)e;
+
+	if (e->type == MADT_LAPIC && e->length >= sizeof(*lapic) && lapic->apic_id != 0xff)
+		madt_cpu(lapic->apic_id, lapic->flags);
+	if (e->type == MADT_X2APIC && e->length >= sizeof(*x2apic) && x2apic->apic_id != UINT32_MAX)
+		madt_cpu(x2apic->apic_id, x2apic->flags);
+	if (e->type == MADT_IOAPIC && e->length >= sizeof(struct acpi_madt_ioapic))
+		madt_ioapic((const struct acpi_madt_ioapic *)e);
+	if (e->type == MADT_OVERRIDE && e->length >= sizeof(struct acpi_madt_override))
+		madt_override((const struct acpi_madt_override *)e);
+}
+
 static void read_madt(const struct acpi_header *h)
 {
 	const uint8_t *p = (const uint8_t *)h + sizeof(struct acpi_madt);
@@ -220,10 +249,7 @@ static void read_madt(const struct acpi_header *h)
 
 		if (e->length < sizeof(*e) || e->length > end - p)
 			break;
-		if (e->type == MADT_IOAPIC && e->length >= sizeof(struct acpi_madt_ioapic))
-			madt_ioapic((const struct acpi_madt_ioapic *)p);
-		if (e->type == MADT_OVERRIDE && e->length >= sizeof(struct acpi_madt_override))
-			madt_override((const struct acpi_madt_override *)p);
+		madt_entry(e);
 		p += e->length;
 	}
 }
@@ -278,6 +304,7 @@ void acpi_init(const struct boot_info *bi)
 		if (base->space == ACPI_SPACE_MEMORY && reachable(base->address, PAGE_SIZE))
 			info.hpet_pa = base->address;
 	}
-	log_debug("ACPI: %u I/O APICs, PM timer at 0x%x, HPET at 0x%llx, S5 %s", info.nr_ioapics,
-		  info.pm_timer, (unsigned long long)info.hpet_pa, info.s5 ? "known" : "unknown");
+	log_debug("ACPI: %u processors, %u I/O APICs, PM timer at 0x%x, HPET at 0x%llx, S5 %s",
+		  info.nr_cpus + info.cpus_dropped, info.nr_ioapics, info.pm_timer,
+		  (unsigned long long)info.hpet_pa, info.s5 ? "known" : "unknown");
 }

@@ -7,6 +7,7 @@
 
 #define ACPI_MAX_IOAPICS 8
 #define ACPI_ISA_IRQS 16
+#define ACPI_MAX_CPUS 256
 
 struct boot_info;
 
@@ -44,6 +45,10 @@ struct acpi_info {
 	unsigned nr_ioapics;
 	struct acpi_ioapic ioapic[ACPI_MAX_IOAPICS];
 	struct acpi_isa_irq isa[ACPI_ISA_IRQS];
+	/* Processors that are enabled, each once, in the MADT's order. One that is "online
+	 * capable" only has to be plugged in first: it is not there. */
+	unsigned nr_cpus, cpus_dropped;
+	uint32_t cpu_apic_id[ACPI_MAX_CPUS];
 
 	uint64_t hpet_pa; /* 0: none */
 };

@@ -20,6 +20,13 @@ uint64_t clock_ns(void)
 	return (uint64_t)((unsigned __int128)(rdtsc() - tsc_boot) * ns_mul >> NS_SHIFT);
 }
 
+uint64_t clock_tsc_at(uint64_t ns)
+{
+	uint64_t ticks = mul_div64(ns, UINT64_C(1) << NS_SHIFT, ns_mul);
+
+	return ticks >= UINT64_MAX - tsc_boot ? UINT64_MAX : tsc_boot + ticks + 1;
+}
+
 uint64_t clock_tsc_hz(void)
 {
 	return tsc_hz;

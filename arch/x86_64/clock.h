@@ -11,6 +11,8 @@
 uint64_t clock_ns(void);
 /* TSC ticks a second, as calibrated at boot. */
 uint64_t clock_tsc_hz(void);
+/* The first TSC at which clock_ns() >= ns; the largest number if that is never. */
+uint64_t clock_tsc_at(uint64_t ns);
 /* Calibrate the TSC. After acpi_init(). False: by nothing that this machine has. */
 bool clock_init(void);
 /* Wait by the TSC; works after clock_init(). */

@@ -1,5 +1,7 @@
 #include "arch/x86_64/cpu.h"
 
+#include "arch/x86_64/gdt.h"
+#include "arch/x86_64/image.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/msr.h"
@@ -13,8 +15,10 @@
 #define CPUID_1_EAX_MODEL(eax) (((eax) >> 4 & 0xf) | ((eax) >> 12 & 0xf0))
 #define CPUID_1_ECX_VMX BIT(5)
 #define CPUID_1_ECX_X2APIC BIT(21)
+#define CPUID_1_ECX_TSC_DEADLINE BIT(24)
 #define CPUID_1_ECX_XSAVE BIT(26)
 #define CPUID_1_EDX_APIC BIT(9)
+#define CPUID_7_EBX_TSC_ADJUST BIT(1)
 #define CPUID_7_EBX_SMEP BIT(7)
 #define CPUID_7_ECX_PKU BIT(3)
 #define CPUID_EXT1_ECX_SVM BIT(2)
@@ -31,7 +35,13 @@
 #define FXSAVE_BYTES 512
 #define XSAVE_HEADER_BYTES 64
 
-struct cpu boot_cpu = { .self = &boot_cpu };
+struct cpu boot_cpu = {
+	.self = &boot_cpu,
+	.state = CPU_ONLINE,
+	.stack = &boot_stack,
+	.ist = boot_ist_stack,
+	.tables = &boot_tables,
+};
 static struct cpu_features features;
 
 const struct cpu_features *cpu_features(void)
@@ -82,6 +92,7 @@ static void read_features(struct cpu_features *f)
 	r = cpuid(1, 0);
 	f->vmx = r.ecx & CPUID_1_ECX_VMX;
 	f->x2apic = r.ecx & CPUID_1_ECX_X2APIC;
+	f->tsc_deadline = r.ecx & CPUID_1_ECX_TSC_DEADLINE;
 	f->apic = r.edx & CPUID_1_EDX_APIC;
 	f->xsave = (r.ecx & CPUID_1_ECX_XSAVE) && leaf0.eax >= 0xd;
 	f->xcr0_mask = XCR0_X87 | XCR0_SSE;
@@ -91,6 +102,7 @@ static void read_features(struct cpu_features *f)
 	if (leaf0.eax >= 7) {
 		r = cpuid(7, 0);
 		f->smep = r.ebx & CPUID_7_EBX_SMEP;
+		f->tsc_adjust = r.ebx & CPUID_7_EBX_TSC_ADJUST;
 		f->pku = (r.ecx & CPUID_7_ECX_PKU) && (f->xcr0_mask & XCR0_PKRU);
 	}
 
@@ -168,15 +180,81 @@ static void amd_init(void)
 		msr_change(MSR_DE_CFG, 0, DE_CFG_ZEN2_FP_BACKUP_FIX);
 }
 
-void cpu_init(void)
+/* --- what the processors have in common --- */
+
+#define CPUID_1_ECX_OSXSAVE BIT(27)
+#define CPUID_7_ECX_OSPKE BIT(4)
+#define CPUID_7_EDX_HYBRID BIT(15)
+
+/* Leaves of feature bits, that guests are told of as well, and the bits that say what else than
+ * the processor can do. */
+static const struct {
+	uint32_t leaf, subleaf;
+	struct cpuid_regs features, ignore;
+} common_leaf[] = {
+	{ 0x1, 0, { .ecx = ~0u, .edx = ~0u }, { .ecx = CPUID_1_ECX_OSXSAVE } },
+	{ 0x7,
+	  0,
+	  { .ebx = ~0u, .ecx = ~0u, .edx = ~0u },
+	  { .ecx = CPUID_7_ECX_OSPKE, .edx = CPUID_7_EDX_HYBRID } },
+	{ 0x7, 1, { .eax = ~0u }, { 0 } },
+	{ 0xd, 0, { .eax = ~0u, .edx = ~0u }, { 0 } },
+	{ 0xd, 1, { .eax = ~0u }, { 0 } },
+	{ 0x80000001, 0, { .ecx = ~0u, .edx = ~0u }, { 0 } },
+	{ 0x80000007, 0, { .edx = ~0u }, { 0 } },
+	{ 0x80000008, 0, { .ebx = ~0u }, { 0 } },
+	{ 0x8000000a, 0, { .edx = ~0u }, { 0 } },
+};
+static struct cpuid_regs common[ARRAY_SIZE(common_leaf)];
+
+static struct cpuid_regs common_read(unsigned i)
+{
+	uint32_t leaf = common_leaf[i].leaf, max = cpuid(leaf & 0x80000000, 0).eax;
+	const struct cpuid_regs *f = &common_leaf[i].features, *not = &common_leaf[i].ignore;
+	struct cpuid_regs r = { 0 };
+
+	if (leaf <= max)
+		r = cpuid(leaf, common_leaf[i].subleaf);
+	return (struct cpuid_regs){ r.eax & f->eax & ~not ->eax, r.ebx & f->ebx & ~not ->ebx,
+				    r.ecx & f->ecx & ~not ->ecx, r.edx & f->edx & ~not ->edx };
+}
+
+/* Does the calling CPU lack a feature of the one that booted? */
+static bool lacks_feature(void)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(common); i++) {
+		struct cpuid_regs r = common_read(i), *c = &common[i];
+
+		if ((c->eax & ~r.eax) || (c->ebx & ~r.ebx) || (c->ecx & ~r.ecx) ||
+		    (c->edx & ~r.edx))
+			return true;
+	}
+	return false;
+}
+
+static const char *differs(void)
+{
+	struct cpu_features f = { 0 };
+
+	read_features(&f);
+	if (strcmp(f.vendor, features.vendor))
+		return "it is of another vendor";
+	if (f.maxphyaddr < features.maxphyaddr)
+		return "its physical addresses have fewer bits";
+	if ((features.xcr0_mask & ~f.xcr0_mask) || f.xsave_size != features.xsave_size)
+		return "its XSAVE area differs";
+	if (f.x87_pointers_leak != features.x87_pointers_leak)
+		return "its FXRSTOR differs";
+	return lacks_feature() ? "it lacks a feature that CPUID shows on the first one" : NULL;
+}
+
+/* --- setting up --- */
+
+/* What firmware may have left otherwise, and what the features ask for. */
+static void set_up(void)
 {
 	uint64_t cr4 = read_cr4();
 
-#ifdef UMBRA_DEBUG
-	spin_debug.held = locks_held;
-	spin_debug.misuse = lock_misuse;
-#endif
-	read_features(&features);
 	if (features.smep)
 		cr4 |= CR4_SMEP;
 	if (features.xsave)
@@ -194,10 +272,37 @@ void cpu_init(void)
 		amd_init();
 }
 
+void cpu_init(void)
+{
+#ifdef UMBRA_DEBUG
+	spin_debug.held = locks_held;
+	spin_debug.misuse = lock_misuse;
+#endif
+	read_features(&features);
+	for (unsigned i = 0; i < ARRAY_SIZE(common); i++)
+		common[i] = common_read(i);
+	set_up();
+	this_cpu()->online_tsc = rdtsc();
+}
+
+const char *cpu_init_other(void)
+{
+	const char *why = differs();
+
+	if (!why)
+		set_up();
+	return why;
+}
+
 void cpu_idle(void)
 {
-	if (this_cpu()->work_pending)
+	struct cpu *cpu = this_cpu();
+
+	if (cpu->work_pending)
 		return;
+	cpu->idle_since = rdtsc();
 	irq_enable_and_halt();
 	irq_disable();
+	cpu->idle_ticks += rdtsc() - cpu->idle_since;
+	cpu->idle_since = 0;
 }

@@ -24,6 +24,7 @@
 #define MAX_BYTES ((uint64_t)MAX_SECTIONS << (SECTION_SHIFT + PAGE_SHIFT))
 #define LOW_BYTES GIB(4) /* what the boot tables map */
 #define FIRMWARE_BYTES MIB(1)
+#define STARTUP_BYTES KIB(640)
 #define NR_OWNERS 256 /* owners that are counted one by one */
 #define ORDER_2M 9
 #define ORDER_1G 18
@@ -310,8 +311,12 @@ static bool range_holds(uint64_t base, uint64_t size, bool outward, uint64_t pfn
 	return true;
 }
 
-/* Whose is frame pfn at boot? *end: the frame up to which the answer holds. */
-static unsigned boot_owner(const struct boot_info *bi, uint64_t pfn, uint64_t *end)
+struct boot_use {
+	bool ram, loaded, image;
+};
+
+/* What is frame pfn at boot? *end: the frame up to which the answer holds. */
+static struct boot_use boot_use(const struct boot_info *bi, uint64_t pfn, uint64_t *end)
 {
 	bool ram = false, reserved = false, loaded = false, image;
 
@@ -333,12 +338,35 @@ static unsigned boot_owner(const struct boot_info *bi, uint64_t pfn, uint64_t *e
 	if (range_holds(bi->info_start.v, bi->info_end.v - bi->info_start.v, true, pfn, end))
 		loaded = true;
 	image = range_holds(bi->image_start.v, bi->image_end.v - bi->image_start.v, true, pfn, end);
+	return (struct boot_use){ ram && !reserved, loaded, image };
+}
+
+/* Whose is it? */
+static unsigned boot_owner(const struct boot_info *bi, uint64_t pfn, uint64_t *end)
+{
+	struct boot_use use = boot_use(bi, pfn, end);
+
+	if (!use.ram)
+		return FRAME_NONE;
 	/* There is firmware that writes to the first MiB whenever it runs (SMM). QEMU, Bochs:
 	 * theirs was not seen to. */
-	image |= range_holds(0, FIRMWARE_BYTES, true, pfn, end);
-	if (!ram || reserved)
-		return FRAME_NONE;
-	return image ? FRAME_HYPERVISOR : loaded ? FRAME_MODULE : FRAME_FREE;
+	if (use.image || range_holds(0, FIRMWARE_BYTES, true, pfn, end))
+		return FRAME_HYPERVISOR;
+	return use.loaded ? FRAME_MODULE : FRAME_FREE;
+}
+
+/* The highest: the real-mode firmware's own lie at the bottom. */
+hpa_t frame_startup_page(const struct boot_info *bi)
+{
+	uint64_t end;
+
+	for (uint64_t pfn = STARTUP_BYTES >> PAGE_SHIFT; --pfn;) {
+		struct boot_use use = boot_use(bi, pfn, &end);
+
+		if (use.ram && !use.loaded && !use.image)
+			return HPA(pfn << PAGE_SHIFT);
+	}
+	return HPA(0);
 }
 
 #define SECTION_FIRST(nr) ((uint64_t)(nr) << SECTION_SHIFT)

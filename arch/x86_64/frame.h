@@ -50,6 +50,8 @@ enum frame_size { FRAME_4K, FRAME_2M, FRAME_1G, FRAME_SIZES };
 uint64_t frame_pages_owned(unsigned owner, enum frame_size size);
 
 struct boot_info;
+/* A page of RAM below 640 KiB that holds nothing: never handed out otherwise. HPA(0): none. */
+hpa_t frame_startup_page(const struct boot_info *bi);
 /*
  * Read the memory map: from here on RAM below 4 GiB, which the boot tables map, is handed
  * out. Ranges may overlap and come in any order; what is reserved wins.

@@ -2,23 +2,11 @@
 
 #include <stdint.h>
 
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/image.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/insn.h"
-
-/* 64-bit task state segment. APM vol. 2, 12.2.5; SDM vol. 3, 8.7. */
-struct tss {
-	uint32_t reserved0;
-	uint64_t rsp[3];
-	uint64_t reserved1;
-	uint64_t ist[7]; /* IST_DF is ist[0] */
-	uint64_t reserved2;
-	uint16_t reserved3;
-	uint16_t iomap_base;
-} __attribute__((packed));
-static_assert(sizeof(struct tss) == 104, "TSS");
-static_assert(offsetof(struct tss, ist) == 0x24, "TSS.IST1");
 
 struct table_ptr {
 	uint16_t limit;
@@ -42,8 +30,7 @@ const uint8_t *const image_guard_page[IMAGE_GUARD_PAGES] = {
 
 uint64_t image_load_base;
 
-static struct tss boot_tss;
-static uint64_t boot_cpu_gdt[SEL_TSS / 8 + 2];
+struct cpu_tables boot_tables;
 
 static void tss_fill(struct tss *tss, struct ist_stack *stacks)
 {
@@ -65,11 +52,12 @@ static void gdt_fill(uint64_t *gdt, const struct tss *tss)
 
 void gdt_init(void)
 {
-	struct table_ptr ptr = { sizeof(boot_cpu_gdt) - 1, (uintptr_t)boot_cpu_gdt };
+	struct cpu_tables *t = this_cpu()->tables;
+	struct table_ptr ptr = { sizeof(t->gdt) - 1, (uintptr_t)t->gdt };
 	uint64_t gs = rdmsr(MSR_GS_BASE);
 
-	tss_fill(&boot_tss, boot_ist_stack);
-	gdt_fill(boot_cpu_gdt, &boot_tss);
+	tss_fill(&t->tss, this_cpu()->ist);
+	gdt_fill(t->gdt, &t->tss);
 	__asm__ volatile("lgdt %0\n\t"
 			 "push %1\n\t"
 			 "lea 1f(%%rip), %%rax\n\t"

@@ -183,6 +183,13 @@ static inline void irq_enable_and_halt(void)
 	__asm__ volatile("sti; hlt" ::: "memory");
 }
 
+/* For good. An NMI is taken, and nothing else. */
+static inline _Noreturn void cpu_halt(void)
+{
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
 /* Turn interrupts off; what irq_restore() wants is returned. */
 static inline uint64_t irq_save(void)
 {

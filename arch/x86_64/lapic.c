@@ -16,6 +16,8 @@
 #define LAPIC_SVR 0xf0u
 #define LAPIC_ISR(n) (0x100u + 0x10 * (n)) /* vectors 32n to 32n + 31 in service */
 #define LAPIC_ESR 0x280u
+#define LAPIC_ICR 0x300u
+#define LAPIC_ICR_HIGH 0x310u
 #define LAPIC_LVT_TIMER 0x320u
 #define LAPIC_LVT_THERMAL 0x330u
 #define LAPIC_LVT_PERF 0x340u
@@ -30,6 +32,13 @@
 #define LVT_MASKED BIT(16)
 #define LVT_DELIVERY BITS(10, 8)
 #define LVT_DELIVERY_SMI (UINT64_C(2) << 8)
+#define LVT_TSC_DEADLINE BIT(18)
+#define ICR_PENDING BIT(12)
+#define ICR_ASSERT BIT(14)
+#define ICR_INIT (5u << 8)
+#define ICR_STARTUP (6u << 8)
+#define ICR_NMI (4u << 8)
+#define ICR_LOOKS_MAX 1000000u
 #define DIVIDE_BY_1 0xbu
 #define MAX_LVT(version) ((version) >> 16 & 0xff)
 
@@ -88,21 +97,11 @@ static void end_stale(void)
 	}
 }
 
-void lapic_init(void)
+/* The registers of a local APIC that is on, but for the 8259's input. */
+static void set_up(void)
 {
-	uint64_t apic_base = rdmsr(MSR_APIC_BASE);
-	unsigned max_lvt;
+	unsigned max_lvt = MAX_LVT(lapic_read(LAPIC_VERSION));
 
-	pic_disable();
-	if (!(apic_base & APIC_BASE_ENABLE)) {
-		apic_base = (apic_base & ~APIC_BASE_X2APIC) | APIC_BASE_ENABLE;
-		wrmsr(MSR_APIC_BASE, apic_base);
-	}
-	x2apic = apic_base & APIC_BASE_X2APIC;
-	base = (uintptr_t)hpa_to_ptr(HPA(apic_base & BITS(51, 12)));
-
-	this_cpu()->apic_id = x2apic ? lapic_read(LAPIC_ID) : lapic_read(LAPIC_ID) >> 24;
-	max_lvt = MAX_LVT(lapic_read(LAPIC_VERSION));
 	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED);
 	lapic_write(LAPIC_LVT_LINT0, LVT_MASKED);
 	if (max_lvt >= 4)
@@ -118,6 +117,99 @@ void lapic_init(void)
 	lapic_write(LAPIC_LVT_TIMER, TRAP_TIMER);
 }
 
+static uint32_t own_id(void)
+{
+	return x2apic ? lapic_read(LAPIC_ID) : lapic_read(LAPIC_ID) >> 24;
+}
+
+void lapic_init(void)
+{
+	uint64_t apic_base = rdmsr(MSR_APIC_BASE);
+
+	pic_disable();
+	if (!(apic_base & APIC_BASE_ENABLE)) {
+		apic_base = (apic_base & ~APIC_BASE_X2APIC) | APIC_BASE_ENABLE;
+		wrmsr(MSR_APIC_BASE, apic_base);
+	}
+	x2apic = apic_base & APIC_BASE_X2APIC;
+	base = (uintptr_t)hpa_to_ptr(HPA(apic_base & BITS(51, 12)));
+	this_cpu()->apic_id = own_id();
+	set_up();
+}
+
+bool lapic_is_x2apic(void)
+{
+	return x2apic;
+}
+
+void lapic_enter_x2apic(void)
+{
+	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_X2APIC);
+	x2apic = true;
+	this_cpu()->apic_id = own_id();
+}
+
+/* From x2APIC mode the way back is through "disabled". SDM vol. 3, 11.12.5. */
+bool lapic_init_other(void)
+{
+	uint64_t val = rdmsr(MSR_APIC_BASE) & (APIC_BASE_BSP | APIC_BASE_X2APIC | APIC_BASE_ENABLE);
+	uint64_t where = ptr_to_hpa((void *)(uintptr_t)base).v;
+
+	if ((val & APIC_BASE_X2APIC) && !x2apic) {
+		val &= APIC_BASE_BSP;
+		wrmsr(MSR_APIC_BASE, val | where);
+	}
+	val |= APIC_BASE_ENABLE;
+	wrmsr(MSR_APIC_BASE, val | where);
+	if (x2apic)
+		wrmsr(MSR_APIC_BASE, val | where | APIC_BASE_X2APIC);
+	if (own_id() != this_cpu()->apic_id)
+		return false;
+	set_up();
+	return true;
+}
+
+/* --- interrupts for other CPUs --- */
+
+/* SDM vol. 3, 11.6.1. In x2APIC mode there is no waiting, and a WRMSR may overtake the stores
+ * that the other CPU is to find (11.12.3). */
+static void send(uint32_t apic_id, uint64_t low)
+{
+	uint64_t flags = irq_save();
+
+	if (x2apic) {
+		__asm__ volatile("mfence; lfence" ::: "memory");
+		wrmsr(MSR_X2APIC_BASE + (LAPIC_ICR >> 4), (uint64_t)apic_id << 32 | low);
+	} else {
+		for (unsigned n = 0; (lapic_read(LAPIC_ICR) & ICR_PENDING) && n < ICR_LOOKS_MAX;
+		     n++)
+			cpu_relax();
+		lapic_write(LAPIC_ICR_HIGH, apic_id << 24);
+		lapic_write(LAPIC_ICR, (uint32_t)low);
+	}
+	irq_restore(flags);
+}
+
+void lapic_send(uint32_t apic_id, unsigned vector)
+{
+	send(apic_id, ICR_ASSERT | vector);
+}
+
+void lapic_send_nmi(uint32_t apic_id)
+{
+	send(apic_id, ICR_ASSERT | ICR_NMI);
+}
+
+void lapic_send_init(uint32_t apic_id)
+{
+	send(apic_id, ICR_ASSERT | ICR_INIT);
+}
+
+void lapic_send_startup(uint32_t apic_id, unsigned page)
+{
+	send(apic_id, ICR_ASSERT | ICR_STARTUP | page);
+}
+
 void lapic_eoi(void)
 {
 	lapic_write(LAPIC_EOI, 0);
@@ -131,4 +223,16 @@ void lapic_timer_start(uint32_t ticks)
 uint32_t lapic_timer_left(void)
 {
 	return lapic_read(LAPIC_TIMER_CURRENT);
+}
+
+/* The first deadline must not overtake the change of mode. SDM vol. 3, 11.5.4.1. */
+void lapic_timer_use_deadline(void)
+{
+	lapic_write(LAPIC_LVT_TIMER, (uint32_t)(LVT_TSC_DEADLINE | TRAP_TIMER));
+	__asm__ volatile("mfence" ::: "memory");
+}
+
+void lapic_timer_deadline(uint64_t tsc)
+{
+	wrmsr(MSR_TSC_DEADLINE, tsc);
 }

@@ -7,6 +7,7 @@
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
+#include "arch/x86_64/smp.h"
 
 /* PM1 control. ACPI 6.4, 4.8.3.2.1. */
 #define PM1_SCI_EN BIT(0)
@@ -68,7 +69,7 @@ _Noreturn void machine_poweroff(void)
 	const struct acpi_info *acpi = acpi_info();
 
 	console_flush();
-	irq_disable();
+	smp_stop_others(false);
 	if (acpi->s5 && acpi->pm1a_cnt) {
 		acpi_mode(acpi);
 		enter_s5(acpi);
@@ -98,7 +99,7 @@ _Noreturn void machine_reboot(void)
 	} __attribute__((packed)) no_idt = { 0, 0 };
 
 	console_flush();
-	irq_disable();
+	smp_stop_others(false);
 	reset_by_acpi(acpi_info());
 	outb(RESET_CONTROL, RESET_CONTROL_HARD);
 	outb(RESET_CONTROL, RESET_CONTROL_FULL);

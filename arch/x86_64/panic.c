@@ -4,15 +4,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arch/x86_64/backtrace.h"
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/cpu.h"
-#include "arch/x86_64/image.h"
 #include "arch/x86_64/include/fault.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/ksyms.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/trap.h"
 #include "arch/x86_64/vga.h"
 
@@ -92,6 +93,7 @@ static bool panic_begin(void)
 	static unsigned depth;
 
 	irq_disable();
+	smp_stop_others(true); /* of two CPUs one goes on */
 	if (depth++)
 		return false;
 	console_panic();
@@ -114,22 +116,6 @@ static void debug(const struct trap_frame *tf)
 	debugger(tf);
 }
 
-static bool in_stack(uint64_t at, const uint8_t *body, uint64_t size)
-{
-	return at >= (uintptr_t)body && at <= (uintptr_t)body + size - 16;
-}
-
-/* Could a frame be at this address: two readable words? */
-static bool frame_ok(uint64_t rbp)
-{
-	if (rbp & 7)
-		return false;
-	for (unsigned i = 0; i < IST_SLOTS; i++)
-		if (in_stack(rbp, boot_ist_stack[i].body, IST_STACK_SIZE))
-			return true;
-	return in_stack(rbp, boot_stack.body, STACK_SIZE);
-}
-
 static void put_address(uint64_t addr)
 {
 	uint64_t offset;
@@ -140,17 +126,36 @@ static void put_address(uint64_t addr)
 
 static void backtrace(uint64_t rip, uint64_t rbp)
 {
-	put_line("backtrace:");
-	if (rip)
-		put_address(rip);
-	for (unsigned n = 0; n < BACKTRACE_MAX && frame_ok(rbp); n++) {
-		const uint64_t *frame = (const uint64_t *)rbp;
+	uint64_t at[BACKTRACE_MAX];
+	unsigned n = backtrace_take(rip, rbp, at, BACKTRACE_MAX);
 
-		if (frame[1] < (uintptr_t)__text_start || frame[1] >= (uintptr_t)__text_end)
-			break;
-		if (frame[1] != rip)
-			put_address(frame[1]);
-		rbp = frame[0];
+	put_line("backtrace:");
+	for (unsigned i = 0; i < n; i++)
+		put_address(at[i]);
+}
+
+/* Where the others were when they were stopped; of one that was idle that is no news. */
+static void put_others(void)
+{
+	const struct cpu *cpu;
+
+	for (unsigned id = 0; (cpu = smp_cpu(id)); id++) {
+		const struct trap_frame *tf = smp_stopped_at(cpu);
+
+		if (cpu == this_cpu())
+			continue;
+		if (cpu->state == CPU_ONLINE)
+			put_line("cpu %u: does not stop, not even for an NMI", id);
+		if (cpu->state != CPU_STOPPED)
+			continue;
+		if (cpu->idle_since || !tf) {
+			put_line("cpu %u: %s", id, cpu->idle_since ? "idle" : "stopped");
+			continue;
+		}
+		put_line("cpu %u: rip %016llx rsp %016llx rflags %08llx", id,
+			 (unsigned long long)tf->rip, (unsigned long long)tf->rsp,
+			 (unsigned long long)tf->rflags);
+		backtrace(tf->rip, tf->rbp);
 	}
 }
 
@@ -223,6 +228,7 @@ _Noreturn void panic(const char *fmt, ...)
 		va_end(ap);
 		put_control_registers();
 		backtrace(0, (uintptr_t)__builtin_frame_address(0));
+		put_others();
 		if (history)
 			history(put_text);
 		debug(&tf);
@@ -244,6 +250,7 @@ _Noreturn void panic_trap(const struct trap_frame *tf)
 		put_registers(tf);
 		put_control_registers();
 		backtrace(tf->rip, tf->rbp);
+		put_others();
 		if (history)
 			history(put_text);
 		debug(tf);

@@ -4,16 +4,33 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/lapic.h"
+#include "arch/x86_64/lib/spinlock.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/trap.h"
 
 #define CALIBRATE_NS (NS_PER_SEC / 50)
 #define TICKS_SHIFT 32
 
-/* Of the one CPU there is; touched by its run loop only, never by the interrupt. */
-static struct list_node timers = { &timers, &timers };
-static uint64_t ticks_mul;                /* ticks = ns * ticks_mul >> TICKS_SHIFT */
-static uint64_t hw_deadline = UINT64_MAX; /* what the hardware is armed for */
+/*
+ * A CPU's timers. Its lock is for others who take one of them away; it is not for interrupt
+ * handlers, which do not touch timers. hw_deadline belongs to the CPU alone: what its hardware is
+ * armed for.
+ */
+struct timer_queue {
+	struct spinlock lock;
+	struct list_node timers; /* guarded by lock */
+	struct list_node due;    /* those whose functions are being called; guarded by lock */
+	uint64_t hw_deadline;
+};
+
+static struct timer_queue queues[CPU_MAX];
+static uint64_t ticks_mul; /* ticks = ns * ticks_mul >> TICKS_SHIFT */
+static bool by_tsc;        /* the hardware is armed with a TSC, not with ticks */
+
+static struct timer_queue *own_queue(void)
+{
+	return &queues[this_cpu()->id];
+}
 
 static void timer_interrupt(void)
 {
@@ -22,28 +39,34 @@ static void timer_interrupt(void)
 }
 
 /* Make the hardware fire at the deadline, or as far towards it as it can count. */
-static void hw_arm(uint64_t deadline)
+static void hw_arm(struct timer_queue *q, uint64_t deadline)
 {
-	uint64_t now = clock_ns(), ticks = 1;
+	uint64_t now, ticks = 1;
 
+	q->hw_deadline = deadline;
+	if (by_tsc) {
+		lapic_timer_deadline(clock_tsc_at(deadline));
+		return;
+	}
+	now = clock_ns();
 	if (deadline > now) {
 		unsigned __int128 t = (unsigned __int128)(deadline - now) * ticks_mul;
 
 		t = (t >> TICKS_SHIFT) + 1;
 		ticks = t > UINT32_MAX ? UINT32_MAX : (uint64_t)t;
 	}
-	hw_deadline = deadline;
 	lapic_timer_start((uint32_t)ticks);
 }
 
-static uint64_t first_deadline(void)
+/* With the lock held. */
+static uint64_t first_deadline(const struct timer_queue *q)
 {
-	if (list_empty(&timers))
+	if (list_empty(&q->timers))
 		return UINT64_MAX;
-	return container_of(timers.next, struct timer, node)->deadline;
+	return container_of(q->timers.next, struct timer, node)->deadline;
 }
 
-void timer_init(void)
+static void calibrate(void)
 {
 	uint64_t from, ns;
 	uint32_t ticks;
@@ -57,6 +80,29 @@ void timer_init(void)
 	ticks_mul = mul_div64(ticks, UINT64_C(1) << TICKS_SHIFT, ns);
 	log_debug("timer: local APIC at %llu kHz",
 		  (unsigned long long)mul_div64(ticks, NS_PER_SEC / 1000, ns));
+}
+
+/* QEMU: no TSC deadlines. Bochs, from sandy_bridge on: there. */
+void timer_init_other(void)
+{
+	struct timer_queue *q = own_queue();
+
+	q->lock.rank = LOCK_TIMER;
+	list_init(&q->timers);
+	list_init(&q->due);
+	q->hw_deadline = UINT64_MAX;
+	if (by_tsc)
+		lapic_timer_use_deadline();
+}
+
+void timer_init(void)
+{
+	by_tsc = cpu_features()->tsc_deadline;
+	if (by_tsc)
+		log_debug("timer: local APIC by TSC deadlines");
+	else
+		calibrate();
+	timer_init_other();
 	trap_set_handler(TRAP_TIMER, timer_interrupt);
 }
 
@@ -68,51 +114,77 @@ void timer_setup(struct timer *t, void (*fn)(void *ctx), void *ctx)
 
 void timer_cancel(struct timer *t)
 {
+	struct timer_queue *q = t->queue;
+
+	if (!q)
+		return;
 	/* The hardware may fire once for nothing: cheaper than to program it again. */
+	spin_lock(&q->lock);
 	if (t->armed)
 		list_remove(&t->node);
 	t->armed = false;
+	spin_unlock(&q->lock);
 }
 
 void timer_arm(struct timer *t, uint64_t deadline_ns)
 {
+	struct timer_queue *q = own_queue();
 	struct list_node *at;
 
 	timer_cancel(t);
+	spin_lock(&q->lock);
+	t->queue = q;
 	t->deadline = deadline_ns;
-	for (at = timers.next; at != &timers; at = at->next)
+	for (at = q->timers.next; at != &q->timers; at = at->next)
 		if (container_of(at, struct timer, node)->deadline > deadline_ns)
 			break;
 	list_insert_before(at, &t->node);
 	t->armed = true;
-	if (deadline_ns < hw_deadline)
-		hw_arm(deadline_ns);
+	spin_unlock(&q->lock);
+	if (deadline_ns < q->hw_deadline)
+		hw_arm(q, deadline_ns);
+}
+
+/* Take one that is due off; NULL: none is left. */
+static struct timer *next_due(struct timer_queue *q)
+{
+	struct timer *t = NULL;
+
+	spin_lock(&q->lock);
+	if (!list_empty(&q->due)) {
+		t = container_of(q->due.next, struct timer, node);
+		list_remove(&t->node);
+		t->armed = false;
+	}
+	spin_unlock(&q->lock);
+	return t;
 }
 
 void timer_run_expired(void)
 {
-	uint64_t now;
-	struct list_node due;
+	struct timer_queue *q = own_queue();
+	uint64_t now, first;
+	struct timer *t;
 
 	/* Before the clock is read: an interrupt from here on is not forgotten. */
 	this_cpu()->timer_due = false;
 	now = clock_ns();
-	list_init(&due);
-	while (first_deadline() <= now) {
-		struct list_node *n = timers.next;
+	spin_lock(&q->lock);
+	while (first_deadline(q) <= now) {
+		struct list_node *n = q->timers.next;
 
 		list_remove(n);
-		list_push_back(&due, n);
+		list_push_back(&q->due, n);
 	}
+	spin_unlock(&q->lock);
 	/* What these arm anew waits for the next call, however early it is due. */
-	hw_deadline = 0;
-	while (!list_empty(&due)) {
-		struct timer *t = container_of(due.next, struct timer, node);
-
-		timer_cancel(t);
+	q->hw_deadline = 0;
+	while ((t = next_due(q)))
 		t->fn(t->ctx);
-	}
-	hw_deadline = UINT64_MAX;
-	if (!list_empty(&timers))
-		hw_arm(first_deadline());
+	q->hw_deadline = UINT64_MAX;
+	spin_lock(&q->lock);
+	first = first_deadline(q);
+	spin_unlock(&q->lock);
+	if (first != UINT64_MAX)
+		hw_arm(q, first);
 }

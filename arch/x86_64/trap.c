@@ -38,15 +38,21 @@ void trap_dispatch(struct trap_frame *tf);
 
 static struct gate idt[256];
 static void (*handler[256])(void);
-static uint64_t count[256]; /* of each vector's interrupts */
+static uint64_t count[256]; /* of each vector's interrupts, on all CPUs; atomic */
+static bool (*nmi_handler)(const struct trap_frame *tf);
 
-void trap_init(void)
+void trap_init_other(void)
 {
 	struct {
 		uint16_t limit;
 		uint64_t base;
 	} __attribute__((packed)) ptr = { sizeof(idt) - 1, (uintptr_t)idt };
 
+	__asm__ volatile("lidt %0" ::"m"(ptr));
+}
+
+void trap_init(void)
+{
 	for (unsigned v = 0; v < ARRAY_SIZE(idt); v++) {
 		uint64_t at = (uintptr_t)trap_stubs + v * STUB_BYTES;
 
@@ -61,7 +67,12 @@ void trap_init(void)
 	idt[VEC_DF].ist = IST_DF;
 	idt[VEC_NMI].ist = IST_NMI;
 	idt[VEC_MC].ist = IST_MC;
-	__asm__ volatile("lidt %0" ::"m"(ptr));
+	trap_init_other();
+}
+
+void trap_set_nmi(bool (*fn)(const struct trap_frame *tf))
+{
+	nmi_handler = fn;
 }
 
 void trap_set_handler(unsigned vector, void (*fn)(void))
@@ -103,13 +114,15 @@ static bool is_guests_breakpoint(struct trap_frame *tf)
 
 void trap_dispatch(struct trap_frame *tf)
 {
+	if (tf->vector == VEC_NMI && nmi_handler && nmi_handler(tf))
+		return;
 	if (tf->vector < TRAP_EXCEPTIONS) {
 		if (!trap_fixup(tf) && !is_guests_breakpoint(tf))
 			panic_trap(tf);
 		return;
 	}
 	this_cpu()->irq_count++;
-	count[tf->vector]++;
+	__atomic_fetch_add(&count[tf->vector], 1, __ATOMIC_RELAXED);
 	if (handler[tf->vector])
 		handler[tf->vector]();
 	if (tf->vector >= TRAP_ISA && tf->vector != TRAP_SPURIOUS)

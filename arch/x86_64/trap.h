@@ -23,12 +23,16 @@ enum {
 	TRAP_PIC = 0x20, /* the 8259 pair, masked: only its spurious ones can come */
 	TRAP_ISA = 0x30, /* the 16 ISA interrupts through the I/O APIC */
 	TRAP_TIMER = 0xf0,
+	TRAP_KICK = 0xf1, /* from another CPU: look at work_pending */
+	TRAP_CALL = 0xf2, /* from another CPU: do its cpu_call */
 	TRAP_APIC_ERROR = 0xfe,
 	TRAP_SPURIOUS = 0xff,
 };
 
-/* Load the IDT. Every exception panics from here on. */
+/* Make and load the IDT. Every exception panics from here on. */
 void trap_init(void);
+/* Load it on another CPU. */
+void trap_init_other(void);
 
 /*
  * Call fn, with interrupts off, for each interrupt of this vector (>= TRAP_ISA), then
@@ -39,6 +43,9 @@ void trap_set_handler(unsigned vector, void (*fn)(void));
 /* How often an interrupt of this vector (>= TRAP_PIC) has come, and whether anybody takes it. */
 uint64_t trap_count(unsigned vector);
 bool trap_is_handled(unsigned vector);
+
+/* Who looks at an NMI first. fn: true if it was for it; else Umbra panics. */
+void trap_set_nmi(bool (*fn)(const struct trap_frame *tf));
 
 /* Copy bytes from or to where there may be no memory, or none to write; returns how many came. */
 size_t trap_copy(void *dst, const void *src, size_t n);

@@ -149,7 +149,7 @@ def test_idle(name):
     iso = lib.make_iso(name, modules, lib.UMBRA_LINE + ' "run=wait 1;cpus;wait 4;cpus;poweroff"')
     with lib.Machine(name, iso) as m:
         m.expect_exit()
-        counts = [int(n) for n in re.findall(r"^ +0 +0 in use +(\d+) ", m.text, re.M)]
+        counts = [int(n) for n in re.findall(r"^ +0 +0 online(?: +[\d.]+%){3} +(\d+) ", m.text, re.M)]
         lib.check(len(counts) == 2 and counts[1] - counts[0] < 100,
                   "two counts, less than 100 apart after 4 seconds", counts)
 

@@ -16,6 +16,7 @@
 #include "arch/x86_64/mm.h"
 #include "arch/x86_64/panic.h"
 #include "arch/x86_64/serial_line.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/timer.h"
 #include "arch/x86_64/trap.h"
 
@@ -32,6 +33,11 @@ static struct list_node timers = { &timers, &timers };
 uint64_t clock_ns(void)
 {
 	return fake_now_ns;
+}
+
+uint64_t clock_tsc_at(uint64_t ns)
+{
+	return ns;
 }
 
 uint64_t clock_tsc_hz(void)
@@ -113,6 +119,21 @@ struct cpu_features fake_cpu_features = { .svm = true, .nx = true, .maxphyaddr =
 const struct cpu_features *cpu_features(void)
 {
 	return &fake_cpu_features;
+}
+
+struct cpu *smp_cpu(unsigned id)
+{
+	return id ? NULL : &boot_cpu;
+}
+
+void smp_do_work(void)
+{
+}
+
+void smp_call_others(void (*fn)(void *ctx), void *ctx)
+{
+	(void)fn;
+	(void)ctx;
 }
 
 bool rdmsr_safe(uint32_t msr, uint64_t *val)

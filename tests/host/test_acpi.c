@@ -87,7 +87,7 @@ static void fadt_new(void)
 
 static const uint8_t madt_body[] = {
 	0x00, 0x00, 0xe0, 0xfe, 1,  0, 0,    0,                  /* local APIC address, flags */
-	0,    8,    0,    0,    1,  0, 0,    0,                  /* local APIC: passed over */
+	0,    8,    0,    5,    1,  0, 0,    0,                  /* a processor */
 	1,    12,   0,    0,    0,  0, 0xc0, 0xfe, 0,   0, 0, 0, /* I/O APIC */
 	1,    12,   1,    0,    0,  0, 0xc1, 0xfe, 24,  0, 0, 0, /* another, from 24 on */
 	2,    10,   0,    0,    2,  0, 0,    0,    0,   0,       /* IRQ 0 is input 2 */
@@ -170,6 +170,8 @@ static void assert_all_there(void)
 	assert_int_equal(a->isa[4].gsi, 20);
 	assert_true(a->isa[4].level && a->isa[4].active_low);
 	assert_int_equal(a->isa[3].gsi, 3);
+	assert_int_equal(a->nr_cpus, 1);
+	assert_int_equal(a->cpu_apic_id[0], 5);
 	assert_int_equal(a->hpet_pa, 0xfed00000);
 }
 
@@ -343,6 +345,59 @@ static void test_many_ioapics(void **state)
 	assert_int_equal(acpi_info()->nr_ioapics, ACPI_MAX_IOAPICS);
 }
 
+static size_t put_cpu(uint8_t *at, bool x2apic, uint32_t id, uint32_t flags)
+{
+	const struct acpi_madt_lapic lapic = { MADT_LAPIC, 8, 0, (uint8_t)id, flags };
+	const struct acpi_madt_x2apic x = { { MADT_X2APIC, 16 }, 0, id, flags, 0 };
+
+	memcpy(at, x2apic ? (const void *)&x : &lapic, x2apic ? sizeof(x) : sizeof(lapic));
+	return x2apic ? sizeof(x) : sizeof(lapic);
+}
+
+/* Enabled ones, once each, by either kind of entry. */
+static void test_processors(void **state)
+{
+	static const uint32_t expected[] = { 0, 2, 300 };
+	uint8_t body[256] = { 0 };
+	size_t n = 8;
+
+	(void)state;
+	n += put_cpu(body + n, false, 0, MADT_LAPIC_ENABLED);
+	n += put_cpu(body + n, false, 1, 0);
+	n += put_cpu(body + n, false, 3, MADT_LAPIC_ONLINE_CAPABLE);
+	n += put_cpu(body + n, true, 2, MADT_LAPIC_ENABLED);
+	n += put_cpu(body + n, false, 0xff, MADT_LAPIC_ENABLED);
+	n += put_cpu(body + n, true, UINT32_MAX, MADT_LAPIC_ENABLED);
+	n += put_cpu(body + n, false, 2, MADT_LAPIC_ENABLED);
+	n += put_cpu(body + n, true, 300, MADT_LAPIC_ENABLED | MADT_LAPIC_ONLINE_CAPABLE);
+	n += put_cpu(body + n, true, 301, 0);
+	n += put_cpu(body + n, true, 302, MADT_LAPIC_ENABLED);
+	body[n - 15] = 12; /* shorter than such an entry is */
+	body[n - 4] = 99;  /* and what is behind it */
+	body[n - 3] = 4;
+	table_new(MADT_PA, "APIC", body, n);
+	acpi_init(&bi);
+	assert_int_equal(acpi_info()->nr_cpus, ARRAY_SIZE(expected));
+	for (unsigned i = 0; i < ARRAY_SIZE(expected); i++)
+		assert_int_equal(acpi_info()->cpu_apic_id[i], expected[i]);
+	assert_int_equal(acpi_info()->cpus_dropped, 0);
+}
+
+static void test_many_processors(void **state)
+{
+	static uint8_t body[8 + 16 * 300];
+	size_t n = 8;
+
+	(void)state;
+	for (unsigned i = 0; i < 300; i++)
+		n += put_cpu(body + n, true, i * 2, MADT_LAPIC_ENABLED);
+	table_new(MADT_PA, "APIC", body, n);
+	acpi_init(&bi);
+	assert_int_equal(acpi_info()->nr_cpus, ACPI_MAX_CPUS);
+	assert_int_equal(acpi_info()->cpus_dropped, 300 - ACPI_MAX_CPUS);
+	assert_int_equal(acpi_info()->cpu_apic_id[ACPI_MAX_CPUS - 1], 2 * (ACPI_MAX_CPUS - 1));
+}
+
 static void test_s5_forms(void **state)
 {
 	static const struct {
@@ -389,6 +444,8 @@ int main(void)
 		cmocka_unit_test_setup(test_wild_pointers, setup_test),
 		cmocka_unit_test_setup(test_high_tables_in_map, setup_test),
 		cmocka_unit_test_setup(test_madt_entries_of_wrong_length, setup_test),
+		cmocka_unit_test_setup(test_processors, setup_test),
+		cmocka_unit_test_setup(test_many_processors, setup_test),
 		cmocka_unit_test_setup(test_many_ioapics, setup_test),
 		cmocka_unit_test_setup(test_s5_forms, setup_test),
 	};

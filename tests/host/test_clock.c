@@ -36,6 +36,7 @@ static const struct cpu_features *cpu_features(void)
 }
 #define clock_ns real_clock_ns
 #define clock_tsc_hz real_clock_tsc_hz
+#define clock_tsc_at real_clock_tsc_at
 #define clock_delay_ns real_clock_delay_ns
 #define clock_wall_seconds real_clock_wall_seconds
 #include "arch/x86_64/clock.c"

@@ -289,6 +289,20 @@ static void test_low_memory(void **state)
 	assert_int_equal(frame_alloc(0, FRAME_VM0).v, GIB(4));
 }
 
+/* The highest page below 640 KiB with nothing in it. */
+static void test_startup_page(void **state)
+{
+	(void)state;
+	pc_init(); /* RAM to 0x9fc00, the boot information at 0x10008 */
+	assert_int_equal(frame_startup_page(&bi).v, 0x9e000);
+	add_module(0x9e800, 0x10);
+	assert_int_equal(frame_startup_page(&bi).v, 0x9d000);
+	add(0x12000, 0x9d800 - 0x12000, false);
+	assert_int_equal(frame_startup_page(&bi).v, 0x11000);
+	add_module(0x1fff, 0x10002);                    /* pages 1 to 0x12 */
+	assert_int_equal(frame_startup_page(&bi).v, 0); /* never page 0 */
+}
+
 /* --- the buddies --- */
 
 static void test_alignment_and_split(void **state)
@@ -453,6 +467,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_only_free_ram, setup_test),
 		cmocka_unit_test_setup(test_owners_at_boot, setup_test),
+		cmocka_unit_test_setup(test_startup_page, setup_test),
 		cmocka_unit_test_setup(test_map_in_disorder, setup_test),
 		cmocka_unit_test_setup(test_no_memory_at_all, setup_test),
 		cmocka_unit_test_setup(test_no_room_for_table, setup_test),

@@ -16,6 +16,9 @@
 static uint64_t rdmsr(uint32_t msr);
 static void wrmsr(uint32_t msr, uint64_t val);
 static void outb(uint16_t port, uint8_t val);
+static uint64_t irq_save(void);
+static void irq_restore(uint64_t flags);
+#define cpu_relax() ((void)0)
 static struct cpu {
 	uint32_t apic_id;
 } cpu;
@@ -33,6 +36,8 @@ static uint64_t apic_base;
 static uint32_t reg[0x40]; /* by offset / 16 */
 static uint8_t pic_mask[2];
 static unsigned eois;
+static uint64_t icr;
+static bool irqs_off;
 
 static uint64_t rdmsr(uint32_t msr)
 {
@@ -59,6 +64,11 @@ static void end_of_interrupt(void)
 static void wrmsr(uint32_t msr, uint64_t val)
 {
 	if (msr == MSR_APIC_BASE) {
+		/* What would be #GP: x2APIC mode from "disabled", and out of it but to that. */
+		assert_false((val & APIC_BASE_X2APIC) && !(apic_base & APIC_BASE_ENABLE));
+		assert_false((val & APIC_BASE_X2APIC) && !(val & APIC_BASE_ENABLE));
+		assert_false((apic_base & APIC_BASE_X2APIC) && !(val & APIC_BASE_X2APIC) &&
+			     (val & APIC_BASE_ENABLE));
 		apic_base = val;
 		return;
 	}
@@ -70,6 +80,10 @@ static void wrmsr(uint32_t msr, uint64_t val)
 	}
 	if (msr == MSR_X2APIC_BASE + (LAPIC_ESR >> 4))
 		assert_int_equal(val, 0);
+	if (msr == MSR_X2APIC_BASE + (LAPIC_ICR >> 4)) {
+		assert_true(irqs_off);
+		icr = val;
+	}
 	reg[msr - MSR_X2APIC_BASE] = (uint32_t)val;
 }
 
@@ -77,6 +91,19 @@ static void outb(uint16_t port, uint8_t val)
 {
 	if (port & 1)
 		pic_mask[port == 0xa1] = val;
+}
+
+static uint64_t irq_save(void)
+{
+	uint64_t was = irqs_off;
+
+	irqs_off = true;
+	return was;
+}
+
+static void irq_restore(uint64_t flags)
+{
+	irqs_off = flags;
 }
 
 static int setup_test(void **state)
@@ -154,12 +181,56 @@ static void test_ends_stale_interrupts(void **state)
 	assert_int_equal(eois, 3);
 }
 
+/* Another CPU comes into the first one's mode, from whichever it is in. */
+static void test_other_cpu(void **state)
+{
+	static const uint64_t from[] = {
+		0,
+		APIC_BASE_ENABLE,
+		APIC_BASE_ENABLE | APIC_BASE_X2APIC,
+	};
+
+	(void)state;
+	lapic_init();
+	assert_true(lapic_is_x2apic());
+	for (unsigned i = 0; i < ARRAY_SIZE(from); i++) {
+		apic_base = 0xfee00000 | from[i];
+		reg[LAPIC_LVT_LINT0 >> 4] = 0x700;
+		reg[LAPIC_SVR >> 4] = 0xff;
+		cpu.apic_id = 0x124; /* not the one that answers */
+		assert_false(lapic_init_other());
+		cpu.apic_id = 0x123;
+		assert_true(lapic_init_other());
+		assert_int_equal(apic_base, 0xfee00000 | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+		assert_int_equal(reg[LAPIC_SVR >> 4], SVR_ENABLE | TRAP_SPURIOUS);
+		assert_true(reg[LAPIC_LVT_LINT0 >> 4] & LVT_MASKED);
+	}
+}
+
+/* What is sent, and to whom: ids beyond eight bits too. */
+static void test_sends(void **state)
+{
+	(void)state;
+	lapic_init();
+	lapic_send(0x1234, TRAP_KICK);
+	assert_int_equal(icr, UINT64_C(0x1234) << 32 | 0x4000 | TRAP_KICK);
+	lapic_send_nmi(7);
+	assert_int_equal(icr, UINT64_C(7) << 32 | 0x4400);
+	lapic_send_init(7);
+	assert_int_equal(icr, UINT64_C(7) << 32 | 0x4500);
+	lapic_send_startup(7, 0x9f);
+	assert_int_equal(icr, UINT64_C(7) << 32 | 0x469f);
+	assert_false(irqs_off);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_takes_over, setup_test),
 		cmocka_unit_test_setup(test_leaves_smi, setup_test),
 		cmocka_unit_test_setup(test_few_lvts, setup_test),
+		cmocka_unit_test_setup(test_other_cpu, setup_test),
+		cmocka_unit_test_setup(test_sends, setup_test),
 		cmocka_unit_test_setup(test_ends_stale_interrupts, setup_test),
 	};
 

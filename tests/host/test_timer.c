@@ -14,12 +14,21 @@
  * stand-ins of fakes.c. */
 #define UMBRA_CPU_H
 #define UMBRA_LAPIC_H
+#define CPU_MAX 2
 static struct cpu {
+	unsigned id;
 	bool timer_due, work_pending;
-} cpu;
+} cpus[CPU_MAX] = { { 0 }, { .id = 1 } }, *runs = cpus;
 static struct cpu *this_cpu(void)
 {
-	return &cpu;
+	return runs;
+}
+static struct cpu_features {
+	bool tsc_deadline;
+} features;
+static const struct cpu_features *cpu_features(void)
+{
+	return &features;
 }
 static uint32_t hw_ticks;
 static unsigned hw_starts;
@@ -32,7 +41,25 @@ static uint32_t lapic_timer_left(void)
 {
 	return hw_ticks - (uint32_t)fake_now_ns;
 }
+static bool hw_by_deadline;
+static uint64_t hw_deadline_tsc;
+static void lapic_timer_use_deadline(void)
+{
+	hw_by_deadline = true;
+}
+static void lapic_timer_deadline(uint64_t tsc)
+{
+	hw_deadline_tsc = tsc;
+	hw_starts++;
+}
+/* The TSC counts at 3 GHz. */
+static uint64_t tsc_at(uint64_t ns)
+{
+	return ns > UINT64_MAX / 3 ? UINT64_MAX : ns * 3;
+}
+#define clock_tsc_at tsc_at
 #define timer_init real_timer_init
+#define timer_init_other real_timer_init_other
 #define timer_setup real_timer_setup
 #define timer_arm real_timer_arm
 #define timer_cancel real_timer_cancel
@@ -73,16 +100,20 @@ static int setup_test(void **state)
 {
 	(void)state;
 	fake_now_ns = 0;
+	features = (struct cpu_features){ 0 };
+	hw_by_deadline = false;
+	runs = &cpus[1];
+	timer_init_other();
+	runs = &cpus[0];
 	timer_init();
 	fake_now_ns = 1000000;
-	hw_deadline = UINT64_MAX;
-	list_init(&timers);
 	for (unsigned i = 0; i < ARRAY_SIZE(t); i++)
 		timer_setup(&t[i], note, &t[i]);
 	nr_calls = 0;
 	again_at = 0;
 	hw_starts = 0;
-	cpu = (struct cpu){ 0 };
+	for (unsigned i = 0; i < CPU_MAX; i++)
+		cpus[i] = (struct cpu){ .id = i };
 	return 0;
 }
 
@@ -107,9 +138,9 @@ static void test_in_order(void **state)
 	assert_int_equal(hw_starts, 2); /* a later one leaves the hardware alone */
 
 	irq();
-	assert_true(cpu.timer_due && cpu.work_pending);
+	assert_true(cpus[0].timer_due && cpus[0].work_pending);
 	timer_run_expired(); /* too early */
-	assert_false(cpu.timer_due);
+	assert_false(cpus[0].timer_due);
 	assert_int_equal(nr_calls, 0);
 	assert_fires_at(2000000);
 
@@ -197,6 +228,58 @@ static void test_move(void **state)
 	assert_int_equal(nr_calls, 1);
 }
 
+/* Each CPU has its own, and may take away or move what another one has armed. */
+static void test_two_cpus(void **state)
+{
+	(void)state;
+	timer_arm(&t[0], 2000000);
+	timer_arm(&t[1], 2000000);
+	timer_arm(&t[2], 2000000);
+	runs = &cpus[1];
+	fake_now_ns = 2000000;
+	timer_run_expired();
+	assert_int_equal(nr_calls, 0);
+	timer_cancel(&t[1]);
+	timer_arm(&t[2], 3000000);
+	assert_fires_at(3000000);
+	runs = &cpus[0];
+	timer_run_expired();
+	assert_int_equal(nr_calls, 1);
+	assert_int_equal(calls[0], 0);
+	fake_now_ns = 3000000;
+	timer_run_expired();
+	assert_int_equal(nr_calls, 1);
+	runs = &cpus[1];
+	timer_run_expired();
+	assert_int_equal(nr_calls, 2);
+	assert_int_equal(calls[1], 2);
+}
+
+/* A processor that takes a TSC gets one, on each CPU, and no ticks. */
+static void test_by_tsc(void **state)
+{
+	(void)state;
+	features.tsc_deadline = true;
+	timer_init();
+	assert_true(hw_by_deadline);
+	hw_by_deadline = false;
+	runs = &cpus[1];
+	timer_init_other();
+	assert_true(hw_by_deadline);
+	hw_ticks = 0;
+	timer_arm(&t[0], 5000000);
+	assert_int_equal(hw_deadline_tsc, 15000000);
+	timer_arm(&t[1], 2000000);
+	assert_int_equal(hw_deadline_tsc, 6000000);
+	fake_now_ns = 2000000;
+	timer_run_expired();
+	assert_int_equal(nr_calls, 1);
+	assert_int_equal(hw_deadline_tsc, 15000000);
+	timer_arm(&t[1], 5); /* long ago: its TSC is past, and not 0 */
+	assert_int_equal(hw_deadline_tsc, 15);
+	assert_int_equal(hw_ticks, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +288,8 @@ int main(void)
 		cmocka_unit_test_setup(test_arms_itself_in_the_past, setup_test),
 		cmocka_unit_test_setup(test_cancel, setup_test),
 		cmocka_unit_test_setup(test_move, setup_test),
+		cmocka_unit_test_setup(test_two_cpus, setup_test),
+		cmocka_unit_test_setup(test_by_tsc, setup_test),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/panic.h"
+#include "arch/x86_64/smp.h"
 #include "vmm/monitor/command.h"
 #include "vmm/run.h"
 #include "vmm/vcpu.h"
@@ -39,17 +40,43 @@ static const char *brand(char text[49])
 	return p;
 }
 
+static const char *const cpu_states[] = {
+	[CPU_UNUSED] = "unused", [CPU_STARTING] = "stuck",    [CPU_ONLINE] = "online",
+	[CPU_ABSENT] = "absent", [CPU_LEFT_OUT] = "left out", [CPU_STOPPED] = "stopped",
+};
+
+/* Where its time goes, in thousandths; an idle one's present halt counts too. */
+static void show_cpu(const struct cpu *cpu)
+{
+	const struct vcpu *runs = cpu->current;
+	uint64_t since = cpu->idle_since, now = rdtsc(), all = now - cpu->online_tsc;
+	uint64_t idle = cpu->idle_ticks + (since && now > since ? now - since : 0);
+	unsigned in_idle = exit_stats_permille(idle, all);
+	unsigned in_guest = exit_stats_permille(cpu->guest_ticks, all);
+	unsigned in_host = in_idle + in_guest < 1000 ? 1000 - in_idle - in_guest : 0;
+
+	monitor_printf("%3u %4u %-8s", cpu->id, cpu->apic_id, cpu_states[cpu->state]);
+	if (cpu->state == CPU_ONLINE)
+		monitor_printf(" %3u.%u%% %3u.%u%% %3u.%u%% %11llu %s", in_idle / 10, in_idle % 10,
+			       in_guest / 10, in_guest % 10, in_host / 10, in_host % 10,
+			       (unsigned long long)cpu->irq_count,
+			       runs ? runs->vm->cfg->name : "-");
+	else if (cpu->state == CPU_LEFT_OUT)
+		monitor_printf(" %s", cpu->why);
+	monitor_printf("\n");
+}
+
 static bool cmd_cpus(const struct monitor_args *args)
 {
 	const struct cpu_features *f = cpu_features();
 	const struct vm *vm = vmm_vm(0);
-	const struct vcpu *runs = boot_cpu.current;
+	const struct cpu *cpu;
 	char text[49];
 
 	(void)args;
-	monitor_printf("CPU APIC STATE     INTERRUPTS VCPU\n");
-	monitor_printf("%3u %4u %-8s %11llu %s\n", boot_cpu.id, boot_cpu.apic_id, "in use",
-		       (unsigned long long)boot_cpu.irq_count, runs ? runs->vm->cfg->name : "-");
+	monitor_printf("CPU APIC STATE      IDLE   GUEST    HOST  INTERRUPTS VCPU\n");
+	for (unsigned id = 0; (cpu = smp_cpu(id)); id++)
+		show_cpu(cpu);
 	monitor_printf("\n%s, TSC %llu MHz, %u physical address bits\n", brand(text),
 		       (unsigned long long)(clock_tsc_hz() / 1000000), f->maxphyaddr);
 	monitor_printf("features:%s%s%s%s%s%s%s%s\n", f->svm ? " SVM" : "", f->vmx ? " VMX" : "",

@@ -121,6 +121,15 @@ struct acpi_madt_lapic {
 	uint32_t flags;
 } __attribute__((packed));
 static_assert(sizeof(struct acpi_madt_lapic) == 8, "MADT local APIC");
+#define MADT_LAPIC_ENABLED BIT(0)
+#define MADT_LAPIC_ONLINE_CAPABLE BIT(1) /* not enabled now; it can be plugged in */
+
+struct acpi_madt_x2apic {
+	struct acpi_madt_entry e;
+	uint16_t reserved;
+	uint32_t apic_id, flags, uid;
+} __attribute__((packed));
+static_assert(sizeof(struct acpi_madt_x2apic) == 16, "MADT local x2APIC");
 
 struct acpi_madt_ioapic {
 	struct acpi_madt_entry e;
@@ -149,13 +158,6 @@ struct acpi_madt_lapic_nmi {
 	uint8_t lint;
 } __attribute__((packed));
 static_assert(sizeof(struct acpi_madt_lapic_nmi) == 6, "MADT local APIC NMI");
-
-struct acpi_madt_x2apic {
-	struct acpi_madt_entry e;
-	uint16_t reserved;
-	uint32_t apic_id, flags, uid;
-} __attribute__((packed));
-static_assert(sizeof(struct acpi_madt_x2apic) == 16, "MADT local x2APIC");
 
 struct acpi_madt_x2apic_nmi {
 	struct acpi_madt_entry e;

@@ -16,8 +16,11 @@ enum lock_rank {
 	LOCK_HOST_TABLES,
 	LOCK_FRAME,
 	LOCK_TIMER,
+	LOCK_IOAPIC,
+	LOCK_PCI,
 	LOCK_LOG,
 	LOCK_CONSOLE,
+	LOCK_SERIAL,
 };
 
 struct spinlock {

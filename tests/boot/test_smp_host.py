@@ -1,0 +1,109 @@
+"""The machine's own processors: started, left out, seen by the operator, stopped."""
+import re
+
+import lib
+from test_monitor import PROMPT, ask, check_in
+
+LINE = "com1=115200 loglevel=debug"
+ONLINE = r"^ +{} +{} online +\d+\.\d% +\d+\.\d% +\d+\.\d% +\d+ "
+
+
+def machine(name, *options, umbra=LINE, build=".", script="run-qemu"):
+    iso = lib.make_iso(name, lib.tiny("spin", "cli_loop", "memory=16M"), umbra, build)
+    return lib.Machine(name, iso, *options, script=script)
+
+
+def at_monitor(m):
+    m.expect_vm("spin", "started", "umbra")
+    m.type("\x1dm")
+    m.expect(PROMPT)
+
+
+def expect_cpus(m, number):
+    out = ask(m, "cpus")
+    check_in(out, *(ONLINE.format(n, n) for n in range(number)))
+    lib.check(max(map(len, out.splitlines())) <= 80, "lines of 80 columns", out)
+    return out
+
+
+def test_four(name):
+    """Four come, and idle: nearly all of the time of each but the first, which has a guest."""
+    with machine(name, "--smp", "4") as m:
+        m.expect("4 of 4 processors are running", "umbra")
+        at_monitor(m)
+        out = expect_cpus(m, 4)
+        idle = re.findall(r"online +(\d+\.\d)%", out)
+        lib.check(all(float(part) > 90 for part in idle[1:]), "three idle processors", out)
+        m.type("poweroff\r")
+        m.expect_exit()
+
+
+def test_maxcpus(name):
+    """maxcpus= leaves the rest as the firmware had them; reboot finds all of them again."""
+    with machine(name, "--smp", "4", umbra=LINE + " maxcpus=2") as m:
+        m.expect("2 processors are not used", "umbra")
+        m.expect("2 of 2 processors are running")
+        at_monitor(m)
+        lib.check(ask(m, "cpus").count("online") == 2, "two processors", m.text[-2000:])
+        m.type("reboot\r")
+        m.expect("2 of 2 processors are running", "umbra")
+        m.type("\x1dm")
+
+
+def test_one(name):
+    """maxcpus=1 is as a machine with one; a number that is none is named."""
+    with machine(name, "--smp", "2", umbra=LINE + " maxcpus=1 maxcpus=0") as m:
+        m.expect('"maxcpus=0": not a number of processors; ignored', "umbra")
+        at_monitor(m)
+        lib.check(ask(m, "cpus").count("online") == 1, "one processor", m.text[-2000:])
+        lib.check(not m.seen("processors are running"), "no word of others", m.text[-2000:])
+
+
+def test_absent(name):
+    """One that the tables name and that does not come costs a second and a line."""
+    with machine(name, "--smp", "2", umbra=LINE + " absent-cpu=9", build="debug") as m:
+        m.expect(r"cpu 1 \(APIC id 9\) does not come: no answer to INIT and STARTUP within 1000 ms",
+                 "umbra")
+        m.expect("2 of 3 processors are running")
+        at_monitor(m)
+        check_in(ask(m, "cpus"), r"^ +1 +9 absent", ONLINE.format(2, 1))
+
+
+def test_beyond_xapic(name):
+    """An APIC id that only x2APIC mode can name, on a processor without it, is left out."""
+    with machine(name, umbra=LINE + " absent-cpu=300", build="debug") as m:
+        m.expect("APIC id is 300, and this one has no x2APIC mode: it is left out", "umbra")
+        m.expect_vm("spin", "started")
+
+
+def test_panic(name):
+    """A panic stops the others, and says where they were."""
+    with machine(name, "--smp", "3") as m:
+        at_monitor(m)
+        m.type("panic\r")
+        m.expect(r"panic: asked for by the operator")
+        m.expect(r"cpu 1: idle")
+        m.expect(r"cpu 2: idle")
+
+
+def bochs(name, model, *lines, umbra=LINE):
+    umbra += " run=cpus on-idle=poweroff"
+    iso = lib.make_iso(name, lib.tiny("hello", "hello"), umbra)
+    with lib.Machine(name, iso, "--cpu", model, "--smp", "2", script="run-bochs") as m:
+        for line in lines:
+            m.expect(line, "umbra")
+        m.expect("2 of 2 processors are running")
+        m.expect(ONLINE.format(1, 1))
+        m.expect_vm("hello", "debug-exit status 33")
+        m.expect_exit()
+
+
+def test_bochs_vmx(name):
+    """VMXON on both; timers by TSC deadlines; x2APIC mode from xAPIC mode."""
+    bochs(name, "corei7_haswell_4770", "timer: local APIC by TSC deadlines",
+          "local APICs: x2APIC mode", umbra=LINE + " x2apic=on")
+
+
+def test_bochs_svm(name):
+    """SVM on both, by xAPIC."""
+    bochs(name, "ryzen", "SVM: ")
