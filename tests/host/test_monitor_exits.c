@@ -288,13 +288,15 @@ static void test_vectors(void **state)
 	(void)state;
 	fake_trap_count[0xf0] = 4711;
 	fake_trap_count[0x27] = 2;
+	fake_trap_count[0xf2] = 3;
 	fake_trap_count[0xff] = 1;
 	expect_said("irqs", "VECTOR            COUNT SOURCE\n"
 			    "  0x27                2 8259 7, masked, taken by nobody\n"
 			    "  0x34                0 ISA 4\n"
 			    "  0xf0             4711 timer\n"
+			    "  0xf2                3 a CPU is called, taken by nobody\n"
 			    "  0xff                1 spurious, taken by nobody\n");
-	assert_int_equal(lines(said), 5);
+	assert_int_equal(lines(said), 6);
 	memset(fake_trap_count, 0, sizeof(fake_trap_count));
 }
 

@@ -223,6 +223,10 @@ static const char *vector_name(unsigned vector, char *buf, size_t size)
 {
 	if (vector == TRAP_TIMER)
 		return "timer";
+	if (vector == TRAP_KICK)
+		return "a CPU is kicked";
+	if (vector == TRAP_CALL)
+		return "a CPU is called";
 	if (vector == TRAP_APIC_ERROR)
 		return "APIC error";
 	if (vector == TRAP_SPURIOUS)
