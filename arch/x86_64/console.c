@@ -1,7 +1,9 @@
 #include "arch/x86_64/console.h"
 
 #include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/insn.h"
 #include "arch/x86_64/lib/printf.h"
+#include "arch/x86_64/lib/spinlock.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/serial_line.h"
 #include "arch/x86_64/uart.h"
@@ -11,7 +13,27 @@
 static struct serial_line line;
 static struct uart_config place;     /* where com1= says that it is */
 static const char *config_spec = ""; /* com1= */
-static bool line_open;               /* the last byte was no newline */
+
+/* Keeps what several CPUs say in whole pieces. Taken with interrupts off. */
+static struct spinlock lock = SPINLOCK_INIT(LOCK_CONSOLE);
+static bool line_open; /* guarded by lock: the last byte was no newline */
+static bool panicked;  /* the lock no longer counts */
+
+static uint64_t console_lock(void)
+{
+	uint64_t flags = irq_save();
+
+	if (!panicked)
+		spin_lock(&lock);
+	return flags;
+}
+
+static void console_unlock(uint64_t flags)
+{
+	if (!panicked)
+		spin_unlock(&lock);
+	irq_restore(flags);
+}
 
 struct serial_line *console_line(void)
 {
@@ -20,10 +42,13 @@ struct serial_line *console_line(void)
 
 bool console_try_putc(uint8_t c)
 {
-	if (!serial_line_try_putc(&line, c))
-		return false;
-	line_open = c != '\n';
-	return true;
+	uint64_t flags = console_lock();
+	bool taken = serial_line_try_putc(&line, c);
+
+	if (taken)
+		line_open = c != '\n';
+	console_unlock(flags);
+	return taken;
 }
 
 size_t console_queued(void)
@@ -36,7 +61,8 @@ void console_tell(size_t queued)
 	serial_line_tell(&line, queued);
 }
 
-void console_write(const char *s, size_t n)
+/* With the lock held. */
+static void send(const char *s, size_t n)
 {
 	for (const char *end = s + n, *from = s; from < end; from = s) {
 		while (s < end && *s != '\n')
@@ -50,6 +76,14 @@ void console_write(const char *s, size_t n)
 	}
 }
 
+void console_write(const char *s, size_t n)
+{
+	uint64_t flags = console_lock();
+
+	send(s, n);
+	console_unlock(flags);
+}
+
 bool console_line_open(void)
 {
 	return line_open;
@@ -57,8 +91,11 @@ bool console_line_open(void)
 
 void console_fresh_line(void)
 {
+	uint64_t flags = console_lock();
+
 	if (line_open)
-		console_write("\n", 1);
+		send("\n", 1);
+	console_unlock(flags);
 }
 
 int console_getc(void)
@@ -79,6 +116,7 @@ void console_flush(void)
 
 void console_panic(void)
 {
+	panicked = true;
 	serial_line_panic(&line);
 	console_fresh_line();
 }

@@ -6,7 +6,7 @@
 void ioapic_init(void);
 
 /*
- * Deliver ISA interrupt irq (0 to 15) to the calling CPU as this vector, honouring the
+ * Deliver ISA interrupt irq (0 to 15) to the CPU that booted, as this vector, honouring the
  * MADT's overrides. 0, or -ENODEV when no I/O APIC has that input or can name this CPU.
  */
 int ioapic_route_isa(unsigned irq, unsigned vector);

@@ -2,6 +2,7 @@
 
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/spinlock.h"
 
 #define CONFIG_ADDRESS 0xcf8
 #define CONFIG_DATA 0xcfc
@@ -21,16 +22,26 @@
 #define FUNCTION(bdf) ((unsigned)(bdf)&7)
 #define FUNCTIONS 8
 
+/* Of the two ports, from the address to the data. */
+static struct spinlock lock = SPINLOCK_INIT(LOCK_PCI);
+
 uint32_t pcicfg_read(unsigned bdf, unsigned reg)
 {
+	uint32_t val;
+
+	spin_lock(&lock);
 	outl(CONFIG_ADDRESS, (uint32_t)(ADDRESS_ENABLE | bdf << 8 | reg));
-	return inl(CONFIG_DATA);
+	val = inl(CONFIG_DATA);
+	spin_unlock(&lock);
+	return val;
 }
 
 void pcicfg_write(unsigned bdf, unsigned reg, uint32_t val)
 {
+	spin_lock(&lock);
 	outl(CONFIG_ADDRESS, (uint32_t)(ADDRESS_ENABLE | bdf << 8 | reg));
 	outl(CONFIG_DATA, val);
+	spin_unlock(&lock);
 }
 
 /* A bridge whose bus is still being looked for says 0001h for a vendor. */

@@ -8,6 +8,7 @@
 #include "arch/x86_64/ioapic.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/trap.h"
 #include "arch/x86_64/uart_pci.h"
 
@@ -54,7 +55,7 @@ static void rx_move(struct serial_line *l)
 		if (!l->owner)
 			continue;
 		ring_put(&l->rx, (uint8_t)c);
-		this_cpu()->work_pending = true;
+		cpu_kick(&boot_cpu);
 	}
 }
 
@@ -68,7 +69,7 @@ static void tx_move(struct serial_line *l)
 		uart_tx(&l->uart, (uint8_t)c);
 	if (l->tx_tell != TELL_NOBODY && ring_used(&l->tx) <= l->tx_tell) {
 		l->tx_tell = TELL_NOBODY;
-		this_cpu()->work_pending = true;
+		cpu_kick(&boot_cpu);
 	}
 }
 
@@ -249,7 +250,7 @@ void serial_line_tell(struct serial_line *l, size_t queued)
 	uint64_t flags = line_lock(l);
 
 	if (ring_used(&l->tx) <= queued)
-		this_cpu()->work_pending = true;
+		cpu_kick(&boot_cpu);
 	else
 		l->tx_tell = (uint32_t)queued;
 	line_unlock(l, flags);
@@ -331,7 +332,7 @@ void serial_line_setup(struct serial_line *l, const void *owner, const char *nam
 	memset(l, 0, offsetof(struct serial_line, tx_bytes));
 	l->owner = owner;
 	l->name = name;
-	l->lock.rank = LOCK_CONSOLE;
+	l->lock.rank = LOCK_SERIAL;
 	l->tx = (struct ring)RING_INIT(l->tx_bytes);
 	l->rx = (struct ring)RING_INIT(l->rx_bytes);
 	l->tx_tell = TELL_NOBODY;

@@ -15,6 +15,7 @@
 /* The machine below the console; and the real functions beside the stand-ins of fakes.c. */
 #define UMBRA_INSN_H
 #define UMBRA_CPU_H
+#define UMBRA_SMP_H
 #define UMBRA_IOAPIC_H
 static uint8_t inb(uint16_t port);
 static void outb(uint16_t port, uint8_t val);
@@ -26,9 +27,10 @@ static void cpu_relax(void)
 static struct cpu {
 	bool work_pending;
 } cpu;
-static struct cpu *this_cpu(void)
+#define boot_cpu cpu
+static void cpu_kick(struct cpu *c)
 {
-	return &cpu;
+	c->work_pending = true;
 }
 static int ioapic_route_isa(unsigned irq, unsigned vector);
 static uint8_t mmio_read8(const volatile void *reg);
