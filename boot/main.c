@@ -25,6 +25,7 @@
 #include "arch/x86_64/timer.h"
 #include "arch/x86_64/trap.h"
 #include "arch/x86_64/vga.h"
+#include "arch/x86_64/watchdog.h"
 #include "boot/ap.h"
 #include "boot/multiboot2.h"
 #include "paging/host.h"
@@ -194,6 +195,7 @@ static void start_others(const struct vmm_backend *backend)
 	};
 
 	ap_start_all(&ap);
+	watchdog_start();
 }
 
 _Noreturn void umbra_main(uint64_t info_pa, uint64_t image_pa)

@@ -86,6 +86,11 @@ void cpu_kick(struct cpu *cpu)
 		lapic_send(cpu->apic_id, TRAP_KICK);
 }
 
+void cpu_interrupt(struct cpu *cpu)
+{
+	lapic_send(cpu->apic_id, TRAP_KICK);
+}
+
 bool smp_queue(struct cpu *cpu, struct cpu_work *w)
 {
 	struct cpu_work *last;

@@ -39,6 +39,9 @@ void smp_idle_main(struct cpu *cpu);
  * context but an NMI's. */
 void cpu_kick(struct cpu *cpu);
 
+/* Interrupt it, whatever is marked there: it counts one more (irq_count). */
+void cpu_interrupt(struct cpu *cpu);
+
 /* Something to do for a CPU's loop: in no interrupt, with interrupts on. */
 struct cpu_work {
 	struct cpu_work *next;

@@ -86,6 +86,33 @@ def test_panic(name):
         m.expect(r"cpu 2: idle")
 
 
+def test_watchdog(name):
+    """A processor that takes no interrupts is reported with the functions it is in, and then that
+    it goes on; a panic meanwhile stops it all the same, and shows it."""
+    with machine(name, "--smp", "2", build="debug") as m:
+        at_monitor(m)
+        check_in(ask(m, "hang 7"), "hang: there is no such processor")
+        m.type("hang 1 20\r")
+        m.expect(r"watchdog: cpu 1 has taken no interrupt for \d+ s: rip [0-9a-f]{16} ")
+        m.expect(r"watchdog:   [0-9a-f]{16} smp_do_work\+0x")
+        m.expect(r"watchdog: cpu 1 takes interrupts again, after \d+ s")
+        m.expect(PROMPT)
+        m.type("hang 1 600\r")
+        m.expect(PROMPT)
+        m.type("panic\r")
+        m.expect(r"cpu 1: rip [0-9a-f]{16} ")
+        m.expect(r"[0-9a-f]{16} smp_do_work\+0x")
+
+
+def test_watchdog_first(name):
+    """The first processor, which sends what is said, is looked after as well."""
+    with machine(name, "--smp", "2", build="debug") as m:
+        at_monitor(m)
+        m.type("hang 0 600\r")
+        m.expect(r"watchdog: cpu 0 has taken no interrupt for \d+ s: rip [0-9a-f]{16} ")
+        m.expect(r"watchdog:   [0-9a-f]{16} smp_do_work\+0x")
+
+
 def bochs(name, model, *lines, umbra=LINE):
     umbra += " run=cpus on-idle=poweroff"
     iso = lib.make_iso(name, lib.tiny("hello", "hello"), umbra)

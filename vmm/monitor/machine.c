@@ -209,6 +209,38 @@ static bool cmd_panic(const struct monitor_args *args)
 	panic("asked for by the operator");
 }
 
+#ifdef UMBRA_DEBUG
+static struct cpu_work hang_work;
+
+static void hang(void *ctx)
+{
+	irq_disable();
+	clock_delay_ns((uint64_t)(uintptr_t)ctx * NS_PER_SEC);
+	irq_enable();
+}
+
+/* For tests of the watchdog. */
+static bool cmd_hang(const struct monitor_args *args)
+{
+	uint64_t id, seconds = 30;
+	struct cpu *cpu;
+
+	if (!monitor_number(args, 0, &id) ||
+	    (args->count > 1 && !monitor_number(args, 1, &seconds)))
+		return false;
+	cpu = id < CPU_MAX ? smp_cpu((unsigned)id) : NULL;
+	if (!cpu || cpu->state != CPU_ONLINE)
+		return monitor_wrong("there is no such processor");
+	if (seconds > 600)
+		return monitor_wrong("up to 600 seconds");
+	hang_work.fn = hang;
+	hang_work.ctx = (void *)(uintptr_t)seconds;
+	if (!smp_queue(cpu, &hang_work))
+		return monitor_wrong("another one is about to hang");
+	return true;
+}
+#endif
+
 static const struct monitor_command commands[] = {
 	{ .name = "cpus",
 	  .args = "",
@@ -251,6 +283,15 @@ static const struct monitor_command commands[] = {
 	  .help = "stop Umbra with a panic, to see one",
 	  .example = "panic",
 	  .run = cmd_panic },
+#ifdef UMBRA_DEBUG
+	{ .name = "hang",
+	  .args = "CPU [SECONDS]",
+	  .help = "have a processor take no interrupts, to see the watchdog",
+	  .example = "hang 1 30",
+	  .words_min = 1,
+	  .words_max = 2,
+	  .run = cmd_hang },
+#endif
 };
 
 const struct monitor_family monitor_machine_family = {
