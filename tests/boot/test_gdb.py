@@ -371,9 +371,9 @@ def test_bochs_vmx(name):
 
 
 def test_panic(name):
-    """The hypervisor that has panicked: registers, memory, its way to there."""
+    """The hypervisor that has panicked: registers, memory, its way to there; its other CPU."""
     elf = os.path.join(lib.BUILD, "umbra.elf")
-    with Debugged(name, lib.tiny("good", "hello")) as m:
+    with Debugged(name, lib.tiny("good", "hello"), options=("--smp", "2")) as m:
         m.expect(r"umbra> ")
         m.type("panic\n")
         m.expect(r"umbra: panic: ")
@@ -385,5 +385,9 @@ def test_panic(name):
             gdb.ask("x/x 0x10", "Cannot access memory")
             gdb.ask("info registers cr3", r"cr3 +0x")
             gdb.ask("stepi", "nothing runs")
+            gdb.ask("info threads", r"(?s)\* 1 .*CPU 0.* 2 .*CPU 1, idle")
+            gdb.ask("thread 2", "Switching to thread")
+            gdb.ask("bt", r"(?s)cpu_idle .*smp_idle_main .*smp_loop .*ap_main ")
+            gdb.ask("p ((struct cpu *)$gs_base)->id", "= 1")
             gdb.type("monitor poweroff")
             m.expect_exit()

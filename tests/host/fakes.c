@@ -126,6 +126,12 @@ struct cpu *smp_cpu(unsigned id)
 	return id ? NULL : &boot_cpu;
 }
 
+const struct trap_frame *smp_stopped_at(const struct cpu *cpu)
+{
+	(void)cpu;
+	return NULL;
+}
+
 void smp_do_work(void)
 {
 }

@@ -37,6 +37,7 @@ static _Noreturn void thread_ends(void);
 #define smp_cpu real_smp_cpu
 #define smp_do_work real_smp_do_work
 #define smp_call_others real_smp_call_others
+#define smp_stopped_at real_smp_stopped_at
 #define cpu_halt thread_ends
 #include "arch/x86_64/smp.c"
 

@@ -7,14 +7,34 @@
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/machine.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/trap.h"
 #include "vmm/gdb/target.h"
 
+/* The CPU that panicked is thread 1; the others that are known to stand somewhere follow. */
 static const struct trap_frame *frame;
 
 void gdb_host_choose(const struct trap_frame *tf)
 {
 	frame = tf;
+}
+
+static const struct trap_frame *frame_of(const struct cpu *cpu)
+{
+	return cpu == this_cpu() ? frame : smp_stopped_at(cpu);
+}
+
+/* The CPU that is thread number n; NULL: there are not so many. */
+static const struct cpu *cpu_of(unsigned n)
+{
+	const struct cpu *cpu;
+
+	if (n <= 1)
+		return this_cpu();
+	for (unsigned id = 0; (cpu = smp_cpu(id)); id++)
+		if (cpu != this_cpu() && frame_of(cpu) && n-- == 2)
+			return cpu;
+	return NULL;
 }
 
 static bool host_look(unsigned process, const char **name, const char **state)
@@ -31,13 +51,18 @@ static unsigned host_attached(unsigned process)
 
 static unsigned host_threads(unsigned process)
 {
-	return process == 1;
+	unsigned n = 0;
+
+	while (process == 1 && n < GDB_NUMBER_OF(UINT32_MAX) && cpu_of(n + 1))
+		n++;
+	return n;
 }
 
 static void host_thread_name(unsigned thread, char *buf, size_t size)
 {
-	(void)thread;
-	ksnprintf(buf, size, "CPU %u", this_cpu()->id);
+	const struct cpu *cpu = cpu_of(GDB_NUMBER_OF(thread));
+
+	ksnprintf(buf, size, "CPU %u%s", cpu->id, cpu->idle_since ? ", idle" : "");
 }
 
 static enum gdb_arch host_arch(unsigned process)
@@ -52,41 +77,43 @@ static bool host_running(unsigned process)
 	return false;
 }
 
-static uint64_t host_gpr(unsigned reg)
+static uint64_t host_gpr(const struct trap_frame *tf, unsigned reg)
 {
 	/* ModRM order. */
-	const uint64_t gpr[] = { frame->rax, frame->rcx, frame->rdx, frame->rbx,
-				 frame->rsp, frame->rbp, frame->rsi, frame->rdi,
-				 frame->r8,  frame->r9,  frame->r10, frame->r11,
-				 frame->r12, frame->r13, frame->r14, frame->r15 };
+	const uint64_t gpr[] = { tf->rax, tf->rcx, tf->rdx, tf->rbx, tf->rsp, tf->rbp,
+				 tf->rsi, tf->rdi, tf->r8,  tf->r9,  tf->r10, tf->r11,
+				 tf->r12, tf->r13, tf->r14, tf->r15 };
 
 	return gpr[reg];
 }
 
-/* The FPU is a guest's. */
+/* The FPU is a guest's; what is not alike on all CPUs and not kept, nobody knows. */
 static bool host_get_reg(unsigned thread, enum gdb_reg reg, uint8_t val[GDB_REG_BYTES])
 {
+	const struct cpu *cpu = cpu_of(GDB_NUMBER_OF(thread));
+	const struct trap_frame *tf = frame_of(cpu);
 	uint64_t word = 0;
 
-	(void)thread;
 	if (reg < GDB_RIP)
-		word = host_gpr(reg);
+		word = host_gpr(tf, reg);
 	else if (reg == GDB_RIP)
-		word = frame->rip;
+		word = tf->rip;
 	else if (reg == GDB_RFLAGS)
-		word = frame->rflags;
+		word = tf->rflags;
 	else if (reg == GDB_ES + 1)
-		word = frame->cs;
+		word = tf->cs;
 	else if (reg == GDB_ES + 2)
-		word = frame->ss;
+		word = tf->ss;
 	else if (reg == GDB_GS_BASE)
-		word = rdmsr(MSR_GS_BASE);
+		word = (uintptr_t)cpu;
+	else if (reg == GDB_CR3)
+		word = read_cr3();
+	else if (cpu != this_cpu())
+		return false;
 	else if (reg == GDB_CR0)
 		word = read_cr0();
 	else if (reg == GDB_CR2)
 		word = read_cr2();
-	else if (reg == GDB_CR3)
-		word = read_cr3();
 	else if (reg == GDB_CR4)
 		word = read_cr4();
 	else if (reg == GDB_EFER)
