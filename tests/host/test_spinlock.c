@@ -6,12 +6,15 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#include <pthread.h>
+#include <sched.h>
 
 #define UMBRA_DEBUG
 #include "arch/x86_64/lib/ring.h"
 #include "arch/x86_64/lib/spinlock.c"
 
-static uint32_t cpu[2], *current = &cpu[0];
+static uint32_t cpu[2];
+static _Thread_local uint32_t *current = &cpu[0];
 
 static uint32_t *held(void)
 {
@@ -69,6 +72,45 @@ static void test_misuse(void **state)
 	spin_unlock(&b);
 }
 
+/* --- two threads as two CPUs --- */
+
+#define ROUNDS 20000
+static struct spinlock outer = SPINLOCK_INIT(LOCK_FRAME), inner = SPINLOCK_INIT(LOCK_LOG);
+static unsigned in_both, in_inner; /* guarded by both, and by inner */
+
+static void *contend(void *arg)
+{
+	current = arg;
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		if (i & 1)
+			spin_lock(&outer);
+		spin_lock(&inner);
+		in_inner++;
+		if (i & 1)
+			in_both++;
+		spin_unlock(&inner);
+		if (i & 1)
+			spin_unlock(&outer);
+		if (!(i % 64))
+			sched_yield();
+	}
+	return NULL;
+}
+
+/* What one holds is not held against the other, and nothing is counted twice or lost. */
+static void test_contention(void **state)
+{
+	pthread_t other;
+
+	(void)state;
+	assert_int_equal(pthread_create(&other, NULL, contend, &cpu[1]), 0);
+	contend(&cpu[0]);
+	pthread_join(other, NULL);
+	assert_int_equal(in_inner, 2 * ROUNDS);
+	assert_int_equal(in_both, ROUNDS);
+	assert_int_equal(cpu[0] | cpu[1], 0);
+}
+
 static void test_ring(void **state)
 {
 	uint8_t bytes[8];
@@ -98,6 +140,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_nesting_in_order, setup_test),
 		cmocka_unit_test_setup(test_misuse, setup_test),
+		cmocka_unit_test_setup(test_contention, setup_test),
 		cmocka_unit_test(test_ring),
 	};
 
