@@ -4,6 +4,7 @@
 
 #include "arch/x86_64/lib/printf.h"
 #include "paging/entry.h"
+#include "paging/guest.h"
 
 struct text {
 	unsigned len;
@@ -114,6 +115,15 @@ enum pt_status pt_print_entry(const struct pt_format *f, unsigned level, uint64_
 	return PT_OK;
 }
 
+/* Where the tree begins. */
+static void add_root(struct text *t, const struct pt_tree *tree)
+{
+	if (tree->root == GUEST_PDPTES)
+		add(t, "%s, from the PDPTEs", tree->fmt->name);
+	else
+		add(t, "%s, root %lx", tree->fmt->name, tree->root);
+}
+
 static void add_outcome(struct text *t, const struct pt_format *f, const struct pt_walk *w)
 {
 	const char *where = pt_table_name(f, w->level);
@@ -144,7 +154,8 @@ enum pt_status pt_print_path(const struct pt_tree *t, uint64_t addr, pt_line_fn 
 	if (!line || !tree_ok(t) || !pt_addr_ok(t->fmt, addr))
 		return PT_BAD_ARG;
 	pt_walk(t, addr, &w);
-	add(&text, "%lx by %s, root %lx", addr, t->fmt->name, t->root);
+	add(&text, "%lx by ", addr);
+	add_root(&text, t);
 	line(ctx, text.buf);
 	for (unsigned i = w.top + 1u; i-- > w.level;) {
 		const struct pt_level *l = &t->fmt->level[i];
@@ -261,8 +272,9 @@ enum pt_status pt_print_tree(const struct pt_tree *t, uint64_t *budget, unsigned
 	if (!line || !budget || !tree_ok(t))
 		return PT_BAD_ARG;
 	p.rights[t->fmt->levels] = PT_RIGHTS;
-	add(&text, "%s, root %lx%s", t->fmt->name, t->root,
-	    entry_read(t, t->root, &e) ? "" : ": no memory there");
+	add_root(&text, t);
+	if (!entry_read(t, t->root, &e))
+		add(&text, ": no memory there");
 	line(ctx, text.buf);
 	status = pt_visit(t, budget, tree_visit, &p);
 	if (!close_range(&p))

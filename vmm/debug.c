@@ -196,11 +196,11 @@ void debug_say_stop(struct vm *vm, const struct debug_stop *stop)
 		return;
 	emulate_disassemble(vcpu, insn, sizeof(insn));
 	if (stop->reason == DEBUG_POINT && stop->point.kind >= DEBUG_WRITE)
-		log_info("vm %s: 0x%llx %s, before rip 0x%llx: %s", vm->cfg->name,
+		log_warn("vm %s: 0x%llx %s, before rip 0x%llx: %s", vm->cfg->name,
 			 (unsigned long long)stop->point.at.v, stop_words(stop),
 			 (unsigned long long)vcpu->regs.rip, insn);
 	else
-		log_info("vm %s: %s, rip 0x%llx: %s", vm->cfg->name, stop_words(stop),
+		log_warn("vm %s: %s, rip 0x%llx: %s", vm->cfg->name, stop_words(stop),
 			 (unsigned long long)vcpu->regs.rip, insn);
 }
 

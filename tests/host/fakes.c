@@ -175,6 +175,7 @@ void fake_log_reset(void)
 }
 
 bool fake_log_on_line = true;
+int fake_log_level;
 bool fake_log_shown;
 static bool log_holds;
 static char log_waiting[4096];
@@ -236,7 +237,7 @@ void log_vline(enum log_level l, const char *fmt, va_list ap)
 {
 	size_t at = strlen(fake_log), from = at, used = strlen(log_waiting);
 
-	(void)l;
+	fake_log_level = l;
 	vsnprintf(fake_log + at, sizeof(fake_log) - at, fmt, ap);
 	at = strlen(fake_log);
 	if (at + 1 < sizeof(fake_log))

@@ -18,6 +18,7 @@ void fake_timers_reset(void);      /* forget all armed timers, clock back to 0 *
 
 /* Log: the text of all lines since the last reset, newline after each. */
 extern char fake_log[65536];
+extern int fake_log_level; /* of the last line: enum log_level */
 extern bool fake_log_on_line;
 extern bool fake_log_shown; /* lines that are sent are written to the console; default not */
 void fake_log_reset(void);

@@ -242,6 +242,8 @@ static void test_int3(void **state)
 	assert_int_equal(fx.ram[POINT_PA], 0x90);
 	if (!strstr(fake_log, "break, rip 0x"))
 		fail_msg("expected a line for the operator, seen \"%s\"", fake_log);
+	/* He waits for it: it is not among what a quiet log leaves out. */
+	assert_int_equal(fake_log_level, LOG_WARN);
 	/* On from there: the instruction runs with no INT3 in memory, by a step of its own. */
 	fx.vm.pause_requested = false;
 	vcpu_inject_pending(&fx.vcpu);

@@ -446,6 +446,12 @@ static void test_vm(void **state)
 	cfg[0].cmdline = "console=ttyS0 quiet";
 	fake_vm.exits[0]->count[EXIT_IO] = 41;
 	expect_said("vm alpha", "alpha: running");
+	expect_said("vm alpha", "             weight=256\n");
+	cfg[0].weight = 40;
+	cfg[0].cpus = BIT(0) | BIT(2) | BIT(3) | BIT(63);
+	cfg[0].paused = true;
+	strcpy(cfg[0].com2, "com2,9600");
+	expect_said("vm alpha", "weight=40 cpus=0,2-3,63 com2=phys:com2,9600 paused\n");
 	assert_non_null(strstr(said, "console=ttyS0 quiet"));
 	assert_non_null(strstr(said, "memory=16M vcpus=1 paging=auto on-reset=restart"));
 	assert_non_null(strstr(said, "io 41"));

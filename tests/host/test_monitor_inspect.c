@@ -216,7 +216,18 @@ static void test_x_spaces(void **state)
 	assert_true(run(line));
 	assert_non_null(strstr(out, ":   97 'a'      98 'b'      99 'c'     100 'd'"));
 	expect("x g hpa:0x10", "00000010: no RAM of this machine\n");
+	/* It is no VM's, so that none need be named. */
+	expect("x hpa:0x10", "00000010: no RAM of this machine\n");
+	snprintf(line, sizeof(line), "x/s hpa:0x%llx+4-4",
+		 (unsigned long long)ptr_to_hpa(fx.ram).v + 0x300ffc);
+	expect_part(line, ": \"abcd");
+	memcpy(fx.ram + 0x301ffc, "\x48\x89\xd8\xc3", 4);
+	snprintf(line, sizeof(line), "dis hpa:0x%llx 2",
+		 (unsigned long long)ptr_to_hpa(fx.ram).v + 0x301ffc);
+	expect_part(line, "mov rax, rbx\n");
+	expect_part(line, "ret\n");
 	fx_mode_32();
+	expect_part(line, "mov rax, rbx\n");
 	fx.seg[SEG_SS].base = 0x300000;
 	fx.vcpu.regs.gpr[RSP] = 0xffc;
 	expect("x/wx g $sp", "00300ffc: 0x64636261\n");
@@ -249,6 +260,12 @@ static void test_bad_words(void **state)
 	expect_wrong("x g gpa:", "lacks");
 	expect_wrong("x g bogus", "no number");
 	expect_wrong("x g 0000000000000000000000000000000000000000000000000000000001", "too long");
+	expect_wrong("x g", "an address is missing");
+	expect_wrong("x hpa:0 0", "too many words");
+	expect_wrong("x hpa:$rsp", "its name is missing");
+	expect_wrong("x hpa:", "lacks");
+	expect_wrong("dis hpa:0 1 1", "too many words");
+	expect_wrong("dis hpa:0 x", "no number");
 	expect_wrong("dis g 0 0", "COUNT");
 	expect_wrong("dis g 0 4097", "COUNT");
 	expect_wrong("walk g hpa:0", "hpa:");
@@ -439,10 +456,10 @@ static void test_pae(void **state)
 	fx.reg[REG_CR4] = CR4_PAE;
 	fx.reg[REG_CR3] = TABLES + 0x1020;
 	pte_set(TABLES + 0x1020, 1, (TABLES + 0x3000) | PTE_P);
-	expect_part("paging g", "guest: pages by pae");
+	expect_part("paging g", "guest: pages by pae, from the PDPTEs, ");
+	assert_null(strstr(out, "1G"));
 	expect_part("paging g", "  pdpte1   0000000000013001\n");
-	expect_part("walk g 0x40100000",
-		    "by pae, root 4000000000000000\n  pdp[1] 0000000000013001");
+	expect_part("walk g 0x40100000", "by pae, from the PDPTEs\n  pdp[1] 0000000000013001");
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

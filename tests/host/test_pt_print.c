@@ -345,7 +345,7 @@ static void test_pae_view(void **state)
 	nr_lines = 0;
 	assert_int_equal(pt_print_tree(&v.tree, &budget, 9, take, lines), PT_OK);
 	assert_int_equal(nr_lines, 2);
-	expect_line(0, "pae, root 4000000000000000");
+	expect_line(0, "pae, from the PDPTEs");
 	expect_line(1, "  00000000ffe00000-00000000ffffffff -> 200000 rwx-- wb 2M");
 	assert_int_equal(pt_find(&v.tree, 0xffffffff, 1, &pa), PT_OK);
 	assert_int_equal(pa, ARENA_BASE);

@@ -131,6 +131,8 @@ static bool parse_term(const struct vcpu *vcpu, const char *text, size_t len, ui
 
 	if (!len)
 		return monitor_wrong("an address lacks a number or $REGISTER");
+	if (text[0] == '$' && !vcpu)
+		return monitor_wrong("registers are a VM's: its name is missing");
 	if (text[0] == '$') {
 		if (address_register(vcpu, text + 1, len - 1, val))
 			return true;
@@ -144,6 +146,11 @@ static bool parse_term(const struct vcpu *vcpu, const char *text, size_t len, ui
 	return monitor_number(&one, 0, val);
 }
 
+bool monitor_is_host_address(const char *word)
+{
+	return !strncmp(word, "hpa:", 4);
+}
+
 bool monitor_address(const struct monitor_args *args, unsigned i, const struct vcpu *vcpu,
 		     struct address *out)
 {
@@ -153,7 +160,7 @@ bool monitor_address(const struct monitor_args *args, unsigned i, const struct v
 	*out = (struct address){ .vcpu = vcpu };
 	if (!strncmp(text, "gpa:", 4))
 		out->space = SPACE_GUEST;
-	else if (!strncmp(text, "hpa:", 4))
+	else if (monitor_is_host_address(text))
 		out->space = SPACE_HOST;
 	if (out->space != SPACE_VIRTUAL)
 		text += 4;

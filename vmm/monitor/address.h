@@ -15,7 +15,7 @@ enum space {
 };
 
 struct address {
-	const struct vcpu *vcpu;
+	const struct vcpu *vcpu; /* NULL: none, of an hpa: address */
 	enum space space;
 	uint64_t at;
 };
@@ -23,10 +23,14 @@ struct address {
 /*
  * Word i: [gpa:|hpa:] and numbers and $registers, added and subtracted: 0x1000, $rsp+8, gpa:0x7c00.
  * Registers are the vCPU's; $pc and $sp are linear addresses, and a segment register's or
- * table's name stands for its base. False: it is none, and said.
+ * table's name stands for its base. Without a vCPU there are hpa: addresses alone, and no
+ * registers. False: it is none, and said.
  */
 bool monitor_address(const struct monitor_args *args, unsigned i, const struct vcpu *vcpu,
 		     struct address *out);
+
+/* Is it written as one of the machine's, hpa:? */
+bool monitor_is_host_address(const char *word);
 
 /* The register of this name, without '$'. False: none. */
 bool address_register(const struct vcpu *vcpu, const char *name, size_t len, uint64_t *val);

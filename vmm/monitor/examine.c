@@ -204,7 +204,7 @@ static uint64_t code_base(const struct address *a, unsigned code_size)
 /* Its length; 0: there is no memory. */
 static unsigned print_insn(const struct address *a)
 {
-	unsigned code_size = vcpu_code_size(a->vcpu), len = 1;
+	unsigned code_size = a->vcpu ? vcpu_code_size(a->vcpu) : 8, len = 1;
 	bool here = a->space == SPACE_VIRTUAL && a->at == address_pc(a->vcpu);
 	uint8_t bytes[VM_EXIT_MAX_INSN];
 	unsigned n = (unsigned)address_read(a, bytes, sizeof(bytes));

@@ -147,13 +147,27 @@ static bool cmd_regs(const struct monitor_args *args)
 
 /* --- x, dis, bt --- */
 
+/* The vCPU that word 0 names, and the word behind it. The machine's memory needs none: such an
+ * address may stand there itself, and the vCPU is NULL then. */
+static bool take_vcpu(const struct monitor_args *args, const struct vcpu **vcpu, unsigned *next)
+{
+	*next = !monitor_is_host_address(args->word[0]);
+	*vcpu = *next ? monitor_vcpu(args, 0) : NULL;
+	return *vcpu || !*next;
+}
+
 static bool cmd_x(const struct monitor_args *args)
 {
-	const struct vcpu *vcpu = monitor_vcpu(args, 0);
+	const struct vcpu *vcpu;
 	struct examine_format format;
 	struct address at;
+	unsigned next;
 
-	if (!vcpu || !examine_parse(args->format, &format) || !monitor_address(args, 1, vcpu, &at))
+	if (!take_vcpu(args, &vcpu, &next))
+		return false;
+	if (args->count != next + 1)
+		return monitor_wrong(next ? "an address is missing" : "too many words");
+	if (!examine_parse(args->format, &format) || !monitor_address(args, next, vcpu, &at))
 		return false;
 	examine(&at, &format);
 	return true;
@@ -161,20 +175,23 @@ static bool cmd_x(const struct monitor_args *args)
 
 static bool cmd_dis(const struct monitor_args *args)
 {
-	const struct vcpu *vcpu = monitor_vcpu(args, 0);
-	struct address at = { .vcpu = vcpu };
+	const struct vcpu *vcpu;
 	uint64_t count = DIS_COUNT;
+	struct address at;
+	unsigned next;
 
-	if (!vcpu)
+	if (!take_vcpu(args, &vcpu, &next))
 		return false;
-	if (args->count > 1) {
-		if (!monitor_address(args, 1, vcpu, &at))
+	if (args->count > next + 2)
+		return monitor_wrong("too many words");
+	if (args->count > next) {
+		if (!monitor_address(args, next, vcpu, &at))
 			return false;
 	} else {
-		at.at = address_pc(vcpu);
+		at = (struct address){ .vcpu = vcpu, .at = address_pc(vcpu) };
 	}
-	if (args->count > 2) {
-		if (!monitor_number(args, 2, &count))
+	if (args->count > next + 1) {
+		if (!monitor_number(args, next + 1, &count))
 			return false;
 		if (!count || count > EXAMINE_MAX)
 			return monitor_wrong("a COUNT is from 1 to %u", EXAMINE_MAX);
@@ -231,16 +248,16 @@ static const struct monitor_command commands[] = {
 	  .word = { WORD_VM },
 	  .run = cmd_regs },
 	{ .name = "x",
-	  .args = "NAME ADDR",
+	  .args = "NAME ADDR | hpa:ADDR",
 	  .help = "memory; ADDR: $rsp+8, gpa:0x7c00, hpa:0x1000000",
 	  .example = "x/4gx deb64 $rsp",
-	  .words_min = 2,
+	  .words_min = 1,
 	  .words_max = 2,
 	  .word = { WORD_VM },
 	  .takes_format = true,
 	  .run = cmd_x },
 	{ .name = "dis",
-	  .args = "NAME [ADDR [COUNT]]",
+	  .args = "NAME [ADDR [COUNT]] | hpa:ADDR [COUNT]",
 	  .help = "instructions, from the next one on",
 	  .example = "dis deb64 $rip 20",
 	  .words_min = 1,

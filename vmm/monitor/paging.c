@@ -339,12 +339,15 @@ static void print_guest_mode(const struct vcpu *vcpu)
 	struct guest_view view;
 
 	vcpu_peek_paging(vcpu, &gp);
-	if (guest_view_init(&view, &gp, &mem))
+	if (!guest_view_init(&view, &gp, &mem))
+		monitor_printf("guest: does not page\n");
+	else if (view.tree.root == GUEST_PDPTES)
+		monitor_printf("guest: pages by pae, from the PDPTEs, %u physical bits\n",
+			       gp.caps.maxphyaddr);
+	else
 		monitor_printf("guest: pages by %s, root %llx, %u physical bits%s\n", view.fmt.name,
 			       (ull)view.tree.root, gp.caps.maxphyaddr,
-			       gp.caps.page_1g ? ", 1G pages" : "");
-	else
-		monitor_printf("guest: does not page\n");
+			       view.fmt.levels >= 4 && gp.caps.page_1g ? ", 1G pages" : "");
 	printer_value(&printer, "cr0", 8, gp.cr0, &flags_cr0);
 	printer_value(&printer, "cr3", 16, gp.cr3, NULL);
 	printer_value(&printer, "cr4", 8, gp.cr4, &flags_cr4);

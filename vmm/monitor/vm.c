@@ -12,6 +12,7 @@
 #include "vmm/monitor/command.h"
 #include "vmm/monitor/line.h"
 #include "vmm/run.h"
+#include "vmm/sched.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm_tables.h"
 
@@ -129,6 +130,39 @@ static void show_file(const char *what, const struct boot_module *file)
 	show_text(what, text);
 }
 
+/* cpus= as it may be written: 0,2-3. */
+static void print_cpus(char *text, size_t size, uint64_t cpus)
+{
+	const char *before = " cpus=";
+	size_t n = 0;
+
+	for (unsigned first = 0; first < 64 && n < size; first++) {
+		unsigned last = first;
+
+		if (!(cpus & BIT(first)))
+			continue;
+		while (last < 63 && cpus & BIT(last + 1))
+			last++;
+		n += (size_t)ksnprintf(text + n, size - n, "%s%u", before, first);
+		if (last > first && n < size)
+			n += (size_t)ksnprintf(text + n, size - n, "-%u", last);
+		before = ",";
+		first = last;
+	}
+}
+
+/* What the processors and the machine's ports are to it. */
+static void show_shares(const struct vm_config *cfg)
+{
+	char cpus[128] = "", text[256];
+
+	print_cpus(cpus, sizeof(cpus), cfg->cpus);
+	ksnprintf(text, sizeof(text), "weight=%u%s%s%s%s",
+		  cfg->weight ? cfg->weight : SCHED_WEIGHT_DEFAULT, cpus,
+		  *cfg->com2 ? " com2=phys:" : "", cfg->com2, cfg->paused ? " paused" : "");
+	show_text("", text);
+}
+
 static void show_config(const struct vm_config *cfg, bool changed)
 {
 	static const char *const paging[] = {
@@ -143,6 +177,7 @@ static void show_config(const struct vm_config *cfg, bool changed)
 		  cfg->on_crash == ON_CRASH_RESTART ? "restart" : "stop",
 		  cfg->debug_exit ? " debug-exit" : "", cfg->stats ? " stats" : "");
 	show_text("line", text);
+	show_shares(cfg);
 	if (changed)
 		monitor_printf("  %-10s as start was told: without words, GRUB's line again\n", "");
 	if (cfg->shadow || cfg->audit)
