@@ -218,6 +218,7 @@ def test_two_guests(name):
             gdb.ask("info threads", r"(?s)1\.1 +Thread 1\.1 \(one vCPU 0\).*"
                                     r"\* 2\.1 +Thread 2\.1 \(two vCPU 0\)")
             gdb.ask("monitor vms", r"(?s)one +paused.*two +paused.*free +running")
+            gdb.ask("monitor help", r"(?s)^  vms .*\| cat \(no pager\)$")  # longer than a packet
             # Each has memory and registers of its own.
             gdb.ask(f"set var *(int *){FREE:#x} = 0x222")
             gdb.ask("p $xmm7.v4_int32[0] = 0x2222")

@@ -200,11 +200,17 @@ static int fake_kill(unsigned process)
 	return 0;
 }
 
+#define LONG 20000 /* the letters that a long command says, before "end" */
+
 static bool fake_command(const char *line, char *buf, size_t size)
 {
 	if (!strcmp(line, "quiet"))
 		return true;
 	snprintf(buf, size, "<%s>", line);
+	if (!strcmp(line, "long")) {
+		memset(buf, 'x', LONG);
+		strcpy(buf + LONG, "end");
+	}
 	return true;
 }
 
@@ -698,6 +704,38 @@ static void test_commands(void **state)
 	EXPECT(line, "E16");
 }
 
+/* What a command says comes in as many packets as it takes, each when GDB has the one before. */
+static void test_long_command(void **state)
+{
+	static char whole[4 * LONG];
+	const char *piece;
+
+	(void)state;
+	begin();
+	piece = ask("qRcmd,6c6f6e67");
+	while (piece && piece[0] == 'O') {
+		assert_in_range(strlen(piece), 2, 1500); /* not for long on a slow line */
+		strcat(whole, piece + 1);
+		piece = reply();
+	}
+	assert_non_null(piece);
+	strcat(whole, piece);
+	assert_int_equal(strlen(whole), 2 * LONG + 6);
+	assert_int_equal(strspn(whole, "78"), 2 * LONG);
+	assert_string_equal(whole + 2 * LONG, "656e64");
+	assert_null(reply());
+	/* Without the +, no more comes, and what was spoiled comes again. */
+	ask("qRcmd,6c6f6e67");
+	piece = sent();
+	assert_int_equal(piece[0], '$');
+	assert_string_equal(sent(), "");
+	send("-", 1);
+	assert_int_equal(sent()[1], 'O');
+	/* A GDB that asks for something else, as a new one does, hears of that alone. */
+	EXPECT("qC", "QCp3.1");
+	assert_null(reply());
+}
+
 static void test_overlong(void **state)
 {
 	static char line[GDB_PACKET_MAX + 2];
@@ -804,6 +842,7 @@ int main(void)
 		cmocka_unit_test_setup(test_end, setup),
 		cmocka_unit_test_setup(test_processes, setup),
 		cmocka_unit_test_setup(test_commands, setup),
+		cmocka_unit_test_setup(test_long_command, setup),
 		cmocka_unit_test_setup(test_overlong, setup),
 		cmocka_unit_test_setup(test_description, setup),
 		cmocka_unit_test_setup(test_fx, setup),

@@ -149,6 +149,11 @@ int gdb_link_next(struct gdb_link *l)
 	return (uint8_t)l->out[l->out_at++];
 }
 
+bool gdb_link_is_idle(const struct gdb_link *l)
+{
+	return l->state == GDB_BETWEEN && !l->nr_acks && (l->acks ? !l->out_len : all_sent(l));
+}
+
 static void put_raw(struct gdb_link *l, char c)
 {
 	if (l->out_len + TAIL >= sizeof(l->out)) {

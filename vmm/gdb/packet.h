@@ -50,6 +50,9 @@ enum gdb_event gdb_link_take(struct gdb_link *l, uint8_t c);
 /* The next byte for the line; -1: none now. */
 int gdb_link_next(struct gdb_link *l);
 
+/* Has the other side all that was sent to it? */
+bool gdb_link_is_idle(const struct gdb_link *l);
+
 /* Make a packet: begin, put bytes, end. It takes the place of the one before. What does not fit
  * makes it an error reply. */
 void gdb_put_begin(struct gdb_link *l);

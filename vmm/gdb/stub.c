@@ -9,6 +9,8 @@
 
 #define NAME_MAX 64 /* of a thread */
 #define LIST_MAX 16384
+#define SAID_MAX 65536    /* of what a command says */
+#define SAID_PIECE 512    /* a packet that a slow line brings before GDB loses patience */
 #define GO_ON 0xffffffffu /* an action; others: nothing, or the thread that steps */
 
 /* --- threads --- */
@@ -594,9 +596,23 @@ static void list_processes(struct gdb_stub *s, struct gdb_reader *r)
 	gdb_put_end(&s->link);
 }
 
+/* What is left of a command's text, a piece in each packet: the last one is the reply. */
+static void put_said(struct gdb_stub *s)
+{
+	size_t n = MIN(s->said_left, SAID_PIECE);
+
+	gdb_put_begin(&s->link);
+	if (n < s->said_left)
+		gdb_put_text(&s->link, "O");
+	gdb_put_hex(&s->link, s->said, n);
+	gdb_put_end(&s->link);
+	s->said += n;
+	s->said_left -= n;
+}
+
 static void run_command(struct gdb_stub *s, struct gdb_reader *r)
 {
-	static char text[(GDB_PACKET_MAX - 1) / 2]; /* the stub runs on one CPU */
+	static char text[SAID_MAX]; /* the stub runs on one CPU */
 	char line[128];
 	size_t n = (size_t)(r->end - r->at) / 2;
 
@@ -611,9 +627,9 @@ static void run_command(struct gdb_stub *s, struct gdb_reader *r)
 	} else if (!text[0]) {
 		gdb_reply(s, "OK");
 	} else {
-		gdb_put_begin(&s->link);
-		gdb_put_hex(&s->link, text, strlen(text));
-		gdb_put_end(&s->link);
+		s->said = text;
+		s->said_left = strlen(text);
+		put_said(s);
 	}
 }
 
@@ -689,6 +705,7 @@ static void run_packet(struct gdb_stub *s)
 {
 	struct gdb_reader r = { s->link.in, s->link.in + s->link.in_len };
 
+	s->said_left = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (gdb_take_text(&r, commands[i].name)) {
 			commands[i].run(s, &r);
@@ -721,6 +738,7 @@ void gdb_stub_take(struct gdb_stub *s, uint8_t c)
 		run_packet(s);
 		break;
 	case GDB_OVERLONG:
+		s->said_left = 0;
 		gdb_reply_status(s, -E2BIG);
 		break;
 	case GDB_INTERRUPT:
@@ -734,6 +752,8 @@ void gdb_stub_take(struct gdb_stub *s, uint8_t c)
 
 int gdb_stub_next(struct gdb_stub *s)
 {
+	if (s->said_left && gdb_link_is_idle(&s->link))
+		put_said(s);
 	return gdb_link_next(&s->link);
 }
 

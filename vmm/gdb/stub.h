@@ -87,6 +87,8 @@ struct gdb_stub {
 	bool multiprocess;                 /* it writes threads as pPROCESS.THREAD */
 	bool swbreak, hwbreak;             /* it knows these reasons of a stop */
 	struct gdb_stop last;
+	const char *said; /* by a command of `monitor`; so much is still to be sent */
+	size_t said_left;
 };
 
 /* No session yet, on a line that is new. */
