@@ -17,6 +17,7 @@
 #include "tests/host/fake_backend.h"
 #include "tests/host/fakes.h"
 #include "vmm/console.h"
+#include "vmm/exit.h"
 #include "vmm/monitor/command.h"
 #include "vmm/monitor/dispatch.h"
 #include "vmm/monitor/monitor.h"
@@ -214,6 +215,51 @@ static void test_wrong_words_of_all(void **state)
 				fail_msg("%s: expected \"%s\", seen \"%s\"", line, usage, said);
 		}
 	}
+}
+
+/* Tab knows the words that a usage names, wherever they stand. */
+static void test_words_to_complete(void **state)
+{
+	static const struct {
+		const char *before, *want;
+	} lines[] = {
+		{ "trace alpha ", "on off dump " },
+		{ "tables alpha ", "guest shadow nested " },
+		{ "log ", "err warn info debug " },
+		{ "wait ", "idle " },
+		{ "trace ", "alpha beta " },
+		{ "trace alpha on ", "" },
+		{ "mem ", "" },
+		{ "x alpha ", "" },
+		{ "start alpha ", "" },
+		{ "nosuch ", "" },
+	};
+	const char *word, *first;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(lines); i++) {
+		char all[200] = "";
+
+		for (unsigned k = 0;
+		     (word = dispatch_candidate(lines[i].before, strlen(lines[i].before), k));
+		     k++) {
+			strcat(all, word);
+			strcat(all, " ");
+		}
+		if (strcmp(all, lines[i].want))
+			fail_msg("%s: expected \"%s\", seen \"%s\"", lines[i].before, lines[i].want,
+				 all);
+	}
+	/* One stays as it was while the next is asked for. */
+	first = dispatch_candidate("trace alpha ", 12, 0);
+	dispatch_candidate("trace alpha ", 12, 2);
+	assert_string_equal(first, "on");
+	/* Kinds of exits, and what else stands there. */
+	for (i = 0; (word = dispatch_candidate("exits alpha ", 12, i)); i++)
+		assert_string_equal(word,
+				    i < EXIT_KINDS ? vm_exit_name((enum vm_exit_kind)i) : "clear");
+	assert_int_equal(i, EXIT_KINDS + 1);
 }
 
 /* What each wants of its other words. */
@@ -808,6 +854,7 @@ int main(void)
 		cmocka_unit_test_setup(test_wrong_words, setup),
 		cmocka_unit_test_setup(test_wrong_words_of_all, setup),
 		cmocka_unit_test_setup(test_wrong_values, setup),
+		cmocka_unit_test_setup(test_words_to_complete, setup),
 		cmocka_unit_test_setup(test_long_words, setup),
 		cmocka_unit_test_setup(test_help, setup),
 		cmocka_unit_test_setup(test_descriptions, setup),

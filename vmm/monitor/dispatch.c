@@ -8,6 +8,7 @@
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/panic.h"
+#include "vmm/exit.h"
 #include "vmm/monitor/command.h"
 #include "vmm/monitor/line.h"
 #include "vmm/monitor/pipe.h"
@@ -17,6 +18,8 @@
 
 #define OUTPUT_SIZE (384u << 10) /* a whole trace */
 #define WAIT_MAX 1000000u
+#define USAGE_WORD 16 /* of the words that a usage names, and their number */
+#define USAGE_WORDS 8
 #define OUTPUT_NOTE 80 /* kept for a line that says what did not fit */
 
 static const struct monitor_family monitor_own_family;
@@ -331,6 +334,55 @@ static const char *vm_name(unsigned index)
 	return vm ? vm->cfg->name : NULL;
 }
 
+static bool is_literal(const struct token *tok)
+{
+	if (!tok->len || tok->len >= USAGE_WORD || tok->text[0] == '-')
+		return false;
+	for (size_t i = 0; i < tok->len; i++)
+		if ((tok->text[i] < 'a' || tok->text[i] > 'z') && tok->text[i] != '-')
+			return false;
+	return true;
+}
+
+/*
+ * The index-th of what may be typed as the nr-th word, where the usage has words to choose from
+ * (on|off|dump) or a KIND of exit. NULL: there are no more.
+ */
+static const char *usage_word(const char *usage, unsigned nr, unsigned index)
+{
+	static char word[USAGE_WORDS][USAGE_WORD]; /* each stays while the others are asked for */
+	static const char around[] = "[]|";
+	unsigned literals = 0;
+	struct token tok;
+
+	do {
+		if (!parse_token(&usage, &tok))
+			return NULL;
+	} while (nr--);
+	while (tok.len) {
+		struct token part = { tok.text, 0 };
+
+		while (part.len < tok.len && !strchr(around, part.text[part.len]))
+			part.len++;
+		if (token_is(&part, "KIND")) {
+			if (index < EXIT_KINDS)
+				return vm_exit_name((enum vm_exit_kind)index);
+			index -= EXIT_KINDS;
+		} else if (is_literal(&part) && literals < USAGE_WORDS) {
+			if (literals == index) {
+				memcpy(word[index], part.text, part.len);
+				word[index][part.len] = '\0';
+				return word[index];
+			}
+			literals++;
+		}
+		part.len = MIN(part.len + 1, tok.len);
+		tok.text += part.len;
+		tok.len -= part.len;
+	}
+	return NULL;
+}
+
 const char *dispatch_candidate(const char *before, size_t len, unsigned index)
 {
 	char text[LINE_TEXT_MAX + 1];
@@ -355,11 +407,13 @@ const char *dispatch_candidate(const char *before, size_t len, unsigned index)
 	c = find_command(&tok);
 	while (parse_token(&p, &tok))
 		nr++;
-	if (!c || nr >= ARRAY_SIZE(c->word))
+	if (!c)
 		return NULL;
-	if (c->word[nr] == WORD_COMMAND)
+	if (nr < ARRAY_SIZE(c->word) && c->word[nr] == WORD_COMMAND)
 		return command_name(index);
-	return c->word[nr] == WORD_VM ? vm_name(index) : NULL;
+	if (nr < ARRAY_SIZE(c->word) && c->word[nr] == WORD_VM)
+		return vm_name(index);
+	return usage_word(c->args, nr, index);
 }
 
 /* --- help --- */
