@@ -591,6 +591,23 @@ static void test_end_unseen(void **state)
 	assert_int_equal(t->resume(P), -ENODEV);
 }
 
+/* The operator's `resume` behind GDB's back: GDB waits for it, or has it stop, and hears of no
+ * error. */
+static void test_resumed_by_another(void **state)
+{
+	(void)state;
+	guest.state = VM_RUNNING;
+	assert_int_equal(t->resume(P), 0);
+	expect_calls("");
+	assert_int_equal(t->step(THREAD), 0);
+	expect_calls("pause ");
+	guest.state = VM_PAUSED;
+	assert_int_equal(t->step(THREAD), 0);
+	expect_calls("step ");
+	assert_int_equal(t->resume(P), 0);
+	expect_calls("continue ");
+}
+
 static void test_rest(void **state)
 {
 	char text[64];
@@ -623,6 +640,7 @@ int main(void)
 		cmocka_unit_test_setup(test_two, setup),
 		cmocka_unit_test_setup(test_restart, setup),
 		cmocka_unit_test_setup(test_end_unseen, setup),
+		cmocka_unit_test_setup(test_resumed_by_another, setup),
 		cmocka_unit_test_setup(test_rest, setup),
 	};
 

@@ -492,6 +492,8 @@ static int guest_resume(unsigned process)
 		forget(vm);
 		return -ENODEV;
 	}
+	if (guest_running(process)) /* the operator has let it go on already */
+		return 0;
 	return debug_continue(vm);
 }
 
@@ -502,7 +504,13 @@ static int guest_step(unsigned thread)
 
 	if (!vcpu || vm->restart.armed)
 		return guest_resume(GDB_PROCESS_OF(thread));
-	return tell_pending(vm) ? 0 : debug_step(vcpu);
+	if (tell_pending(vm))
+		return 0;
+	if (guest_running(GDB_PROCESS_OF(thread))) { /* by the operator: it stops where it is */
+		debug_pause(vm);
+		return 0;
+	}
+	return debug_step(vcpu);
 }
 
 static void guest_interrupt(unsigned process)
