@@ -347,6 +347,8 @@ static void test_descriptions(void **state)
 	for (unsigned i = 0; (name = dispatch_candidate("", 0, i)); i++) {
 		snprintf(line, sizeof(line), "help %s", name);
 		run(line);
+		/* A /FORMAT is explained. */
+		assert_int_equal(!strstr(said, "[/FORMAT]"), !strstr(said, "\n  FORMAT: "));
 		assert_non_null(strstr(said, "example: "));
 		/* The example is one of it. */
 		assert_int_equal(strncmp(strstr(said, "example: ") + 9, name, strlen(name)), 0);

@@ -85,7 +85,7 @@ static bool run(const char *line)
 			if (strcmp(c->name, name))
 				continue;
 			assert_in_range(args.count, c->words_min, c->words_max);
-			assert_true(c->takes_format || !*args.format);
+			assert_true(c->format || !*args.format);
 			return c->run(&args);
 		}
 	}

@@ -37,7 +37,7 @@ struct monitor_command {
 	const char *example;           /* a line that can be typed so */
 	unsigned words_min, words_max; /* looked at before run() */
 	enum monitor_word word[2];     /* the first ones */
-	bool takes_format;             /* NAME/FORMAT */
+	const char *format;            /* NAME/FORMAT: what help says of it; NULL: it takes none */
 	bool takes_rest;               /* "--" and any text */
 	/*
 	 * Carry it out. False: a word is not what it should be, which monitor_wrong() has said;

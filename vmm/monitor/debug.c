@@ -222,7 +222,7 @@ static const struct monitor_command commands[] = {
 		.words_min = 2,
 		.words_max = 2,
 		.word = { WORD_VM },
-		.takes_format = true,
+		.format = "s: by an INT3 in memory, for more than four",
 		.run = cmd_break,
 	},
 	{
@@ -233,7 +233,7 @@ static const struct monitor_command commands[] = {
 		.words_min = 2,
 		.words_max = 3,
 		.word = { WORD_VM },
-		.takes_format = true,
+		.format = "w: writes, as without it; r: reads and writes",
 		.run = cmd_watch,
 	},
 	{

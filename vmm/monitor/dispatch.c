@@ -191,7 +191,7 @@ static const struct monitor_command *find_command(const struct token *name)
 
 static void show_usage(const struct monitor_command *c)
 {
-	monitor_printf("usage: %s%s%s%s\n", c->name, c->takes_format ? "[/FORMAT]" : "",
+	monitor_printf("usage: %s%s%s%s\n", c->name, c->format ? "[/FORMAT]" : "",
 		       *c->args ? " " : "", c->args);
 }
 
@@ -225,7 +225,7 @@ static const char *split_words(const char *text, struct monitor_args *args)
 
 static const char *check_words(const struct monitor_command *c, const struct monitor_args *args)
 {
-	if (*args->format && !c->takes_format)
+	if (*args->format && !c->format)
 		return "it takes no /FORMAT";
 	if (args->rest && !c->takes_rest)
 		return "it takes no --";
@@ -430,8 +430,7 @@ static void help_list(void)
 			const struct monitor_command *c = &families[i]->commands[k];
 			char left[80];
 			int n = ksnprintf(left, sizeof(left), "%s%s%s%s", c->name,
-					  c->takes_format ? "/FMT" : "", *c->args ? " " : "",
-					  c->args);
+					  c->format ? "/FMT" : "", *c->args ? " " : "", c->args);
 
 			if (n > HELP_LEFT)
 				monitor_printf("  %s\n  %-*s %s\n", left, HELP_LEFT, "", c->help);
@@ -455,7 +454,10 @@ static bool cmd_help(const struct monitor_args *args)
 	if (!c)
 		return monitor_wrong("%s: no such command; help lists them", args->word[0]);
 	show_usage(c);
-	monitor_printf("  %s\nexample: %s\n", c->help, c->example);
+	monitor_printf("  %s\n", c->help);
+	if (c->format)
+		monitor_printf("  FORMAT: %s\n", c->format);
+	monitor_printf("example: %s\n", c->example);
 	return true;
 }
 
