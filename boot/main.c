@@ -61,8 +61,8 @@ static _Noreturn void cannot_start(const char *fmt, ...)
 	log_err("cannot start: %s", reason);
 	vga_line("umbra: cannot start: ", reason);
 	console_flush();
-	for (;;)
-		__asm__ volatile("cli; hlt");
+	smp_stop_others(false);
+	cpu_halt();
 }
 
 /* What is said before config_parse() has read the whole line. */

@@ -17,8 +17,8 @@ struct vcpu;
 enum cpu_state {
 	CPU_UNUSED,   /* the firmware names it; it was not to be started */
 	CPU_STARTING, /* asked to come */
-	CPU_ONLINE,
 	CPU_ABSENT,   /* it did not come */
+	CPU_ONLINE,
 	CPU_LEFT_OUT, /* it came, and is not used: cpu->why */
 	CPU_STOPPED,  /* halted for good: smp_stop_others() */
 };
@@ -39,7 +39,7 @@ struct cpu {
 	uint64_t stack_top; /* gs:8, for boot/ap.asm */
 	unsigned id;
 	uint32_t apic_id;
-	volatile enum cpu_state state; /* from CPU_STARTING on: written by the CPU itself */
+	volatile enum cpu_state state; /* CPU_ONLINE and what follows: by the CPU itself */
 	const char *why;               /* CPU_LEFT_OUT */
 	struct main_stack *stack;
 	struct ist_stack *ist; /* IST_SLOTS of them */
