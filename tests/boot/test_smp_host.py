@@ -38,6 +38,15 @@ def test_four(name):
         m.expect_exit()
 
 
+def test_calls(name):
+    """Four call each other all at once, a hundred times each; every call is answered."""
+    with machine(name, "--smp", "4", build="debug") as m:
+        at_monitor(m)
+        check_in(ask(m, "ping"), r"^1200 calls of 1200 answered, a call every \d+ ticks$")
+        check_in(ask(m, "irqs"), r"^ +0xf2 +\d{2,} a CPU is called$")
+        expect_cpus(m, 4)
+
+
 def test_maxcpus(name):
     """maxcpus= leaves the rest as the firmware had them; reboot finds all of them again."""
     with machine(name, "--smp", "4", umbra=LINE + " maxcpus=2") as m:

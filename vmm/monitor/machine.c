@@ -241,6 +241,50 @@ static bool cmd_hang(const struct monitor_args *args)
 }
 #endif
 
+#ifdef UMBRA_DEBUG
+#define PINGS 100
+
+static struct cpu_work ping_work[CPU_MAX];
+static unsigned pings, pingers; /* atomic: answers; CPUs that have not done yet */
+
+static void answer(void *ctx)
+{
+	__atomic_fetch_add((unsigned *)ctx, 1, __ATOMIC_RELAXED);
+}
+
+static void ping_others(void *ctx)
+{
+	for (unsigned i = 0; i < PINGS; i++)
+		smp_call_others(answer, ctx);
+	__atomic_fetch_sub(&pingers, 1, __ATOMIC_RELEASE);
+}
+
+/* All CPUs call all others at once: for tests. */
+static bool cmd_ping(const struct monitor_args *args)
+{
+	unsigned n = smp_online();
+	uint64_t begin = rdtsc();
+	struct cpu *cpu;
+
+	(void)args;
+	pings = 0;
+	pingers = n;
+	for (unsigned id = 0; (cpu = smp_cpu(id)); id++) {
+		if (cpu == this_cpu() || cpu->state != CPU_ONLINE)
+			continue;
+		ping_work[id].fn = ping_others;
+		ping_work[id].ctx = &pings;
+		smp_queue(cpu, &ping_work[id]);
+	}
+	ping_others(&pings);
+	while (__atomic_load_n(&pingers, __ATOMIC_ACQUIRE))
+		cpu_relax();
+	monitor_printf("%u calls of %u answered, a call every %llu ticks\n", pings,
+		       n * (n - 1) * PINGS, (unsigned long long)((rdtsc() - begin) / (n * PINGS)));
+	return true;
+}
+#endif
+
 static const struct monitor_command commands[] = {
 	{ .name = "cpus",
 	  .args = "",
@@ -291,6 +335,11 @@ static const struct monitor_command commands[] = {
 	  .words_min = 1,
 	  .words_max = 2,
 	  .run = cmd_hang },
+	{ .name = "ping",
+	  .args = "",
+	  .help = "have all processors call all others at once",
+	  .example = "ping",
+	  .run = cmd_ping },
 #endif
 };
 
