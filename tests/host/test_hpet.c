@@ -488,6 +488,57 @@ static void test_legacy(void **state)
 	assert_int_equal(rises[2], 1);
 }
 
+static bool irq0_masked, irq0_waits;
+
+static bool is_masked(void *ctx)
+{
+	(void)ctx;
+	return irq0_masked;
+}
+
+static bool is_waiting(void *ctx)
+{
+	(void)ctx;
+	return irq0_waits;
+}
+
+/* In the 8254's place ticks are owed, as by the 8254. */
+static void test_legacy_owes(void **state)
+{
+	(void)state;
+	h.wires.masked = is_masked;
+	h.wires.requested = is_waiting;
+	irq0_masked = irq0_waits = false;
+	put(CONFIG, LEGACY | ENABLE);
+	start_periodic(0, TN_INT, 20000, 20000);
+	advance(20000);
+	assert_int_equal(rises[0], 1);
+	irq0_waits = true; /* the CPU is others': the timer finds the one before still there */
+	advance(3 * 20000);
+	assert_int_equal(h.owed, 3);
+	irq0_waits = false;
+	fake_now_ns += TICKS(10 * 20000); /* nobody ran at all */
+	fake_clock_advance(1);
+	assert_int_equal(h.owed, 3 + 9);
+	rises[0] = 0;
+	for (unsigned i = 0; i < 20; i++)
+		hpet_irq_acked(&h);
+	assert_int_equal(rises[0], 12);
+	assert_int_equal(h.owed, 0);
+	irq0_waits = true;
+	advance(300 * 20000);
+	assert_int_equal(h.owed, HPET_MAX_OWED);
+	put(CMP(0), 20000); /* programmed anew */
+	assert_int_equal(h.owed, 0);
+	irq0_masked = true;
+	advance(5 * 20000);
+	assert_int_equal(h.owed, 0);
+	irq0_masked = false;
+	start_periodic(0, TN_INT, get(COUNTER) + 100, 100); /* faster than can be kept */
+	advance(100000);
+	assert_int_equal(h.owed, 0);
+}
+
 static void test_legacy_level(void **state)
 {
 	(void)state;
@@ -564,6 +615,7 @@ int main(void)
 		TEST(test_periodic_unseen),
 		TEST(test_message),
 		TEST(test_legacy),
+		TEST(test_legacy_owes),
 		TEST(test_legacy_level),
 		TEST(test_as_linux_uses_it),
 		TEST(test_hostile_accesses),

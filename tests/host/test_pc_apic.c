@@ -301,6 +301,23 @@ static void test_hpet_takes_the_timers_wires(void **state)
 	assert_string_equal(s.device, "pit");
 }
 
+/* Half a second late with a tick of 100 Hz: fifty, one for each that is taken. */
+static void test_hpet_owes_ticks(void **state)
+{
+	(void)state;
+	set_entry(2, 0x52);
+	mmio(HPET_BASE + 0x10, 3);
+	mmio(HPET_BASE + 0x100, 0x14c);
+	mmio(HPET_BASE + 0x108, 1000000);
+	mmio(HPET_BASE + 0x108, 1000000);
+	fake_clock_advance(NS_PER_SEC / 2 + 1000);
+	for (unsigned i = 0; i < 50; i++) {
+		assert_taken(0x52);
+		eoi();
+	}
+	assert_int_equal(lapic->next, 0);
+}
+
 static void test_look(void **state)
 {
 	struct irq_state s;
@@ -418,6 +435,7 @@ int main(void)
 		TEST(test_pci_wires),
 		TEST(test_hpet_message),
 		TEST(test_hpet_takes_the_timers_wires),
+		TEST(test_hpet_owes_ticks),
 		TEST(test_look),
 		TEST(test_tables),
 		TEST(test_destroy_leaves_nothing),

@@ -132,6 +132,28 @@ static void timer_fire(struct hpet_timer *t)
 		timer_pulse(t);
 }
 
+/* n matches of a periodic timer have come: one interrupts. Of a rate too high to keep, what does
+ * not fit is lost. */
+static void hpet_owe(struct hpet_timer *t, uint64_t n)
+{
+	const struct hpet_wires *w = &t->hpet->wires;
+	uint64_t late;
+
+	if (t->nr || !timer_is_legacy(t) || !(t->config & TN_INT_ENABLE) ||
+	    t->period < HPET_MIN_PERIOD_NS / HPET_TICK_NS || !w->masked || w->masked(w->ctx))
+		return;
+	late = w->requested(w->ctx) ? n : n - 1;
+	t->hpet->owed = (unsigned)MIN(t->hpet->owed + late, (uint64_t)HPET_MAX_OWED);
+}
+
+void hpet_irq_acked(struct hpet *h)
+{
+	if (!h->owed)
+		return;
+	h->owed--;
+	timer_pulse(&h->t[0]);
+}
+
 /* --- matches --- */
 
 /* Counts from t->seen to the next match; 0: never. */
@@ -151,9 +173,12 @@ static void timer_sync(struct hpet_timer *t)
 	t->seen = now;
 	if (!hit)
 		return;
-	if ((t->config & TN_PERIODIC) && t->period)
-		t->comparator = (t->comparator + (1 + (passed - left) / t->period) * t->period) &
-				timer_width(t);
+	if ((t->config & TN_PERIODIC) && t->period) {
+		uint64_t n = 1 + (passed - left) / t->period;
+
+		t->comparator = (t->comparator + n * t->period) & timer_width(t);
+		hpet_owe(t, n);
+	}
 	timer_fire(t);
 }
 
@@ -210,6 +235,7 @@ static void hpet_set_legacy(struct hpet *h)
 static void hpet_set_count(struct hpet *h, uint64_t count)
 {
 	h->offset = count - (hpet_runs(h) ? clock_ns() / HPET_TICK_NS : 0);
+	h->owed = 0;
 	for (unsigned i = 0; i < HPET_TIMERS; i++)
 		h->t[i].seen = count;
 }
@@ -280,6 +306,8 @@ static uint64_t hpet_get(const struct hpet *h, uint64_t reg)
 /* val: what the register holds after the write, of which lanes are written. */
 static void timer_put(struct hpet_timer *t, uint64_t reg, uint64_t val, uint64_t lanes)
 {
+	if (!t->nr)
+		t->hpet->owed = 0;
 	switch (reg) {
 	case TIMER_CONFIG:
 		timer_set_config(t, val);

@@ -4,7 +4,8 @@
  * (the first two) in the place of the 8254's and the RTC's interrupts.
  *
  * A host timer is armed only while a comparator's match would interrupt. Matches that the guest
- * did not see in time merge into one: it can read the counter.
+ * did not see in time merge into one, but for those of a periodic timer 0 in the 8254's place: they
+ * are owed, as the 8254's are, and come one for each interrupt that the guest takes.
  */
 #ifndef UMBRA_VMM_DEV_HPET_H
 #define UMBRA_VMM_DEV_HPET_H
@@ -25,6 +26,7 @@
 #define HPET_BLOCK_ID 0x8086a201u
 /* A periodic comparator does not interrupt more often than this, whatever the guest asks. */
 #define HPET_MIN_PERIOD_NS 100000
+#define HPET_MAX_OWED 100
 
 /* I/O APIC inputs that a timer can be routed to. */
 #define HPET_PIN_FIRST 20
@@ -38,6 +40,8 @@ struct hpet_wires {
 	struct irq_line pin[HPET_PINS];   /* true: active */
 	struct apic_wire msi;             /* send NULL: nowhere */
 	void (*take)(void *ctx, bool on); /* the legacy wires are its own now; may be NULL */
+	bool (*masked)(void *ctx);        /* nobody listens to IRQ 0; NULL: so it is */
+	bool (*requested)(void *ctx);     /* IRQ 0 was raised and not yet taken */
 	void *ctx;
 };
 
@@ -56,6 +60,7 @@ struct hpet_timer {
 struct hpet {
 	uint64_t config, status;
 	bool legacy;     /* the wires are taken */
+	unsigned owed;   /* by timer 0 on IRQ 0 */
 	uint64_t offset; /* running: what the counter is ahead of the clock; else the counter */
 	struct hpet_wires wires;
 	struct hpet_timer t[HPET_TIMERS];
@@ -65,6 +70,8 @@ extern const struct mmio_ops hpet_ops; /* HPET_SIZE; dev: struct hpet */
 
 /* Halted, at 0, no interrupts. */
 void hpet_init(struct hpet *h, const struct hpet_wires *wires);
+/* The guest has taken IRQ 0: raise it again if ticks are owed. */
+void hpet_irq_acked(struct hpet *h);
 /* Disarm its timers. */
 void hpet_destroy(struct hpet *h);
 

@@ -212,14 +212,20 @@ static void pc_apic_eoi(void *ctx, uint8_t vector)
 	ioapic_eoi(&pc->ioapic, vector);
 }
 
-/* --- the 8254 and who takes its interrupts --- */
+/* --- IRQ 0, the 8254's or the HPET's, and who takes it --- */
+
+static void timer_taken(struct pc *pc)
+{
+	if (pc->hpet.legacy)
+		hpet_irq_acked(&pc->hpet);
+	else
+		pit_irq_acked(&pc->pit);
+}
 
 static void pc_irq_acked(void *ctx, unsigned irq)
 {
-	struct pc *pc = ctx;
-
 	if (irq == IRQ_PIT)
-		pit_irq_acked(&pc->pit);
+		timer_taken(ctx);
 }
 
 static bool by_ioapic(const struct pc *pc)
@@ -231,24 +237,31 @@ static void pc_vector_taken(void *ctx, uint8_t vector)
 {
 	struct pc *pc = ctx;
 
-	if (pc->pit.owed && by_ioapic(pc) && vector == ioapic_vector(&pc->ioapic, PIT_PIN))
-		pit_irq_acked(&pc->pit);
+	if (by_ioapic(pc) && vector == ioapic_vector(&pc->ioapic, PIT_PIN))
+		timer_taken(pc);
 }
 
-static bool pc_timer_masked(void *ctx)
+static bool pc_irq0_masked(void *ctx)
 {
 	const struct pc *pc = ctx;
 
-	return pc->hpet.legacy || (pic_masked(&pc->pic, IRQ_PIT) && !by_ioapic(pc));
+	return pic_masked(&pc->pic, IRQ_PIT) && !by_ioapic(pc);
 }
 
-static bool pc_timer_requested(void *ctx)
+static bool pc_irq0_requested(void *ctx)
 {
 	const struct pc *pc = ctx;
 
 	if (by_ioapic(pc))
 		return lapic_bus_waits(&pc->vm->lapics, ioapic_vector(&pc->ioapic, PIT_PIN));
 	return pic_requested(&pc->pic, IRQ_PIT);
+}
+
+static bool pc_timer_masked(void *ctx)
+{
+	const struct pc *pc = ctx;
+
+	return pc->hpet.legacy || pc_irq0_masked(ctx);
 }
 
 /* --- for the operator --- */
@@ -295,6 +308,8 @@ static void pc_init_apic(struct pc *pc)
 		.legacy = { isa_line(pc, IRQ_PIT), isa_line(pc, IRQ_RTC) },
 		.msi = wire,
 		.take = pc_hpet_takes,
+		.masked = pc_irq0_masked,
+		.requested = pc_irq0_requested,
 		.ctx = pc,
 	};
 
@@ -321,7 +336,7 @@ static void pc_init_devices(struct pc *pc)
 	pc->pic.acked_ctx = pc;
 	pc_init_apic(pc);
 	pit_init(&pc->pit, covered_line(pc, IRQ_PIT),
-		 (struct pit_controller){ pc_timer_masked, pc_timer_requested, pc });
+		 (struct pit_controller){ pc_timer_masked, pc_irq0_requested, pc });
 	rtc_init(&pc->rtc, covered_line(pc, IRQ_RTC), low, memory - low);
 	ps2_init(&pc->ps2, isa_line(pc, IRQ_KBD), pc_reset, pc);
 	serial_init(&pc->com[0], isa_line(pc, IRQ_COM1), pc_print, pc);
