@@ -15,6 +15,7 @@
 #define WALL_CLOCK_RESERVED BITS(1, 0)
 
 #define FLAG_TSC_STABLE BIT(0)
+#define FLAG_GUEST_STOPPED BIT(1)
 
 #define KVM_EPERM 1
 #define KVM_ENOSYS 1000
@@ -71,13 +72,13 @@ static void write_versioned(struct vm *vm, gpa_t at, uint32_t *version, const vo
  * The VM's TSC without what this vCPU wrote to its own is the clock: so the pages of all its vCPUs
  * say the same at the same time.
  */
-static void write_system_time(struct vcpu *vcpu, gpa_t at)
+static void write_system_time(struct vcpu *vcpu, gpa_t at, uint8_t flags)
 {
 	uint64_t host = rdtsc(), own = vcpu->vm->backend->get_reg(vcpu, REG_TSC_OFFSET);
 	struct pvclock_time t = {
 		.tsc_timestamp = host + own,
 		.system_time = tsc_ns(host + vcpu->vm->tsc_offset),
-		.flags = FLAG_TSC_STABLE,
+		.flags = FLAG_TSC_STABLE | flags,
 	};
 
 	set_scale(&t, clock_tsc_hz());
@@ -129,12 +130,22 @@ bool kvm_clock_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
 	return true;
 }
 
-void kvm_clock_update(struct vcpu *vcpu)
+static void update(struct vcpu *vcpu, uint8_t flags)
 {
 	uint64_t val = vcpu->msrs.kvm_system_time;
 
 	if (val & SYSTEM_TIME_ENABLE)
-		write_system_time(vcpu, GPA(val & ~SYSTEM_TIME_ENABLE));
+		write_system_time(vcpu, GPA(val & ~SYSTEM_TIME_ENABLE), flags);
+}
+
+void kvm_clock_update(struct vcpu *vcpu)
+{
+	update(vcpu, 0);
+}
+
+void kvm_clock_resumed(struct vcpu *vcpu)
+{
+	update(vcpu, FLAG_GUEST_STOPPED);
 }
 
 int64_t kvm_hypercall(unsigned cpl)

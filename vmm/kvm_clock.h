@@ -28,6 +28,9 @@ bool kvm_clock_read_msr(const struct vcpu *vcpu, uint32_t msr, uint64_t *val);
 bool kvm_clock_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val);
 /* The vCPU's TSC was set. */
 void kvm_clock_update(struct vcpu *vcpu);
+/* It stands in its page that the vCPU did not run for a while, and that the guest's watchdogs are
+ * not to mind; the guest takes that away again. */
+void kvm_clock_resumed(struct vcpu *vcpu);
 /* What VMCALL gives a guest with pv=kvm at this privilege level: there are no hypercalls. */
 int64_t kvm_hypercall(unsigned cpl);
 

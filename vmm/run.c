@@ -19,6 +19,7 @@
 #include "vmm/dev/pc.h"
 #include "vmm/dr.h"
 #include "vmm/gdb/gdb.h"
+#include "vmm/kvm_clock.h"
 #include "vmm/monitor/monitor.h"
 #include "vmm/sched.h"
 #include "vmm/vcpu.h"
@@ -292,6 +293,8 @@ int vmm_resume_vm(struct vm *vm)
 		return -EINVAL;
 	vm->pause_requested = false;
 	vm->state = VM_RUNNING;
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		kvm_clock_resumed(vm->vcpu[i]);
 	queue_vm(vm);
 	return 0;
 }

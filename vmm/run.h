@@ -30,7 +30,8 @@ struct vm *vmm_vm(unsigned index);
 int vmm_start_vm(struct vm *vm);
 /*
  * Take a running VM's vCPUs off the CPU until vmm_resume_vm(). Time goes on: the guest's clocks and
- * timers show afterwards how long it was, as after a long SMI of a PC. 0 or -EINVAL (it does not
+ * timers show afterwards how long it was, as after a long SMI of a PC, or under KVM for guests that
+ * keep time by the TSC; vmm_resume_vm() tells a guest with KVM's clock. 0 or -EINVAL (it does not
  * run).
  */
 int vmm_pause_vm(struct vm *vm);

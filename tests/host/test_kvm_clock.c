@@ -102,6 +102,23 @@ static void test_tsc_is_set(void **state)
 	assert_int_equal(field(0x1000, 8), 0);
 }
 
+/* After a pause: the guest's watchdogs look at the flag, and clear it. */
+static void test_resumed(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	kvm_clock_resumed(&fake_vcpu); /* it has no page: nothing is written */
+	assert_int_equal(field(0, 8), 0);
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
+	before = guest_ns(0x1000, guest_tsc());
+	kvm_clock_resumed(&fake_vcpu);
+	assert_int_equal(fake_ram[0x101d], 3);
+	assert_in_range(guest_ns(0x1000, guest_tsc()), before, before + NS_PER_SEC);
+	assert_true(msr_write(&fake_vcpu, MSR_TSC, 0));
+	assert_int_equal(fake_ram[0x101d], 1);
+}
+
 static void test_wall_clock(void **state)
 {
 	uint64_t start;
@@ -169,6 +186,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_system_time, setup),
 		cmocka_unit_test_setup(test_tsc_is_set, setup),
+		cmocka_unit_test_setup(test_resumed, setup),
 		cmocka_unit_test_setup(test_wall_clock, setup),
 		cmocka_unit_test_setup(test_hostile_addresses, setup),
 		cmocka_unit_test_setup(test_without, setup),

@@ -120,6 +120,66 @@ static void test_calendar(void **state)
 	}
 }
 
+/* 23:59:59 and the second after, at each kind of day's end. */
+static void test_over_midnight(void **state)
+{
+	static const struct {
+		uint64_t at;                                /* of 23:59:59 */
+		uint8_t weekday, day, month, year, century; /* of the next day */
+	} nights[] = {
+		{ 946684799, 7, 0x01, 0x01, 0x00, 0x20 },  /* 1999-12-31, a Friday */
+		{ 951782399, 3, 0x29, 0x02, 0x00, 0x20 },  /* 2000-02-28: a leap year, as by 400 */
+		{ 951868799, 4, 0x01, 0x03, 0x00, 0x20 },  /* 2000-02-29 */
+		{ 1677628799, 4, 0x01, 0x03, 0x23, 0x20 }, /* 2023-02-28 */
+		{ 1704067199, 2, 0x01, 0x01, 0x24, 0x20 }, /* 2023-12-31 */
+		{ 1714521599, 4, 0x01, 0x05, 0x24, 0x20 }, /* 2024-04-30 */
+		{ 4102444799, 6, 0x01, 0x01, 0x00, 0x21 }, /* 2099-12-31 */
+		{ 4107542399, 2, 0x01, 0x03, 0x00, 0x21 }, /* 2100-02-28: none, as by 100 */
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(nights); i++) {
+		start_at(nights[i].at);
+		assert_int_equal(get(4), 0x23);
+		assert_int_equal(get(2), 0x59);
+		assert_int_equal(get(0), 0x59);
+		fake_clock_advance(NS_PER_SEC - 1);
+		assert_int_equal(get(0), 0x59);
+		fake_clock_advance(1);
+		assert_int_equal(get(0) | get(2) | get(4), 0);
+		assert_int_equal(get(6), nights[i].weekday);
+		assert_int_equal(get(7), nights[i].day);
+		assert_int_equal(get(8), nights[i].month);
+		assert_int_equal(get(9), nights[i].year);
+		assert_int_equal(get(0x32), nights[i].century);
+	}
+}
+
+/* An alarm that lies behind midnight, and one that is due at it; 12 hours: 12 AM. */
+static void test_alarm_over_midnight(void **state)
+{
+	static const uint8_t seconds[] = { 0x00, 0x05 };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		start_at(1704067190); /* 23:59:50 */
+		rises = 0;
+		level = false;
+		set(0x0b, i ? 0x20 : 0x22);
+		set(5, i ? 0x12 : 0x00); /* 12 AM is midnight */
+		set(3, 0x00);
+		set(1, seconds[i]);
+		fake_clock_advance((10 + 5 * i) * NS_PER_SEC - 1);
+		assert_int_equal(rises, 0);
+		fake_clock_advance(1);
+		assert_int_equal(rises, 1);
+		assert_int_equal(get(4), i ? 0x12 : 0x00);
+		assert_int_equal(get(0x0c) & 0xa0, 0xa0);
+		fake_clock_advance(3600 * NS_PER_SEC);
+		assert_int_equal(rises, 1);
+	}
+}
+
 static void test_formats(void **state)
 {
 	(void)state;
@@ -514,6 +574,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_time),
 		TEST(test_calendar),
+		TEST(test_over_midnight),
+		TEST(test_alarm_over_midnight),
 		TEST(test_formats),
 		TEST(test_linux_set_time),
 		TEST(test_set_keeps_phase),
