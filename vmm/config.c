@@ -425,6 +425,7 @@ static void parse_line(struct line *l, unsigned number, const struct boot_module
 	l->module = m;
 	l->vm.memory = MEMORY_DEFAULT;
 	l->vm.vcpus = 1;
+	l->vm.apic = true;
 	l->vm.weight = SCHED_WEIGHT_DEFAULT;
 	l->vm.audit = AUDIT_DEFAULT;
 	l->vm.cmdline = "";

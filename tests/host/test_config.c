@@ -74,7 +74,7 @@ static void test_everything(void **state)
 		     "on-idle=poweroff log=line console=follow";
 	module("vm=deb64 initrd"); /* before its kernel */
 	module("  vm=deb64 kernel memory=1G vcpus=1 paging=nested on-reset=stop "
-	       "on-crash=restart debug-exit com2=phys:pci,9600 stats weight=10000 cpus=0,0-0 apic=on --  console=ttyS0 vm=x -- y");
+	       "on-crash=restart debug-exit com2=phys:pci,9600 stats weight=10000 cpus=0,0-0 apic=off pv=kvm --  console=ttyS0 vm=x -- y");
 	module("kernel vm=Two_2-b paging=shadow memory=0x100000 shadow=16M audit=7");
 	config_parse(&cfg, &bi);
 	assert_quiet();
@@ -91,8 +91,10 @@ static void test_everything(void **state)
 	assert_true(cfg.vm[0].debug_exit);
 	assert_true(cfg.vm[0].stats);
 	assert_string_equal(cfg.vm[0].com2, "pci,9600");
-	assert_true(cfg.vm[0].apic);
-	assert_false(cfg.vm[1].apic);
+	assert_false(cfg.vm[0].apic);
+	assert_true(cfg.vm[1].apic);
+	assert_int_equal(cfg.vm[0].pv, PV_KVM);
+	assert_int_equal(cfg.vm[1].pv, PV_NONE);
 	assert_string_equal(cfg.vm[1].com2, "");
 	assert_true(cfg.log_always);
 	assert_true(cfg.console_follow);
