@@ -21,6 +21,7 @@
 #include "vmm/msr.h"
 #include "vmm/task.h"
 #include "vmm/vcpu.h"
+#include "vmm/vcpu_apic.h"
 #include "vmm/vm.h"
 #include "vmm/vm_shadow.h"
 
@@ -161,8 +162,11 @@ static bool fault_on_memory(struct vcpu *vcpu, const struct region *r)
 void vm_exit_nested_fault(struct vcpu *vcpu)
 {
 	const struct vm_exit *exit = &vcpu->exit;
-	const struct region *r = memmap_find(&vcpu->vm->mem, exit->nested.gpa);
+	const struct region *r;
 
+	if (vcpu_apic_at(vcpu, exit->nested.gpa) && vcpu_apic_mov(vcpu))
+		return;
+	r = memmap_find(&vcpu->vm->mem, exit->nested.gpa);
 	if (fault_on_memory(vcpu, r))
 		return;
 	if (exit->interrupted.kind != EVENT_NONE)

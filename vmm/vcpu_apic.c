@@ -7,6 +7,7 @@
 #include "arch/x86_64/lib/string.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
+#include "vmm/lookahead.h"
 #include "vmm/vm.h"
 
 /* --- what it does to the processor --- */
@@ -104,6 +105,80 @@ void vcpu_apic_write(struct vcpu *vcpu, gpa_t gpa, const uint8_t *bytes, unsigne
 		memcpy(&val, bytes + i, n);
 		lapic_mmio_write(&vcpu->lapic, off + i, n, val);
 	}
+}
+
+/* --- the plain MOV --- */
+
+#define MOV_STORE 0x89u
+#define MOV_LOAD 0x8bu
+#define MOV_IMMEDIATE 0xc7u
+#define MOV_BYTES 12 /* the longest: REX, opcode, ModRM, SIB, displacement, immediate */
+
+/* One with no prefix but a REX without W. APM vol. 3, 1.2 to 1.5. */
+struct mov {
+	uint8_t op, reg, len;
+	uint32_t imm;
+};
+
+/* The length of what follows ModRM, SIB and displacement with addresses of 32 or 64 bits. */
+static unsigned address_length(uint8_t modrm, uint8_t sib)
+{
+	unsigned mod = modrm >> 6, base = modrm & 7, len = 0;
+
+	if (base == 4) {
+		base = sib & 7;
+		len = 1;
+	}
+	if (mod == 1)
+		return len + 1;
+	return mod == 2 || base == 5 ? len + 4 : len;
+}
+
+static bool decode_mov(const uint8_t *code, bool code_64, struct mov *mov)
+{
+	unsigned rex = code_64 && (code[0] & 0xf8) == 0x40;
+	uint8_t modrm = code[rex + 1];
+
+	mov->op = code[rex];
+	mov->reg = (modrm >> 3 & 7) | (rex ? (code[0] & 4) << 1 : 0);
+	if ((mov->op != MOV_STORE && mov->op != MOV_LOAD &&
+	     (mov->op != MOV_IMMEDIATE || (modrm & 0x38))) ||
+	    modrm >> 6 == 3)
+		return false;
+	mov->len = (uint8_t)(rex + 2 + address_length(modrm, code[rex + 2]));
+	if (mov->op == MOV_IMMEDIATE) {
+		memcpy(&mov->imm, code + mov->len, sizeof(mov->imm));
+		mov->len += sizeof(mov->imm);
+	}
+	return true;
+}
+
+bool vcpu_apic_mov(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	unsigned size = vcpu_code_size(vcpu), off = exit->nested.gpa.v & (PAGE_SIZE - 1);
+	const uint8_t *code;
+	uint64_t avail;
+	struct mov mov;
+
+	if (exit->interrupted.kind != EVENT_NONE || exit->nested.fetch || exit->nested.table_walk ||
+	    vcpu->debug.on || size < 4 || off > PAGE_SIZE - 4)
+		return false;
+	code = lookahead_code(vcpu, &avail);
+	if (!code || avail < MOV_BYTES || !decode_mov(code, size == 8, &mov) ||
+	    exit->nested.write == (mov.op == MOV_LOAD))
+		return false;
+	if (mov.op == MOV_LOAD) {
+		touch(vcpu, exit->nested.gpa)->in++;
+		vcpu->regs.gpr[mov.reg] = lapic_mmio_read(&vcpu->lapic, off, 4);
+	} else {
+		touch(vcpu, exit->nested.gpa)->out++;
+		lapic_mmio_write(&vcpu->lapic, off, 4,
+				 mov.op == MOV_IMMEDIATE ? mov.imm
+							 : (uint32_t)vcpu->regs.gpr[mov.reg]);
+	}
+	vcpu_retire_insn(vcpu, mov.len);
+	return true;
 }
 
 /* --- where they are --- */

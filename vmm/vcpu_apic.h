@@ -22,6 +22,12 @@ static inline bool vcpu_apic_at(const struct vcpu *vcpu, gpa_t gpa)
 void vcpu_apic_read(struct vcpu *vcpu, gpa_t gpa, uint8_t *bytes, unsigned size);
 void vcpu_apic_write(struct vcpu *vcpu, gpa_t gpa, const uint8_t *bytes, unsigned size);
 
+/*
+ * Do the instruction that exited for such an access (EXIT_NESTED_FAULT) if it is a plain MOV of 32
+ * bits, as kernels use it. False: it is not, or not this way; nothing has been done.
+ */
+bool vcpu_apic_mov(struct vcpu *vcpu);
+
 /* IA32_APIC_BASE. False: #GP. */
 bool vcpu_apic_read_base(const struct vcpu *vcpu, uint64_t *val);
 bool vcpu_apic_write_base(struct vcpu *vcpu, uint64_t val);

@@ -124,6 +124,90 @@ static void test_vectors_on_page(void **state)
 	assert_int_equal(fake_xmm[1][8], 0);
 }
 
+/* An instruction that kernels use, as it comes after the processor's own translation. */
+static const struct {
+	const char *text;
+	uint8_t code[12], len;
+	bool write, plain;
+	uint8_t reg; /* a load's */
+} movs[] = {
+	{ "mov [rbx], eax", { 0x89, 0x03 }, 2, true, true, 0 },
+	{ "mov [rbx+0], eax", { 0x89, 0x43, 0 }, 3, true, true, 0 },
+	{ "mov [rbx+dword 0], eax", { 0x89, 0x83, 0, 0, 0, 0 }, 6, true, true, 0 },
+	{ "mov [rbx+rcx], eax", { 0x89, 0x04, 0x0b }, 3, true, true, 0 },
+	{ "mov [rcx+rbx+0], r9d", { 0x44, 0x89, 0x4c, 0x19, 0 }, 5, true, true, 0 },
+	{ "mov [dword], eax", { 0x89, 0x04, 0x25, 0x80, 0x30, 0, 0x40 }, 7, true, true, 0 },
+	{ "mov dword [rbx], 0x50", { 0xc7, 0x03, 0x50, 0, 0, 0 }, 6, true, true, 0 },
+	{ "mov dword [dword], 0x50",
+	  { 0xc7, 0x04, 0x25, 0x80, 0x30, 0, 0x40, 0x50, 0, 0, 0 },
+	  11,
+	  true,
+	  true,
+	  0 },
+	{ "mov eax, [rbx]", { 0x8b, 0x03 }, 2, false, true, RAX },
+	{ "mov r10d, [rbx+0]", { 0x44, 0x8b, 0x53, 0 }, 4, false, true, R10 },
+	{ "mov edx, [dword]", { 0x8b, 0x14, 0x25, 0x80, 0x30, 0, 0x40 }, 7, false, true, RDX },
+	{ "xchg [rbx], eax", { 0x87, 0x03 }, 2, true, false, 0 },
+	{ "or eax, [rbx]", { 0x0b, 0x03 }, 2, false, false, RAX },
+	{ "ds mov [rbx], eax", { 0x3e, 0x89, 0x03 }, 3, true, false, 0 },
+};
+
+static void test_mov(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(movs); i++) {
+		unsigned n = i / 2;
+
+		fx.vcpu.exit = (struct vm_exit){ .kind = EXIT_NESTED_FAULT };
+		fx.vcpu.exit.nested.gpa = GPA(LAPIC_BASE + 0x80);
+		fx.vcpu.exit.nested.write = movs[n].write;
+		fx.vcpu.exit.nested.read = !movs[n].write;
+		fx.vcpu.regs.rip = CODE;
+		GPR[RBX] = WINDOW + APIC_PAGE * PAGE_SIZE + 0x80;
+		GPR[RCX] = 0;
+		GPR[RAX] = movs[n].write ? 0x50 : 0xffffffff00000000;
+		GPR[R9] = 0x50;
+		GPR[RDX] = GPR[R10] = ~UINT64_C(0);
+		lapic_mmio_write(&fx.vcpu.lapic, 0x80, 4, movs[n].write ? 0 : 0x50);
+		fx_code(movs[n].code, movs[n].len);
+		if (i % 2) /* by the emulator */
+			assert_int_equal(emulate_mmio(&fx.vcpu), EMULATE_DONE);
+		else if (vcpu_apic_mov(&fx.vcpu) != movs[n].plain)
+			fail_msg("%s: %s", movs[n].text, movs[n].plain ? "not done" : "done");
+		else if (!movs[n].plain)
+			continue;
+		if (fx.vcpu.regs.rip != CODE + movs[n].len)
+			fail_msg("%s: rip %llx", movs[n].text,
+				 (unsigned long long)fx.vcpu.regs.rip - CODE);
+		if (lapic_mmio_read(&fx.vcpu.lapic, 0x80, 4) != 0x50 ||
+		    (!movs[n].write && (uint32_t)GPR[movs[n].reg] != 0x50))
+			fail_msg("%s: not the value", movs[n].text);
+	}
+}
+
+/* A write that exits for reading, a fetch, a walk: none of them is this MOV's own access. */
+static void test_mov_not_its_own(void **state)
+{
+	struct vm_exit *exit = &fx.vcpu.exit;
+
+	(void)state;
+	for (unsigned i = 0; i < 6; i++) {
+		*exit = (struct vm_exit){ .kind = EXIT_NESTED_FAULT };
+		exit->nested.gpa = GPA(LAPIC_BASE + 0x80);
+		exit->nested.write = i != 0;
+		exit->nested.fetch = i == 1;
+		exit->nested.table_walk = i == 2;
+		exit->interrupted.kind = i == 3 ? EVENT_INTR : EVENT_NONE;
+		fx.vcpu.debug.on = i == 4;
+		fx.vcpu.regs.rip = i == 5 ? CODE + 2 * PAGE_SIZE - 3 : CODE;
+		GPR[RAX] = 0x50;
+		FX_CODE(0x89, 0x03);
+		assert_false(vcpu_apic_mov(&fx.vcpu));
+		assert_int_equal(fx.reg[REG_CR8], 0);
+	}
+	fx.vcpu.debug.on = false;
+}
+
 static void test_cr8(void **state)
 {
 	(void)state;
@@ -275,6 +359,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_page, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_vectors_on_page, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_mov, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_mov_not_its_own, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_cr8, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_who_is_first, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_nmi, setup, fx_teardown),
