@@ -107,6 +107,25 @@ def test_isolation_vmx_shadow(name):
     isolation(name, "--cpu", "core2_penryn_t9600")
 
 
+def lapic(name, cpu, paging):
+    guest = lib.tiny("odd", "lapic", f"memory=16M debug-exit apic=on paging={paging}")
+    with boot(name, guest, "--cpu", cpu) as m:
+        m.expect(r"the local APIC is right", never="WRONG")
+        m.expect_exit()
+
+
+def test_lapic_svm(name):
+    lapic(name, "ryzen", "nested")
+
+
+def test_lapic_vmx(name):
+    lapic(name, "corei7_haswell_4770", "nested")
+
+
+def test_lapic_vmx_shadow(name):
+    lapic(name, "core2_penryn_t9600", "shadow")
+
+
 def test_clocks(name):
     """Umbra's clock and timer against the machine's, to 0.1%; a reboot of the machine."""
     umbra = "com1=115200 loglevel=debug on-idle=reboot"
