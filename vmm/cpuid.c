@@ -73,6 +73,7 @@
 /* FSRM, MD_CLEAR, SERIALIZE; none whose MSR is not offered */
 #define F7D_ALLOWED (BIT(4) | BIT(10) | BIT(14))
 
+#define E7D_INVARIANT_TSC BIT(8)
 #define E1C_CMP_LEGACY BIT(1)
 #define E1C_XOP BIT(11)
 #define E1C_FMA4 BIT(16)
@@ -121,9 +122,9 @@ static const struct {
 	{ 0x80000002, 0, ALL, ALL, ALL, ALL }, /* the processor's name */
 	{ 0x80000003, 0, ALL, ALL, ALL, ALL },
 	{ 0x80000004, 0, ALL, ALL, ALL, ALL },
-	{ 0x80000005, 0, ALL, ALL, ALL, ALL },                 /* L1 caches and TLBs, AMD */
-	{ 0x80000006, 0, ALL, ALL, ALL, ALL },                 /* L2, L3 */
-	{ 0x80000007, 0, 0, 0, 0, BIT(8) },                    /* invariant TSC */
+	{ 0x80000005, 0, ALL, ALL, ALL, ALL }, /* L1 caches and TLBs, AMD */
+	{ 0x80000006, 0, ALL, ALL, ALL, ALL }, /* L2, L3 */
+	{ 0x80000007, 0, 0, 0, 0, E7D_INVARIANT_TSC },
 	{ 0x80000008, 0, BITS(15, 0), BIT(0) | BIT(2), 0, 0 }, /* sizes; CLZERO, XSAVEERPTR */
 };
 
@@ -230,6 +231,11 @@ static void fix_dependent(uint32_t leaf, struct cpuid_regs *r)
 	case 0x80000001:
 		if (!avx)
 			r->ecx &= (uint32_t) ~(E1C_XOP | E1C_FMA4);
+		break;
+	case 0x80000007:
+		/* Umbra's own clock is the TSC: it is as good for a guest, all of whose vCPUs have
+		 * the same. */
+		r->edx |= (uint32_t)E7D_INVARIANT_TSC;
 		break;
 	default:
 		break;

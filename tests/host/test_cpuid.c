@@ -139,6 +139,19 @@ static void test_nothing_unknown_leaks(void **state)
 	expect_zero(0xffffffff, 0xffffffff);
 }
 
+static struct cpuid_regs no_invariant_tsc(uint32_t leaf, uint32_t subleaf)
+{
+	return leaf == 0x80000007 ? (struct cpuid_regs){ 0 } : fake_cpuid_amd(leaf, subleaf);
+}
+
+/* Umbra's clock is the TSC: where it goes on at one rate, it does so for guests. */
+static void test_tsc_is_invariant(void **state)
+{
+	(void)state;
+	cpuid_init(no_invariant_tsc, 0);
+	assert_int_equal(ask(0x80000007, 0).edx, BIT(8));
+}
+
 static void test_hidden_features(void **state)
 {
 	struct cpuid_regs r;
@@ -460,6 +473,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tsc_ratio, setup),
 		cmocka_unit_test_setup(test_nothing_unknown_leaks, setup),
 		cmocka_unit_test_setup(test_hidden_features, setup),
+		cmocka_unit_test_setup(test_tsc_is_invariant, setup),
 		cmocka_unit_test_setup(test_ranges, setup),
 		cmocka_unit_test_setup(test_osxsave_mirrors_cr4, setup),
 		cmocka_unit_test_setup(test_protection_keys, setup),
