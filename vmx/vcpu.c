@@ -18,6 +18,8 @@
 #define PLE_GAP 128
 #define PLE_WINDOW 131072
 
+/* Bochs: a guest that is entered with IF clear, and leaves it so, is not left for external
+ * interrupts. With nobody beside it, whose turn a timer would begin, it has the machine. */
 #define PIN_ALWAYS (PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS)
 /*
  * What leaves the guest always, beside what can't be let through (CPUID, INVD,
