@@ -44,7 +44,11 @@ static unsigned sharers(const struct sched_entity *e)
 
 void sched_add(struct sched *s, struct sched_entity *e)
 {
-	e->vtime = s->vtime;
+	struct sched_group *g = e->group;
+
+	if (!g->members++)
+		g->vtime = s->vtime;
+	e->vtime = g->inner;
 	set_awake(e, false);
 	e->yields = false;
 	list_push_back(&s->queue, &e->node);
@@ -52,6 +56,8 @@ void sched_add(struct sched *s, struct sched_entity *e)
 
 void sched_remove(struct sched *s, struct sched_entity *e)
 {
+	if (!list_empty(&e->node))
+		e->group->members--;
 	list_remove(&e->node);
 	list_init(&e->node);
 	set_awake(e, false);
@@ -62,15 +68,18 @@ void sched_remove(struct sched *s, struct sched_entity *e)
 void sched_charge(struct sched *s, uint64_t ticks)
 {
 	struct sched_entity *e = s->current;
+	struct sched_group *g;
 
 	if (!e)
 		return;
+	g = e->group;
 	e->ran += ticks;
-	e->vtime += ticks * SCHED_WEIGHT_DEFAULT * sharers(e) / e->group->weight;
+	e->vtime += ticks;
+	g->vtime += ticks * SCHED_WEIGHT_DEFAULT / g->weight;
 	s->used += ticks;
 	/* Its turn has no end: the others are to wake where it is, not where it was. */
-	if (s->alone && before(s->vtime, e->vtime))
-		s->vtime = e->vtime;
+	if (s->alone && before(s->vtime, g->vtime))
+		s->vtime = g->vtime;
 }
 
 static uint64_t slice_of(const struct sched *s, const struct sched_entity *e)
@@ -81,16 +90,35 @@ static uint64_t slice_of(const struct sched *s, const struct sched_entity *e)
 	return MAX(slice / SCHED_WEIGHT_DEFAULT / sharers(e), SCHED_SLICE_MIN_MS * s->ms);
 }
 
-/* Can it run? Whoever sleeps, or wakes, is taken along: it falls behind by its credit at most. */
+/* No further behind than its credit. */
+static void limit(uint64_t *vtime, uint64_t others, uint64_t credit)
+{
+	if (before(*vtime, others - credit))
+		*vtime = others - credit;
+}
+
+/* Can it run? Whoever sleeps, or wakes, is taken along; so is a group all of whom do. */
 static bool look_at(struct sched *s, struct sched_entity *e, bool (*can_run)(struct sched_entity *))
 {
-	uint64_t floor = s->vtime - SCHED_CREDIT_MS * s->ms;
+	struct sched_group *g = e->group;
+	uint64_t credit = SCHED_CREDIT_MS * s->ms;
 	bool awake = (e->cpus & BIT(s->cpu)) && can_run(e);
 
-	if ((!awake || !e->awake) && before(e->vtime, floor))
-		e->vtime = floor;
+	if (!awake || !e->awake) {
+		limit(&e->vtime, g->inner, credit);
+		if (g->awake == (e->awake ? 1 : 0)) /* no other one of it can run */
+			limit(&g->vtime, s->vtime, credit);
+	}
 	set_awake(e, awake);
 	return awake;
+}
+
+/* Has a had less than b? */
+static bool is_behind(const struct sched_entity *a, const struct sched_entity *b, uint64_t margin)
+{
+	if (a->group == b->group)
+		return before(a->vtime + margin, b->vtime);
+	return before(a->group->vtime + margin, b->group->vtime);
 }
 
 /* Is e to be preferred to the best one so far? One that yields is the last choice. */
@@ -98,7 +126,7 @@ static bool better(const struct sched_entity *e, const struct sched_entity *best
 {
 	if (!best || e->yields != best->yields)
 		return !best || best->yields;
-	return before(e->vtime, best->vtime);
+	return is_behind(e, best, 0);
 }
 
 /*
@@ -110,7 +138,7 @@ static bool is_awaited(const struct sched *s, const struct sched_entity *e)
 	const struct sched_entity *yields = s->current;
 
 	return yields && yields->yields && e != yields && e->group == yields->group && !e->yields &&
-	       before(e->vtime, s->vtime + SCHED_CREDIT_MS * s->ms);
+	       before(e->group->vtime, s->vtime + SCHED_CREDIT_MS * s->ms);
 }
 
 /* A timer may end a turn a little early: a rest not worth a turn of its own is given up. */
@@ -123,7 +151,7 @@ static bool keeps_turn(const struct sched *s, const struct sched_entity *woken)
 		return false;
 	slice = slice_of(s, e);
 	return s->used < slice - slice / 8 &&
-	       !(woken && before(woken->vtime + SCHED_MARGIN_MS * s->ms, e->vtime));
+	       !(woken && is_behind(woken, e, SCHED_MARGIN_MS * s->ms));
 }
 
 struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
@@ -141,17 +169,17 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 		runnable++;
 		if (better(e, best))
 			best = e;
-		if (is_awaited(s, e) && (!awaited || before(e->vtime, awaited->vtime)))
+		if (is_awaited(s, e) && (!awaited || is_behind(e, awaited, 0)))
 			awaited = e;
-		if (!least || before(e->vtime, least->vtime))
+		if (!least || is_behind(e, least, 0))
 			least = e;
-		if (slept && (!woken || before(e->vtime, woken->vtime)))
+		if (slept && (!woken || is_behind(e, woken, 0)))
 			woken = e;
 	}
 	*others = runnable > 1;
 	s->alone = !*others;
-	if (least && before(s->vtime, least->vtime))
-		s->vtime = least->vtime;
+	if (least && before(s->vtime, least->group->vtime))
+		s->vtime = least->group->vtime;
 	if (best && keeps_turn(s, woken))
 		return s->current;
 	if (s->current)
@@ -159,6 +187,7 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 	if (awaited)
 		best = awaited;
 	if (best) {
+		best->group->inner = best->vtime;
 		list_remove(&best->node);
 		list_push_back(&s->queue, &best->node);
 	}

@@ -2,13 +2,13 @@
  * Whose turn it is on a CPU: VMs share it as their weights say. Pure arithmetic: who calls this
  * has the clock, in ticks of whatever length.
  *
- * A VM is a group, its vCPUs are those who have turns. A group's weight is shared by those of it
- * who can run: a VM gets no more for having more vCPUs, and no less while one alone of them is
- * busy.
+ * A VM is a group, its vCPUs are those who have turns. Each group has a virtual time, which goes on
+ * while one of it runs, the slower the greater its weight; the one that is least far on is next. So
+ * a VM gets no more for having more vCPUs, however they take turns, and no less while one alone of
+ * them is busy. One that slept comes back at most SCHED_CREDIT_MS behind the others: that is enough
+ * to have its turn at once, and no more than it can be owed.
  *
- * Each has a virtual time, which goes on while it runs, the slower the greater its weight; who is
- * least far on is next. One that slept comes back at most SCHED_CREDIT_MS behind the others: that
- * is enough to have its turn at once, and no more than it can be owed.
+ * In a group its members share in the same way, as equals.
  */
 #ifndef UMBRA_VMM_SCHED_H
 #define UMBRA_VMM_SCHED_H
@@ -32,7 +32,10 @@
 
 struct sched_group {
 	uint32_t weight;
-	unsigned awake; /* of its members, when they were looked at last */
+	uint64_t vtime;   /* ticks at the default weight; it wraps */
+	uint64_t inner;   /* the virtual time of the member that was picked last */
+	unsigned members; /* in the queue */
+	unsigned awake;   /* of them, when they were looked at last */
 };
 
 /* One of those who share. Touched by the run loop alone. */
@@ -40,7 +43,7 @@ struct sched_entity {
 	struct list_node node; /* in the queue while its VM runs */
 	struct sched_group *group;
 	uint64_t cpus;  /* bit n: it may run on CPU n */
-	uint64_t vtime; /* ticks at the default weight; it wraps */
+	uint64_t vtime; /* ticks, among those of its group; it wraps */
 	uint64_t ran;   /* ticks in all */
 	bool awake;     /* when it was looked at last */
 	bool yields;    /* the rest of its turn is for the others, its group's first */
@@ -50,7 +53,7 @@ struct sched {
 	unsigned cpu;
 	uint64_t ms;            /* ticks */
 	struct list_node queue; /* who had its turn longest ago is first */
-	uint64_t vtime;         /* of who is least far on; never goes back */
+	uint64_t vtime;         /* of the group that is least far on; never goes back */
 	struct sched_entity *current;
 	uint64_t used; /* ticks of its turn */
 	bool alone;    /* nobody else could run when it began */

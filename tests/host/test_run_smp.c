@@ -85,8 +85,8 @@ static void test_startup(void **state)
 /* Who is woken by another vCPU has its turn at once; with no kick the first one would go on. */
 static void test_kick(void **state)
 {
-	static const step_fn steps[] = { start_1,    timer_exit, halt,       pause_exit,
-					 timer_exit, nmi_to_1,   pause_exit, NULL };
+	static const step_fn steps[] = { start_1,        timer_exit, halt,       pause_exit,
+					 interrupt_10ms, nmi_to_1,   pause_exit, NULL };
 
 	(void)state;
 	start_smp(true);

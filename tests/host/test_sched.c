@@ -417,7 +417,7 @@ static void test_yield_to_sibling(void **state)
 	sched_charge(&s, MS);
 	b.yields = true;
 	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
-	b.vtime = other.vtime + SCHED_CREDIT_MS * MS;
+	vm.vtime = of_other.vtime + SCHED_CREDIT_MS * MS;
 	a.yields = true;
 	assert_ptr_equal(sched_pick(&s, awake, &others), &other);
 }
@@ -447,6 +447,26 @@ static void test_yields_cannot_starve(void **state)
 	expect_share(&t[0], now, 200, 260);
 }
 
+/* vCPUs that wake one after the other, each alone, get their VM's share together, not one each. */
+static void test_relay_cannot_starve(void **state)
+{
+	struct sched_group vm;
+	struct task t[16], busy;
+	uint64_t ran = 0;
+
+	(void)state;
+	start();
+	sched_group_init(&vm, 0);
+	task_add(&busy, 0, 0, 0);
+	for (unsigned i = 0; i < 16; i++)
+		task_add_to(&t[i], &vm, 0, 5 * MS, 35 * MS);
+	simulate(UINT64_C(20) * HZ);
+	expect_share(&busy, UINT64_C(20) * HZ, 495, 1000);
+	for (unsigned i = 0; i < 16; i++)
+		ran += t[i].e.ran;
+	assert_in_range(ran * 1000 / (UINT64_C(20) * HZ), 490, 505);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -464,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_group_shares_turn),
 		cmocka_unit_test(test_yield_to_sibling),
 		cmocka_unit_test(test_yields_cannot_starve),
+		cmocka_unit_test(test_relay_cannot_starve),
 	};
 
 	return cmocka_run_group_tests_name("sched", tests, NULL, NULL);
