@@ -2,7 +2,6 @@
 #ifndef UMBRA_TESTS_RUN_FIXTURE_H
 #define UMBRA_TESTS_RUN_FIXTURE_H
 
-#include <elf.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,8 +9,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#undef PF_W /* of a program header */
 
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/console.h"
@@ -25,6 +22,7 @@
 #include "tests/host/fake_backend.h"
 #include "tests/host/fake_run.h"
 #include "tests/host/fakes.h"
+#include "tests/host/kernel_image.h"
 #include "vmm/console.h"
 #include "vmm/cpuid.h"
 #include "vmm/run.h"
@@ -188,42 +186,15 @@ static inline void start_other(struct vcpu *vcpu, struct vm_exit *exit)
 
 /* --- fixture --- */
 
-static struct {
-	Elf64_Ehdr ehdr;
-	Elf64_Phdr phdr;
-	uint8_t code[64];
-} kernel;
+static struct kernel_image kernel;
 static struct boot_module module;
 static struct umbra_config cfg;
-
-static inline void make_kernel(void)
-{
-	memcpy(kernel.ehdr.e_ident, ELFMAG, SELFMAG);
-	kernel.ehdr.e_ident[EI_CLASS] = ELFCLASS64;
-	kernel.ehdr.e_ident[EI_DATA] = ELFDATA2LSB;
-	kernel.ehdr.e_ident[EI_VERSION] = EV_CURRENT;
-	kernel.ehdr.e_type = ET_EXEC;
-	kernel.ehdr.e_machine = EM_X86_64;
-	kernel.ehdr.e_version = EV_CURRENT;
-	kernel.ehdr.e_entry = KERNEL_AT;
-	kernel.ehdr.e_phoff = offsetof(typeof(kernel), phdr);
-	kernel.ehdr.e_ehsize = sizeof(Elf64_Ehdr);
-	kernel.ehdr.e_phentsize = sizeof(Elf64_Phdr);
-	kernel.ehdr.e_phnum = 1;
-	kernel.phdr = (Elf64_Phdr){ .p_type = PT_LOAD,
-				    .p_flags = 5 /* read, execute */,
-				    .p_offset = offsetof(typeof(kernel), code),
-				    .p_vaddr = KERNEL_AT,
-				    .p_paddr = KERNEL_AT,
-				    .p_filesz = sizeof(kernel.code),
-				    .p_memsz = sizeof(kernel.code) };
-	module = (struct boot_module){ ptr_to_hpa(&kernel), sizeof(kernel), "" };
-}
 
 /* vmm_init() is for once: the VMs are made there, and later started anew. */
 static inline void make_vms(void)
 {
-	make_kernel();
+	kernel_image_make(&kernel, KERNEL_AT);
+	module = (struct boot_module){ ptr_to_hpa(&kernel), sizeof(kernel), "" };
 	backend = fake_backend_ops;
 	backend.run = run;
 	backend.vcpu_load = backend.vcpu_put = nothing;

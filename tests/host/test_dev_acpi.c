@@ -10,6 +10,7 @@
 
 #include "arch/x86_64/clock.h"
 #include "tests/host/fakes.h"
+#include "tests/host/table_bytes.h"
 #include "vmm/dev/acpi.h"
 #include "vmm/dev/acpi_pm.h"
 
@@ -62,23 +63,6 @@ static uint32_t in(uint16_t port, unsigned size)
 /* --- tables --- */
 
 static uint8_t area[32768] __attribute__((aligned(64)));
-
-static uint64_t field(const uint8_t *table, unsigned off, unsigned size)
-{
-	uint64_t val = 0;
-
-	memcpy(&val, table + off, size);
-	return val;
-}
-
-static uint8_t sum(const uint8_t *p, size_t n)
-{
-	uint8_t s = 0;
-
-	while (n--)
-		s += *p++;
-	return s;
-}
 
 /* The table at a guest-physical address, its signature and checksum right. */
 static const uint8_t *table_at(uint64_t gpa, const char *signature)

@@ -7,28 +7,12 @@
 
 #include <cmocka.h>
 
+#include "tests/host/table_bytes.h"
 #include "vmm/dev/mptable.h"
 
 #define GPA0 0xf4000
 
 static uint8_t area[8192] __attribute__((aligned(16)));
-
-static uint64_t field(const uint8_t *table, unsigned off, unsigned size)
-{
-	uint64_t val = 0;
-
-	memcpy(&val, table + off, size);
-	return val;
-}
-
-static uint8_t sum(const uint8_t *p, size_t n)
-{
-	uint8_t s = 0;
-
-	while (n--)
-		s += *p++;
-	return s;
-}
 
 static struct mp_machine machine(unsigned vcpus)
 {

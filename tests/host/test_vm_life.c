@@ -1,5 +1,4 @@
 /* vmm/vm_life.c: what a VM gets, that a start which fails leaves nothing, and its lines. */
-#include <elf.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,8 +6,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#undef PF_W /* of a program header; a page fault's is meant below */
 
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/cpu.h"
@@ -18,18 +15,14 @@
 #include "arch/x86_64/mm.h"
 #include "tests/host/fake_backend.h"
 #include "tests/host/fakes.h"
+#include "tests/host/kernel_image.h"
 #include "vmm/console.h"
 #include "vmm/cpuid.h"
 #include "vmm/vm.h"
 
 #define KERNEL_AT 0x200000u
 
-static struct {
-	Elf64_Ehdr ehdr;
-	Elf64_Phdr phdr;
-	uint8_t code[64];
-} kernel;
-
+static struct kernel_image kernel;
 static struct boot_module module;
 static struct vm_config cfg;
 static struct vm vm;
@@ -37,27 +30,7 @@ static struct vm vm;
 static int setup(void **state)
 {
 	(void)state;
-	memset(&kernel, 0, sizeof(kernel));
-	memcpy(kernel.ehdr.e_ident, ELFMAG, SELFMAG);
-	kernel.ehdr.e_ident[EI_CLASS] = ELFCLASS64;
-	kernel.ehdr.e_ident[EI_DATA] = ELFDATA2LSB;
-	kernel.ehdr.e_ident[EI_VERSION] = EV_CURRENT;
-	kernel.ehdr.e_type = ET_EXEC;
-	kernel.ehdr.e_machine = EM_X86_64;
-	kernel.ehdr.e_version = EV_CURRENT;
-	kernel.ehdr.e_entry = KERNEL_AT;
-	kernel.ehdr.e_phoff = offsetof(typeof(kernel), phdr);
-	kernel.ehdr.e_ehsize = sizeof(Elf64_Ehdr);
-	kernel.ehdr.e_phentsize = sizeof(Elf64_Phdr);
-	kernel.ehdr.e_phnum = 1;
-	kernel.phdr = (Elf64_Phdr){ .p_type = PT_LOAD,
-				    .p_flags = 5 /* read, execute */,
-				    .p_offset = offsetof(typeof(kernel), code),
-				    .p_vaddr = KERNEL_AT,
-				    .p_paddr = KERNEL_AT,
-				    .p_filesz = sizeof(kernel.code),
-				    .p_memsz = sizeof(kernel.code) };
-	memset(kernel.code, 0xf4, sizeof(kernel.code));
+	kernel_image_make(&kernel, KERNEL_AT);
 	module = (struct boot_module){ ptr_to_hpa(&kernel), sizeof(kernel), "" };
 	cfg = (struct vm_config){
 		.name = "test", .memory = MIB(16), .vcpus = 1, .cmdline = "", .kernel = &module
