@@ -603,6 +603,7 @@ void vm_exit_handle(struct vcpu *vcpu)
 {
 	const struct vm_exit *exit = &vcpu->exit;
 	struct exit_stats *stats = vcpu->exits;
+	struct vm *vm = vcpu->vm;
 
 	exit_stats_count(stats, exit->kind);
 	if (__builtin_expect(stats->trace.records != NULL, 0))
@@ -611,11 +612,13 @@ void vm_exit_handle(struct vcpu *vcpu)
 		debug_after_exit(vcpu);
 	if (exit->interrupted.kind != EVENT_NONE)
 		vcpu_requeue(vcpu, &exit->interrupted);
+	owned_lock(&vm->lock);
 	vm_exit_dispatch(vcpu);
 	if (vcpu->debug.on)
 		debug_handled(vcpu);
-	if (vcpu->vm->audit_left && !--vcpu->vm->audit_left) {
-		vcpu->vm->audit_left = vcpu->vm->cfg->audit;
-		vm_shadow_audit(vcpu->vm);
+	if (vm->audit_left && !--vm->audit_left) {
+		vm->audit_left = vm->cfg->audit;
+		vm_shadow_audit(vm);
 	}
+	owned_unlock(&vm->lock);
 }

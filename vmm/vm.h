@@ -7,6 +7,7 @@
 
 #include "arch/x86_64/include/addr.h"
 #include "arch/x86_64/lib/list.h"
+#include "arch/x86_64/owned_lock.h"
 #include "arch/x86_64/timer.h"
 #include "paging/nested.h"
 #include "paging/shadow.h"
@@ -75,8 +76,13 @@ struct vm_tables_state {
 #define VM_NOTICE_HALT 0x1u  /* halted with interrupts off */
 #define VM_NOTICE_FETCH 0x2u /* ran into an address with no memory */
 
-/* Touched by the run loop alone, never by an interrupt handler: no locks. */
+/*
+ * What its vCPUs share is guarded by its lock: memory map, tables, buses, devices and their timers,
+ * and all that follows where nothing else is said. A vCPU's exits are handled with it held, but
+ * for those that touch nothing but that vCPU.
+ */
 struct vm {
+	struct owned_lock lock; /* LOCK_VM */
 	unsigned id; /* frames of this VM have owner FRAME_VM0 + id */
 	const struct vm_config *cfg;
 	enum vm_state state;

@@ -14,6 +14,7 @@
 #include "arch/x86_64/lib/printer.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
+#include "arch/x86_64/owned_lock.h"
 #include "arch/x86_64/panic.h"
 #include "arch/x86_64/serial_line.h"
 #include "arch/x86_64/smp.h"
@@ -114,6 +115,40 @@ void fake_timers_reset(void)
 /* --- CPU, random numbers --- */
 
 struct cpu boot_cpu;
+
+/* A thread is a CPU. */
+static _Thread_local char thread_cpu;
+
+void owned_lock_init(struct owned_lock *l, enum lock_rank rank)
+{
+	*l = (struct owned_lock){ .lock = SPINLOCK_INIT(rank) };
+}
+
+bool owned_lock_held(const struct owned_lock *l)
+{
+	return __atomic_load_n(&l->holder, __ATOMIC_RELAXED) == &thread_cpu;
+}
+
+void owned_lock(struct owned_lock *l)
+{
+	if (!owned_lock_held(l)) {
+		while (__atomic_exchange_n(&l->lock.locked, 1, __ATOMIC_ACQUIRE))
+			;
+		__atomic_store_n(&l->holder, &thread_cpu, __ATOMIC_RELAXED);
+	}
+	l->depth++;
+}
+
+void owned_unlock(struct owned_lock *l)
+{
+	if (!owned_lock_held(l))
+		abort();
+	if (--l->depth)
+		return;
+	__atomic_store_n(&l->holder, NULL, __ATOMIC_RELAXED);
+	__atomic_store_n(&l->lock.locked, 0, __ATOMIC_RELEASE);
+}
+
 struct cpu_features fake_cpu_features = { .svm = true, .nx = true, .maxphyaddr = 48 };
 
 const struct cpu_features *cpu_features(void)

@@ -13,6 +13,7 @@
 
 /* All ranks, outermost first. */
 enum lock_rank {
+	LOCK_VM, /* vm->lock; of one VM at a time */
 	LOCK_HOST_TABLES,
 	LOCK_FRAME,
 	LOCK_TIMER,
