@@ -316,7 +316,7 @@ void console_forget(struct vm *vm)
 void console_set_operator(const struct console_operator *op)
 {
 	operator= op;
-	timer_setup(&deaf, deaf_time, NULL);
+	timer_setup(&deaf, deaf_time, NULL, NULL);
 	view_set_arrived(arrived);
 	view_set(front, follow);
 }

@@ -330,7 +330,7 @@ void view_set_arrived(void (*arrived)(void))
 {
 	on_arrival = arrived;
 	banner_due = true;
-	timer_setup(&quiet, quiet_over, NULL);
+	timer_setup(&quiet, quiet_over, NULL, NULL);
 }
 
 /* --- what there is room for --- */

@@ -240,7 +240,7 @@ void lapic_timer_reset(struct lapic *l)
 
 void lapic_timer_setup(struct lapic *l)
 {
-	timer_setup(&l->timer.timer, expired, l);
+	timer_setup(&l->timer.timer, expired, l, NULL);
 }
 
 void lapic_destroy(struct lapic *l)

@@ -388,8 +388,8 @@ int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)
 	console_show_log(cfg->log_always);
 	console_follow(cfg->console_follow);
 	panic_set_history(say_last_exits);
-	timer_setup(&slice, end_slice, NULL);
-	timer_setup(&idle, idle_over, NULL);
+	timer_setup(&slice, end_slice, NULL, NULL);
+	timer_setup(&idle, idle_over, NULL, NULL);
 	sched_init(&sched, 0, clock_tsc_hz());
 	for (unsigned i = 0; i < cfg->nr_vms && i < VM_MAX; i++) {
 		struct vm *vm = kalloc(sizeof(*vm));
@@ -402,7 +402,7 @@ int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)
 		vm->backend = be;
 		vm->state = VM_STOPPED;
 		memmap_init(&vm->mem);
-		timer_setup(&vm->restart, restart_vm, vm);
+		timer_setup(&vm->restart, restart_vm, vm, NULL);
 		vms[nr_vms++] = vm;
 		if (console_add(vm))
 			return -ENOMEM;

@@ -139,7 +139,7 @@ static void line_poll(void *ctx)
 
 static void poll_by_timer(struct serial_line *l)
 {
-	timer_setup(&l->timer, line_poll, l);
+	timer_setup(&l->timer, line_poll, l, NULL);
 	timer_arm(&l->timer, next_poll(l));
 }
 
@@ -364,7 +364,7 @@ void serial_line_start_interrupts(struct serial_line *l)
 		l->mode = SERIAL_INTERRUPTS;
 		interrupts_update(l);
 		line_unlock(l, flags);
-		timer_setup(&l->timer, line_prove, l);
+		timer_setup(&l->timer, line_prove, l, NULL);
 		timer_arm(&l->timer, clock_ns() + PROOF_NS);
 		return;
 	}

@@ -106,13 +106,26 @@ void timer_init(void)
 	trap_set_handler(TRAP_TIMER, timer_interrupt);
 }
 
-void timer_setup(struct timer *t, void (*fn)(void *ctx), void *ctx)
+void timer_setup(struct timer *t, void (*fn)(void *ctx), void *ctx, struct owned_lock *guard)
 {
-	*t = (struct timer){ .fn = fn, .ctx = ctx };
+	*t = (struct timer){ .fn = fn, .ctx = ctx, .guard = guard };
 	list_init(&t->node);
 }
 
-void timer_cancel(struct timer *t)
+static void guard_take(struct owned_lock *guard)
+{
+	if (guard)
+		owned_lock(guard);
+}
+
+static void guard_release(struct owned_lock *guard)
+{
+	if (guard)
+		owned_unlock(guard);
+}
+
+/* With its guard held. */
+static void take_off(struct timer *t)
 {
 	struct timer_queue *q = t->queue;
 
@@ -126,12 +139,22 @@ void timer_cancel(struct timer *t)
 	spin_unlock(&q->lock);
 }
 
+void timer_cancel(struct timer *t)
+{
+	struct owned_lock *guard = t->guard;
+
+	guard_take(guard);
+	take_off(t);
+	guard_release(guard);
+}
+
 void timer_arm(struct timer *t, uint64_t deadline_ns)
 {
 	struct timer_queue *q = own_queue();
 	struct list_node *at;
 
-	timer_cancel(t);
+	guard_take(t->guard);
+	take_off(t);
 	spin_lock(&q->lock);
 	t->queue = q;
 	t->deadline = deadline_ns;
@@ -141,30 +164,56 @@ void timer_arm(struct timer *t, uint64_t deadline_ns)
 	list_insert_before(at, &t->node);
 	t->armed = true;
 	spin_unlock(&q->lock);
+	guard_release(t->guard);
 	if (deadline_ns < q->hw_deadline)
 		hw_arm(q, deadline_ns);
 }
 
-/* Take one that is due off; NULL: none is left. */
-static struct timer *next_due(struct timer_queue *q)
+/* With the lock held: the first of those that are due; NULL: none is left. */
+static struct timer *first_due(struct timer_queue *q)
 {
-	struct timer *t = NULL;
+	if (list_empty(&q->due))
+		return NULL;
+	return container_of(q->due.next, struct timer, node);
+}
+
+/*
+ * Call the function of one that is due; false: none is left. Its guard is outside the queue's lock,
+ * which has to go before the guard can be waited for; meanwhile another CPU may cancel the timer
+ * and give its memory away. So t is looked into only while it is in the queue; as nobody else puts
+ * any there, one that is there has been all the time.
+ */
+static bool run_one_due(struct timer_queue *q)
+{
+	struct owned_lock *guard = NULL;
+	struct timer *t;
+	bool same;
 
 	spin_lock(&q->lock);
-	if (!list_empty(&q->due)) {
-		t = container_of(q->due.next, struct timer, node);
+	t = first_due(q);
+	if (t)
+		guard = t->guard;
+	spin_unlock(&q->lock);
+	if (!t)
+		return false;
+	guard_take(guard);
+	spin_lock(&q->lock);
+	same = first_due(q) == t;
+	if (same) {
 		list_remove(&t->node);
 		t->armed = false;
 	}
 	spin_unlock(&q->lock);
-	return t;
+	if (same)
+		t->fn(t->ctx);
+	guard_release(guard);
+	return true;
 }
 
 void timer_run_expired(void)
 {
 	struct timer_queue *q = own_queue();
 	uint64_t now, first;
-	struct timer *t;
 
 	/* Before the clock is read: an interrupt from here on is not forgotten. */
 	this_cpu()->timer_due = false;
@@ -179,8 +228,8 @@ void timer_run_expired(void)
 	spin_unlock(&q->lock);
 	/* What these arm anew waits for the next call, however early it is due. */
 	q->hw_deadline = 0;
-	while ((t = next_due(q)))
-		t->fn(t->ctx);
+	while (run_one_due(q))
+		;
 	q->hw_deadline = UINT64_MAX;
 	spin_lock(&q->lock);
 	first = first_deadline(q);

@@ -89,7 +89,7 @@ static void begin(void *ctx)
 {
 	struct watch *w = ctx;
 
-	timer_setup(&w->timer, look, w);
+	timer_setup(&w->timer, look, w, NULL);
 	timer_arm(&w->timer, clock_ns() + PERIOD_NS);
 }
 

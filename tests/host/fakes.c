@@ -51,9 +51,9 @@ uint64_t clock_wall_seconds(void)
 	return fake_wall_seconds + fake_now_ns / NS_PER_SEC;
 }
 
-void timer_setup(struct timer *t, void (*fn)(void *ctx), void *ctx)
+void timer_setup(struct timer *t, void (*fn)(void *ctx), void *ctx, struct owned_lock *guard)
 {
-	*t = (struct timer){ .fn = fn, .ctx = ctx };
+	*t = (struct timer){ .fn = fn, .ctx = ctx, .guard = guard };
 	list_init(&t->node);
 }
 
@@ -81,11 +81,16 @@ void timer_run_expired(void)
 {
 	while (!list_empty(&timers)) {
 		struct timer *t = container_of(timers.next, struct timer, node);
+		struct owned_lock *guard = t->guard;
 
 		if (t->deadline > fake_now_ns)
 			return;
 		timer_cancel(t);
+		if (guard)
+			owned_lock(guard);
 		t->fn(t->ctx);
+		if (guard)
+			owned_unlock(guard);
 	}
 }
 

@@ -39,7 +39,7 @@ static int setup(void **state)
 	fake_timers_reset();
 	sci = false;
 	power_offs = 0;
-	acpi_pm_init(&pm, (struct irq_line){ .set = set_irq }, count_power_off, NULL);
+	acpi_pm_init(&pm, (struct irq_line){ .set = set_irq }, count_power_off, NULL, NULL);
 	return 0;
 }
 

@@ -75,7 +75,7 @@ static int setup(void **state)
 	for (unsigned i = 0; i < HPET_PINS; i++)
 		w.pin[i] = (struct irq_line){ .set = set_wire, .pin = 2 + i };
 	fake_clock_advance(12345678);
-	hpet_init(&h, &w);
+	hpet_init(&h, &w, NULL);
 	return 0;
 }
 

@@ -53,7 +53,7 @@ static int setup(void **state)
 	level = is_masked = is_requested = false;
 	auto_ack = true;
 	pit_init(&pit, (struct irq_line){ .set = set_irq },
-		 (struct pit_controller){ masked, requested, NULL });
+		 (struct pit_controller){ masked, requested, NULL }, NULL);
 	rises = 0;
 	return 0;
 }

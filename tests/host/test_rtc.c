@@ -31,7 +31,7 @@ static void start_at(uint64_t unix_seconds)
 {
 	rtc_destroy(&rtc);
 	fake_wall_seconds = unix_seconds - fake_now_ns / NS_PER_SEC;
-	rtc_init(&rtc, (struct irq_line){ .set = set_irq }, MIB(256), 0);
+	rtc_init(&rtc, (struct irq_line){ .set = set_irq }, MIB(256), 0, NULL);
 }
 
 static int setup(void **state)
@@ -41,7 +41,7 @@ static int setup(void **state)
 	level = false;
 	rises = 0;
 	fake_wall_seconds = 1700000000; /* Tuesday 2023-11-14 22:13:20 UTC */
-	rtc_init(&rtc, (struct irq_line){ .set = set_irq }, MIB(256), 0);
+	rtc_init(&rtc, (struct irq_line){ .set = set_irq }, MIB(256), 0, NULL);
 	return 0;
 }
 
@@ -539,12 +539,12 @@ static void test_cmos(void **state)
 	assert_int_equal(get(0x0d), 0x80);
 	assert_int_equal(rtc_ops.in(&rtc, 0x70, 1), 0xff);
 	rtc_destroy(&rtc);
-	rtc_init(&rtc, (struct irq_line){ 0 }, GIB(3), GIB(5));
+	rtc_init(&rtc, (struct irq_line){ 0 }, GIB(3), GIB(5), NULL);
 	assert_int_equal(cmos16(0x34), (3 * 1024 - 16) * 16);
 	assert_int_equal(cmos16(0x5b), 5 * 1024 * 16 & 0xffff);
 	assert_int_equal(get(0x5d), 5 * 1024 * 16 >> 16);
 	rtc_destroy(&rtc);
-	rtc_init(&rtc, (struct irq_line){ 0 }, MIB(1), 0);
+	rtc_init(&rtc, (struct irq_line){ 0 }, MIB(1), 0, NULL);
 	assert_int_equal(cmos16(0x30), 0);
 	assert_int_equal(cmos16(0x34), 0);
 }

@@ -1,12 +1,16 @@
-/* The timer queue on a pretended local APIC timer that counts at 1 GHz. */
+/* The timer queue on a pretended local APIC timer that counts at 1 GHz; threads as CPUs. */
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "arch/x86_64/clock.h"
+#include "arch/x86_64/owned_lock.h"
 #include "arch/x86_64/trap.h"
 #include "tests/host/fakes.h"
 
@@ -18,7 +22,8 @@
 static struct cpu {
 	unsigned id;
 	bool timer_due, work_pending;
-} cpus[CPU_MAX] = { { 0 }, { .id = 1 } }, *runs = cpus;
+} cpus[CPU_MAX] = { { 0 }, { .id = 1 } };
+static _Thread_local struct cpu *runs = cpus;
 static struct cpu *this_cpu(void)
 {
 	return runs;
@@ -30,8 +35,8 @@ static const struct cpu_features *cpu_features(void)
 {
 	return &features;
 }
-static uint32_t hw_ticks;
-static unsigned hw_starts;
+static _Thread_local uint32_t hw_ticks;
+static _Thread_local unsigned hw_starts;
 static void lapic_timer_start(uint32_t ticks)
 {
 	hw_ticks = ticks;
@@ -57,6 +62,20 @@ static uint64_t tsc_at(uint64_t ns)
 {
 	return ns > UINT64_MAX / 3 ? UINT64_MAX : ns * 3;
 }
+/* What another CPU does directly before this one takes a guard. */
+static void (*meanwhile)(void);
+static void guard_lock(struct owned_lock *l)
+{
+	void (*fn)(void) = meanwhile;
+
+	if (fn) {
+		meanwhile = NULL;
+		fn();
+	}
+	owned_lock(l);
+}
+
+#define owned_lock(l) guard_lock(l)
 #define clock_tsc_at tsc_at
 #define timer_init real_timer_init
 #define timer_init_other real_timer_init_other
@@ -108,7 +127,7 @@ static int setup_test(void **state)
 	timer_init();
 	fake_now_ns = 1000000;
 	for (unsigned i = 0; i < ARRAY_SIZE(t); i++)
-		timer_setup(&t[i], note, &t[i]);
+		timer_setup(&t[i], note, &t[i], NULL);
 	nr_calls = 0;
 	again_at = 0;
 	hw_starts = 0;
@@ -202,7 +221,7 @@ static void test_cancel(void **state)
 	assert_int_equal(nr_calls, 0);
 
 	/* By another that is called in the same run. */
-	timer_setup(&t[1], cancel_first, &t[1]);
+	timer_setup(&t[1], cancel_first, &t[1], NULL);
 	timer_arm(&t[1], 3500000);
 	timer_arm(&t[0], 3600000);
 	fake_now_ns = 4000000;
@@ -255,6 +274,181 @@ static void test_two_cpus(void **state)
 	assert_int_equal(calls[1], 2);
 }
 
+/* --- guards --- */
+
+static struct owned_lock guard, other_guard;
+
+/* A device: its timer, and whether it may be called. */
+struct thing {
+	struct timer timer;
+	unsigned *calls;
+	bool armed;
+};
+
+static struct thing *thing; /* guarded by guard */
+static unsigned thing_calls;
+
+static void thing_called(void *ctx)
+{
+	struct thing *th = ctx;
+
+	if (!th->armed || !owned_lock_held(th->timer.guard))
+		abort();
+	th->armed = false;
+	++*th->calls;
+}
+
+static void thing_setup(struct thing *th, struct owned_lock *its_guard)
+{
+	*th = (struct thing){ .calls = &thing_calls };
+	timer_setup(&th->timer, thing_called, th, its_guard);
+}
+
+static void thing_new(void)
+{
+	thing = malloc(sizeof(*thing));
+	assert_non_null(thing);
+	thing_setup(thing, &guard);
+}
+
+static void thing_arm(void)
+{
+	thing->armed = true;
+	timer_arm(&thing->timer, 0);
+}
+
+static void thing_cancel(void)
+{
+	timer_cancel(&thing->timer);
+	thing->armed = false;
+}
+
+static int setup_guarded(void **state)
+{
+	setup_test(state);
+	owned_lock_init(&guard, LOCK_VM);
+	owned_lock_init(&other_guard, LOCK_VM);
+	thing_calls = 0;
+	thing_new();
+	return 0;
+}
+
+static int teardown_guarded(void **state)
+{
+	(void)state;
+	free(thing);
+	return 0;
+}
+
+static void test_guard_is_held(void **state)
+{
+	(void)state;
+	thing_arm();
+	timer_run_expired();
+	assert_int_equal(thing_calls, 1);
+	assert_false(owned_lock_held(&guard));
+	assert_int_equal(guard.lock.locked, 0);
+}
+
+static void cancel_and_free(void)
+{
+	thing_cancel();
+	free(thing);
+	thing = NULL;
+}
+
+static void cancel_and_reuse(void)
+{
+	thing_cancel();
+	thing_setup(thing, &other_guard); /* the same memory, for another VM */
+	thing->armed = true;
+	timer_arm(&thing->timer, fake_now_ns + 1);
+}
+
+static void move_to_other(void)
+{
+	runs = &cpus[1];
+	thing_arm();
+	runs = &cpus[0];
+}
+
+/* The loop has seen that a timer is due, and waits for its guard: nothing of what it has seen need
+ * be there any more. */
+static void test_changed_meanwhile(void **state)
+{
+	(void)state;
+	thing_arm();
+	meanwhile = cancel_and_free;
+	timer_run_expired();
+	assert_null(meanwhile);
+	assert_int_equal(thing_calls, 0);
+
+	thing_new();
+	thing_arm();
+	timer_arm(&t[0], 1); /* behind it: is called all the same */
+	meanwhile = cancel_and_reuse;
+	timer_run_expired();
+	assert_int_equal(thing_calls, 0);
+	assert_int_equal(nr_calls, 1);
+	fake_now_ns++;
+	timer_run_expired();
+	assert_int_equal(thing_calls, 1);
+
+	thing_setup(thing, &guard);
+	thing_arm();
+	meanwhile = move_to_other;
+	timer_run_expired();
+	assert_int_equal(thing_calls, 1);
+	runs = &cpus[1];
+	timer_run_expired();
+	assert_int_equal(thing_calls, 2);
+	runs = &cpus[0];
+}
+
+#define ROUNDS 200000
+
+/* The other CPU: it has the thing's timer run out here, too. */
+static void *other_cpu(void *stop)
+{
+	runs = &cpus[1];
+	while (!__atomic_load_n((bool *)stop, __ATOMIC_RELAXED)) {
+		owned_lock(&guard);
+		if (thing)
+			thing_arm();
+		owned_unlock(&guard);
+		timer_run_expired();
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* Each with the guard held, one arms, both call what is due, and one frees what it has cancelled.
+ */
+static void test_threads(void **state)
+{
+	bool stop = false;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, other_cpu, &stop), 0);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		if (i % 16 == 0)
+			sched_yield();
+		owned_lock(&guard);
+		if (thing && i % 3)
+			thing_arm();
+		else if (thing)
+			cancel_and_free();
+		else
+			thing_new();
+		owned_unlock(&guard);
+		timer_run_expired();
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(thing_calls > 0);
+}
+
 /* A processor that takes a TSC gets one, on each CPU, and no ticks. */
 static void test_by_tsc(void **state)
 {
@@ -290,6 +484,11 @@ int main(void)
 		cmocka_unit_test_setup(test_move, setup_test),
 		cmocka_unit_test_setup(test_two_cpus, setup_test),
 		cmocka_unit_test_setup(test_by_tsc, setup_test),
+		cmocka_unit_test_setup_teardown(test_guard_is_held, setup_guarded,
+						teardown_guarded),
+		cmocka_unit_test_setup_teardown(test_changed_meanwhile, setup_guarded,
+						teardown_guarded),
+		cmocka_unit_test_setup_teardown(test_threads, setup_guarded, teardown_guarded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

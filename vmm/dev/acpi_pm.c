@@ -120,7 +120,7 @@ void acpi_pm_power_button(struct acpi_pm *pm)
 }
 
 void acpi_pm_init(struct acpi_pm *pm, struct irq_line sci, void (*power_off)(void *ctx),
-		  void *power_off_ctx)
+		  void *power_off_ctx, struct owned_lock *guard)
 {
 	*pm = (struct acpi_pm){
 		.control = PM1_CNT_SCI_EN,
@@ -129,7 +129,7 @@ void acpi_pm_init(struct acpi_pm *pm, struct irq_line sci, void (*power_off)(voi
 		.power_off = power_off,
 		.power_off_ctx = power_off_ctx,
 	};
-	timer_setup(&pm->timer, pm_update, pm);
+	timer_setup(&pm->timer, pm_update, pm, guard);
 }
 
 void acpi_pm_destroy(struct acpi_pm *pm)

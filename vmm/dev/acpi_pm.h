@@ -28,9 +28,9 @@ struct acpi_pm {
 
 extern const struct io_ops acpi_pm_ops; /* ACPI_PM_PORTS from ACPI_PM_BASE; dev: acpi_pm */
 
-/* power_off: the guest went to S5. */
+/* power_off: the guest went to S5. guard: its timer's. */
 void acpi_pm_init(struct acpi_pm *pm, struct irq_line sci, void (*power_off)(void *ctx),
-		  void *power_off_ctx);
+		  void *power_off_ctx, struct owned_lock *guard);
 /* Disarm its timer. */
 void acpi_pm_destroy(struct acpi_pm *pm);
 /* Somebody pressed the power button: a guest with ACPI shuts itself down. */

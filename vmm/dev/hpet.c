@@ -370,7 +370,7 @@ static void hpet_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 
 const struct mmio_ops hpet_ops = { .read = hpet_read, .write = hpet_write };
 
-void hpet_init(struct hpet *h, const struct hpet_wires *wires)
+void hpet_init(struct hpet *h, const struct hpet_wires *wires, struct owned_lock *guard)
 {
 	*h = (struct hpet){ .wires = *wires };
 	for (unsigned i = 0; i < HPET_TIMERS; i++) {
@@ -379,7 +379,7 @@ void hpet_init(struct hpet *h, const struct hpet_wires *wires)
 		*t = (struct hpet_timer){
 			.hpet = h, .nr = i, .config = TN_READ_ONLY, .comparator = UINT64_MAX
 		};
-		timer_setup(&t->timer, timer_expired, t);
+		timer_setup(&t->timer, timer_expired, t, guard);
 	}
 	hpet_drive(h);
 }

@@ -68,8 +68,8 @@ struct hpet {
 
 extern const struct mmio_ops hpet_ops; /* HPET_SIZE; dev: struct hpet */
 
-/* Halted, at 0, no interrupts. */
-void hpet_init(struct hpet *h, const struct hpet_wires *wires);
+/* Halted, at 0, no interrupts. guard: its timers'. */
+void hpet_init(struct hpet *h, const struct hpet_wires *wires, struct owned_lock *guard);
 /* The guest has taken IRQ 0: raise it again if ticks are owed. */
 void hpet_irq_acked(struct hpet *h);
 /* Disarm its timers. */

@@ -323,7 +323,7 @@ static void pc_init_apic(struct pc *pc)
 		pc_set_pci(pc, pin, false);
 	for (unsigned i = 0; i < HPET_PINS; i++)
 		hpet.pin[i] = pci_line(pc, HPET_PIN_FIRST + i);
-	hpet_init(&pc->hpet, &hpet);
+	hpet_init(&pc->hpet, &hpet, &pc->vm->lock);
 }
 
 static void pc_init_devices(struct pc *pc)
@@ -336,13 +336,13 @@ static void pc_init_devices(struct pc *pc)
 	pc->pic.acked_ctx = pc;
 	pc_init_apic(pc);
 	pit_init(&pc->pit, covered_line(pc, IRQ_PIT),
-		 (struct pit_controller){ pc_timer_masked, pc_irq0_requested, pc });
-	rtc_init(&pc->rtc, covered_line(pc, IRQ_RTC), low, memory - low);
+		 (struct pit_controller){ pc_timer_masked, pc_irq0_requested, pc }, &pc->vm->lock);
+	rtc_init(&pc->rtc, covered_line(pc, IRQ_RTC), low, memory - low, &pc->vm->lock);
 	ps2_init(&pc->ps2, isa_line(pc, IRQ_KBD), pc_reset, pc);
 	serial_init(&pc->com[0], isa_line(pc, IRQ_COM1), pc_print, pc);
 	serial_init(&pc->com[1], isa_line(pc, IRQ_COM2), pc->line ? pc_line_tx : NULL, pc);
 	pci_init(&pc->pci, pc_reset, pc);
-	acpi_pm_init(&pc->pm, isa_line(pc, ACPI_SCI), pc_power_off, pc);
+	acpi_pm_init(&pc->pm, isa_line(pc, ACPI_SCI), pc_power_off, pc, &pc->vm->lock);
 	pc->debug = (struct debug_ports){ .print = pc_print, .exit = pc_debug_exit, .ctx = pc };
 }
 

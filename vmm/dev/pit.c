@@ -452,7 +452,8 @@ static void pit_describe(const void *dev, char *text, size_t size)
 const struct io_ops pit_ops = { .in = pit_in, .out = pit_out, .describe = pit_describe };
 const struct io_ops pit_port61_ops = { .in = port61_in, .out = port61_out };
 
-void pit_init(struct pit *pit, struct irq_line irq, struct pit_controller controller)
+void pit_init(struct pit *pit, struct irq_line irq, struct pit_controller controller,
+	      struct owned_lock *guard)
 {
 	*pit = (struct pit){ .irq = irq, .controller = controller, .next_edge = PIT_NEVER };
 	for (unsigned i = 0; i < PIT_CHANNELS; i++) {
@@ -460,7 +461,7 @@ void pit_init(struct pit *pit, struct irq_line irq, struct pit_controller contro
 		pit->ch[i].access = RW_BOTH;
 		pit->ch[i].gate = i != 2;
 	}
-	timer_setup(&pit->timer, pit_expired, pit);
+	timer_setup(&pit->timer, pit_expired, pit, guard);
 	irq_line_set(&pit->irq, true);
 }
 

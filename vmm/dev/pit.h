@@ -66,8 +66,9 @@ struct pit {
 extern const struct io_ops pit_ops;        /* ports 40-43; dev: struct pit */
 extern const struct io_ops pit_port61_ops; /* port 61; dev: struct pit */
 
-/* No channel counts until the guest programs it. irq: channel 0's output. */
-void pit_init(struct pit *pit, struct irq_line irq, struct pit_controller controller);
+/* No channel counts until the guest programs it. irq: channel 0's output. guard: its timer's. */
+void pit_init(struct pit *pit, struct irq_line irq, struct pit_controller controller,
+	      struct owned_lock *guard);
 /* Disarm its timer. */
 void pit_destroy(struct pit *pit);
 /* The guest has taken IRQ 0: raise it again if ticks are owed. */

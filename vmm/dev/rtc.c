@@ -449,7 +449,8 @@ static void cmos_set_memory(struct rtc *rtc, uint64_t low, uint64_t high)
 	rtc->cmos[CMOS_CHECKSUM + 1] = (uint8_t)sum;
 }
 
-void rtc_init(struct rtc *rtc, struct irq_line irq, uint64_t low, uint64_t high)
+void rtc_init(struct rtc *rtc, struct irq_line irq, uint64_t low, uint64_t high,
+	      struct owned_lock *guard)
 {
 	*rtc = (struct rtc){ .irq = irq };
 	rtc->cmos[REG_A] = 0x26; /* 32 kHz crystal, 1024 Hz */
@@ -460,8 +461,8 @@ void rtc_init(struct rtc *rtc, struct irq_line irq, uint64_t low, uint64_t high)
 	rtc->flags_s = rtc->base_s;
 	rtc->periods = rtc_cycles() / rtc_period(rtc);
 	cmos_set_memory(rtc, low, high);
-	timer_setup(&rtc->update_timer, rtc_refresh, rtc);
-	timer_setup(&rtc->periodic_timer, rtc_refresh, rtc);
+	timer_setup(&rtc->update_timer, rtc_refresh, rtc, guard);
+	timer_setup(&rtc->periodic_timer, rtc_refresh, rtc, guard);
 }
 
 void rtc_destroy(struct rtc *rtc)

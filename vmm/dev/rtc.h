@@ -33,8 +33,10 @@ struct rtc {
 
 extern const struct io_ops rtc_ops; /* ports 70-71; dev: struct rtc */
 
-/* The time is clock_wall_seconds(). low, high: RAM bytes below and from 4 GiB on. */
-void rtc_init(struct rtc *rtc, struct irq_line irq, uint64_t low, uint64_t high);
+/* The time is clock_wall_seconds(). low, high: RAM bytes below and from 4 GiB on. guard: its
+ * timers'. */
+void rtc_init(struct rtc *rtc, struct irq_line irq, uint64_t low, uint64_t high,
+	      struct owned_lock *guard);
 /* Disarm its timers. */
 void rtc_destroy(struct rtc *rtc);
 

@@ -107,7 +107,7 @@ static void end_output(void)
 		return;
 	}
 	state = WAIT;
-	timer_setup(&wake, wake_up, NULL);
+	timer_setup(&wake, wake_up, NULL, NULL);
 	if (!waiting.idle)
 		timer_arm(&wake, clock_ns() + waiting.ns);
 }
