@@ -318,7 +318,8 @@ $(H)/obj/%.o: %.c $(H)/flags | $(ZYDIS_FETCHED)
 # Their tests stand in for the image and for what only CPL 0 may do.
 $(H)/obj/paging/host.o: HOST_CFLAGS += -include tests/host/fake_insn.h
 $(H)/obj/vmm/run.o: HOST_CFLAGS += -include tests/host/fake_run.h
-# A processor with VMX, which is none of this machine's.
+# Processors with SVM and with VMX, which are none of this machine's.
+$(H)/obj/svm/%.o: HOST_CFLAGS += -include tests/host/fake_svm.h
 $(H)/obj/vmx/%.o: HOST_CFLAGS += -include tests/host/fake_vmx.h
 
 # It runs guests.

@@ -2,6 +2,7 @@
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/mm.h"
+#include "arch/x86_64/panic.h"
 #include "svm/exit.h"
 #include "svm/perm.h"
 #include "svm/state.h"
@@ -44,7 +45,8 @@ static int vm_init(struct vm *vm)
 	return 0;
 }
 
-/* The processor may have cached what it read of the maps. */
+/* The processor may have cached what it read of the maps. Nobody runs by them now: an exit would
+ * mark all as clean again. */
 static void maps_changed(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
@@ -83,12 +85,15 @@ static void set_intercept_dr(struct vcpu *vcpu, bool on)
 	svm_set_intercept_dr(svm_vcpu(vcpu), on);
 }
 
-/* On another CPU than last time neither its cached VMCB nor its ASIDs mean anything. */
+/* On another CPU than last time neither its cached VMCB nor its ASIDs mean anything, though both
+ * may have come to the same number of a generation. APM vol. 2, 15.15.1, 15.16. */
 static void vcpu_load(struct vcpu *vcpu)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
 	struct svm_cpu *cpu = svm_this_cpu();
 
+	kassert(!sv->holder || sv->holder == cpu);
+	sv->holder = cpu;
 	sv->cr2_changed = true; /* by whoever was here in between */
 	if (sv->cpu == cpu)
 		return;
@@ -101,6 +106,15 @@ static void vcpu_load(struct vcpu *vcpu)
 static void vcpu_put(struct vcpu *vcpu)
 {
 	(void)vcpu;
+}
+
+/* Nor is there anything to take off it: VMRUN reads all of a VMCB that no clean bit covers. */
+static void vcpu_release(struct vcpu *vcpu)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+
+	kassert(!sv->holder || sv->holder == svm_this_cpu());
+	sv->holder = NULL;
 }
 
 static void set_intercept_invlpg(struct vcpu *vcpu, bool on)
@@ -125,6 +139,7 @@ const struct vmm_backend svm_backend = {
 	.vcpu_destroy = svm_vcpu_destroy,
 	.vcpu_load = vcpu_load,
 	.vcpu_put = vcpu_put,
+	.vcpu_release = vcpu_release,
 	.run = svm_run,
 	.get_reg = svm_get_reg,
 	.set_reg = svm_set_reg,

@@ -63,6 +63,16 @@ static uint64_t cr4_valid_bits(void)
 	return valid;
 }
 
+static bool has_rdpru(void)
+{
+	return cpuid(CPUID_EXT_SIZES, 0).ebx & CPUID_SIZES_EBX_RDPRU;
+}
+
+static bool has_invpcid(void)
+{
+	return cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ebx & CPUID_7_EBX_INVPCID);
+}
+
 static void describe_features(uint32_t features)
 {
 	static const struct {
@@ -79,6 +89,17 @@ static void describe_features(uint32_t features)
 		if ((features & names[i].bit) && n >= 0 && n < (int)sizeof(features_text))
 			n += ksnprintf(features_text + n, sizeof(features_text) - (size_t)n, " %s",
 				       names[i].name);
+}
+
+/* Has this CPU what the one has on which it was all found? */
+static bool is_like_first(void)
+{
+	struct cpuid_regs svm = cpuid(CPUID_SVM, 0);
+
+	return (svm.edx & features_mask) == svm_machine.features &&
+	       svm.ebx == svm_machine.nr_asids && has_rdpru() == svm_machine.rdpru &&
+	       has_invpcid() == svm_machine.invpcid &&
+	       (read_cr4() & CR4_MCE) == svm_machine.host_cr4;
 }
 
 /* Firmware may have turned SVM off for good, or for whoever does not unlock it. */
@@ -124,9 +145,10 @@ int svm_probe(void)
 	svm_machine.features = svm.edx & features_mask;
 	svm_machine.clean_mask = svm_machine.features & SVM_FEATURE_CLEAN ? CLEAN_ALL : 0;
 	svm_machine.nr_asids = svm.ebx;
-	svm_machine.rdpru = cpuid(CPUID_EXT_SIZES, 0).ebx & CPUID_SIZES_EBX_RDPRU;
-	svm_machine.invpcid = cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ebx & CPUID_7_EBX_INVPCID);
+	svm_machine.rdpru = has_rdpru();
+	svm_machine.invpcid = has_invpcid();
 	svm_machine.arms_dr7 = runs_on_tcg();
+	svm_machine.host_cr4 = read_cr4() & CR4_MCE;
 	svm_machine.image_start = (uintptr_t)__image_start;
 	svm_machine.image_end = (uintptr_t)__image_end;
 	svm_machine.limits.maxphyaddr = cpu->maxphyaddr;
@@ -165,6 +187,8 @@ int svm_cpu_enable(void)
 		return trace_error(-ENOSPC);
 	if (disabled_by_firmware())
 		return trace_error(-EPERM);
+	if (!is_like_first())
+		return trace_error(-ENODEV);
 	cpu = kalloc(sizeof(*cpu));
 	if (!cpu)
 		return trace_error(-ENOMEM);
@@ -184,7 +208,6 @@ int svm_cpu_enable(void)
 		return trace_error(-ENOMEM);
 	}
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
-	svm_machine.host_cr4 = read_cr4() & CR4_MCE;
 	wrmsr(MSR_VM_HSAVE_PA, cpu->hsave.v);
 	svm_vmsave(cpu->host_vmcb);
 	cpus[id] = cpu;

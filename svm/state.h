@@ -65,6 +65,7 @@ static_assert(sizeof(struct svm_guest_cr) == 8 * VCPU_HOT_REGS, "vcpu->hot");
 struct svm_vcpu {
 	struct vmcb *vmcb;
 	hpa_t vmcb_pa;
+	struct svm_cpu *holder;       /* between load and release */
 	struct svm_cpu *cpu;          /* where it is loaded, or was last; NULL: never was */
 	uint64_t asid_generation;     /* cpu's when vmcb->asid was given; 0: none yet */
 	bool flush;                   /* drop its translations at the next entry */

@@ -6,6 +6,7 @@
 #include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
+#include "arch/x86_64/panic.h"
 #include "svm/state.h"
 #include "vmm/vm.h"
 
@@ -101,6 +102,7 @@ int svm_vcpu_init(struct vcpu *vcpu)
 		return trace_error(-ENOMEM);
 	}
 	v = sv->vmcb = hpa_to_ptr(sv->vmcb_pa);
+	sv->holder = svm_this_cpu();
 	sv->shadow = vcpu->vm->shadow;
 	vcpu->hw = sv;
 	vcpu->hot = &sv->guest.cr0;
@@ -117,6 +119,7 @@ void svm_vcpu_destroy(struct vcpu *vcpu)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
 
+	kassert(!sv->holder || sv->holder == svm_this_cpu());
 	frame_free(sv->vmcb_pa, 0, FRAME_HYPERVISOR);
 	kfree(sv, sizeof(*sv));
 	vcpu->hw = NULL;

@@ -84,7 +84,9 @@ struct vmm_backend {
 	/* Is it there and not locked off by firmware? 0, or a negative errno with the
 	 * reason logged in one line. */
 	int (*probe)(void);
-	/* Turn it on on the calling CPU; call once a CPU. 0 or negative errno. */
+	/* Turn it on on the calling CPU; call once a CPU, when its GDT, TSS, GS, control registers
+	 * and MSRs are as they stay. 0 or negative errno, one of them for a CPU that differs from
+	 * the one that probe() was called on. */
 	int (*cpu_enable)(void);
 	/* Valid after probe(). */
 	const struct backend_caps *(*caps)(void);
@@ -102,6 +104,13 @@ struct vmm_backend {
 	/* Make this vCPU the one whose hardware state is on this CPU, and take it off. */
 	void (*vcpu_load)(struct vcpu *vcpu);
 	void (*vcpu_put)(struct vcpu *vcpu);
+	/*
+	 * A vCPU is held by one CPU: the one that has made it, or the first since its last release
+	 * that has loaded it, looked at it or set anything of it by one of these entries. Until
+	 * that CPU lets go of it, by this, no other may call any of them for it, vcpu_destroy()
+	 * neither. It is off then (vcpu_put()), and its state all in memory.
+	 */
+	void (*vcpu_release)(struct vcpu *vcpu);
 
 	/*
 	 * Enter the guest with vcpu->regs and leave again with *exit filled in and
@@ -127,6 +136,7 @@ struct vmm_backend {
 	 * kind: EVENT_INTR or EVENT_NMI. */
 	void (*request_window)(struct vcpu *vcpu, enum vm_event_kind kind, bool on);
 
+	/* While no CPU runs a vCPU of the VM. */
 	void (*set_intercept_io)(struct vm *vm, uint16_t port, unsigned count, bool on);
 	void (*set_intercept_msr)(struct vm *vm, uint32_t msr, bool read, bool write);
 	void (*set_intercept_exception)(struct vcpu *vcpu, unsigned vector, bool on);

@@ -45,6 +45,7 @@ static int vm_init(struct vm *vm)
 	return 0;
 }
 
+/* What a VMCS points to must not change while a CPU runs by it. SDM vol. 3, 24.11.4. */
 static void set_intercept_io(struct vm *vm, uint16_t port, unsigned count, bool on)
 {
 	struct vmx_vm *xm = vm->hw;
@@ -116,6 +117,7 @@ const struct vmm_backend vmx_backend = {
 	.vcpu_destroy = vmx_vcpu_destroy,
 	.vcpu_load = vmx_vcpu_load,
 	.vcpu_put = vmx_vcpu_put,
+	.vcpu_release = vmx_vcpu_release,
 	.run = vmx_run,
 	.get_reg = vmx_get_reg,
 	.set_reg = vmx_set_reg,

@@ -64,6 +64,7 @@ enum { KEPT_STAR, KEPT_LSTAR, KEPT_CSTAR, KEPT_SFMASK, KEPT_KERNEL_GS_BASE, KEPT
 
 struct vmx_vcpu {
 	hpa_t vmcs;
+	struct vmx_cpu *holder;   /* where its VMCS is active; NULL: nowhere, all is in memory */
 	struct vmx_cpu *cpu;      /* where it is loaded, or was last; NULL: never was */
 	bool loaded;              /* kept[], cr2 and dr6 are the CPU's now */
 	bool launched;            /* since the last VMCLEAR */
@@ -135,7 +136,9 @@ int vmx_vcpu_init(struct vcpu *vcpu);
 void vmx_vcpu_destroy(struct vcpu *vcpu);
 void vmx_vcpu_load(struct vcpu *vcpu);
 void vmx_vcpu_put(struct vcpu *vcpu);
-/* Make the vCPU's VMCS the current one of the calling CPU: before any vmread() or vmwrite(). */
+void vmx_vcpu_release(struct vcpu *vcpu);
+/* Make the vCPU's VMCS the current one of the calling CPU: before any vmread() or vmwrite(). No
+ * other CPU holds it. */
 void vmx_use(const struct vcpu *vcpu);
 
 /* --- host.c --- */

@@ -29,16 +29,19 @@
 	(PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC | PROC_CR8_LOAD | PROC_CR8_STORE |      \
 	 PROC_TSC_OFFSETTING | PROC_IO_BITMAPS | PROC_MSR_BITMAPS)
 
+/* What is active on two CPUs at once may be lost. SDM vol. 3, 24.11.1. */
 void vmx_use(const struct vcpu *vcpu)
 {
-	const struct vmx_vcpu *vv = vmx_vcpu(vcpu);
+	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
 	struct vmx_cpu *cpu = vmx_this_cpu();
 
 	if (cpu->current.v == vv->vmcs.v)
 		return;
+	kassert(!vv->holder || vv->holder == cpu);
 	if (!vmx_vmptrld(vv->vmcs))
 		panic("VMPTRLD %llx failed", (unsigned long long)vv->vmcs.v);
 	cpu->current = vv->vmcs;
+	vv->holder = cpu;
 }
 
 static uint32_t secondary_controls(const struct vcpu *vcpu)
@@ -171,15 +174,30 @@ int vmx_vcpu_init(struct vcpu *vcpu)
 	return 0;
 }
 
-/* The processor may hold parts of a VMCS until it is told to let go of it. */
-void vmx_vcpu_destroy(struct vcpu *vcpu)
+/* The processor may hold parts of a VMCS until it is told to let go of it. Whoever loads it next
+ * launches it. SDM vol. 3, 24.11.3. */
+void vmx_vcpu_release(struct vcpu *vcpu)
 {
 	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
 	struct vmx_cpu *cpu = vmx_this_cpu();
 
-	vmx_vmclear(vv->vmcs);
+	kassert(!vv->loaded);
+	if (!vv->holder)
+		return;
+	kassert(vv->holder == cpu);
+	if (!vmx_vmclear(vv->vmcs))
+		panic("VMCLEAR %llx failed", (unsigned long long)vv->vmcs.v);
 	if (cpu->current.v == vv->vmcs.v)
 		cpu->current = HPA(0);
+	vv->holder = NULL;
+	vv->launched = false;
+}
+
+void vmx_vcpu_destroy(struct vcpu *vcpu)
+{
+	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
+
+	vmx_vcpu_release(vcpu);
 	frame_free(vv->vmcs, 0, FRAME_HYPERVISOR);
 	kfree(vv, sizeof(*vv));
 	vcpu->hw = NULL;

@@ -20,18 +20,43 @@
 /* --- the processor --- */
 
 struct fake_cpu fake_cpu;
-static struct cpu cpu = { .self = &cpu };
+static struct cpu cpu[FAKE_CPUS];
+static unsigned cpu_id;
 
 #define FAKE_MSRS 64
-static struct {
-	bool there;
-	uint32_t msr;
-	uint64_t val;
-} msrs[FAKE_MSRS];
+static struct fake_msrs {
+	struct {
+		bool there;
+		uint32_t msr;
+		uint64_t val;
+	} at[FAKE_MSRS];
+} msrs;
 
 struct cpu *fake_this_cpu(void)
 {
-	return &cpu;
+	cpu[cpu_id].id = cpu_id;
+	return &cpu[cpu_id];
+}
+
+/* What each has to itself, while another one is the one that runs. */
+static struct {
+	struct fake_cpu cpu;
+	struct fake_msrs msrs;
+	hpa_t vmxon;
+	struct fake_vmcs *current;
+} saved[FAKE_CPUS];
+
+void fake_cpu_switch(unsigned id)
+{
+	saved[cpu_id].cpu = fake_cpu;
+	saved[cpu_id].msrs = msrs;
+	saved[cpu_id].vmxon = fake_vmx.vmxon;
+	saved[cpu_id].current = fake_vmx.current;
+	cpu_id = id;
+	fake_cpu = saved[id].cpu;
+	msrs = saved[id].msrs;
+	fake_vmx.vmxon = saved[id].vmxon;
+	fake_vmx.current = saved[id].current;
 }
 
 /* Its place; FAKE_MSRS: the processor does not have it. */
@@ -40,7 +65,7 @@ static unsigned find_msr(uint32_t msr)
 	unsigned i;
 
 	for (i = 0; i < FAKE_MSRS; i++)
-		if (msrs[i].there && msrs[i].msr == msr)
+		if (msrs.at[i].there && msrs.at[i].msr == msr)
 			break;
 	return i;
 }
@@ -50,12 +75,12 @@ void fake_msr_set(uint32_t msr, uint64_t val)
 	unsigned i = find_msr(msr);
 
 	if (i == FAKE_MSRS)
-		for (i = 0; i < FAKE_MSRS && msrs[i].there; i++)
+		for (i = 0; i < FAKE_MSRS && msrs.at[i].there; i++)
 			;
 	assert_true(i < FAKE_MSRS);
-	msrs[i].there = true;
-	msrs[i].msr = msr;
-	msrs[i].val = val;
+	msrs.at[i].there = true;
+	msrs.at[i].msr = msr;
+	msrs.at[i].val = val;
 }
 
 void fake_msr_remove(uint32_t msr)
@@ -63,7 +88,7 @@ void fake_msr_remove(uint32_t msr)
 	unsigned i = find_msr(msr);
 
 	if (i < FAKE_MSRS)
-		msrs[i].there = false;
+		msrs.at[i].there = false;
 }
 
 bool fake_rdmsr_safe(uint32_t msr, uint64_t *val)
@@ -72,7 +97,7 @@ bool fake_rdmsr_safe(uint32_t msr, uint64_t *val)
 
 	if (i == FAKE_MSRS)
 		return false;
-	*val = msrs[i].val;
+	*val = msrs.at[i].val;
 	return true;
 }
 
@@ -82,7 +107,7 @@ bool fake_wrmsr_safe(uint32_t msr, uint64_t val)
 
 	if (i == FAKE_MSRS)
 		return false;
-	msrs[i].val = val;
+	msrs.at[i].val = val;
 	fake_cpu.msr_writes++;
 	return true;
 }
@@ -206,13 +231,20 @@ void fake_vmx_reset(void)
 	memset(&fake_vmx, 0, sizeof(fake_vmx));
 	memset(&fake_cpu, 0, sizeof(fake_cpu));
 	memset(vmcss, 0, sizeof(vmcss));
-	memset(msrs, 0, sizeof(msrs));
+	cpu_id = 0;
+	memset(&msrs, 0, sizeof(msrs));
 	for (size_t i = 0; i < ARRAY_SIZE(haswell); i++)
 		fake_msr_set(haswell[i].msr, haswell[i].val);
 	fake_cpu.cr0 = CR0_PE | CR0_ET | CR0_WP | CR0_PG;
 	fake_cpu.cr3 = 0x1000000;
 	fake_cpu.cr4 = CR4_PAE;
 	fake_cpu.dr6 = DR6_INIT;
+	for (unsigned i = 1; i < FAKE_CPUS; i++) {
+		saved[i].cpu = fake_cpu;
+		saved[i].msrs = msrs;
+		saved[i].vmxon = HPA(0);
+		saved[i].current = NULL;
+	}
 	fake_cpu_features = (struct cpu_features){
 		.intel = true,
 		.vmx = true,
@@ -372,6 +404,14 @@ static struct fake_vmcs *new_vmcs(hpa_t pa)
 	return v;
 }
 
+/* SDM vol. 3, 24.11.1: it must not be active on two. */
+static void only_active_here(const struct fake_vmcs *v, const char *insn)
+{
+	if (v->active && v->active_on != cpu_id)
+		fail_msg("%s of a VMCS that is active on CPU %u, here on CPU %u", insn,
+			 v->active_on, cpu_id);
+}
+
 bool vmx_vmclear(hpa_t pa)
 {
 	struct fake_vmcs *v;
@@ -383,7 +423,8 @@ bool vmx_vmclear(hpa_t pa)
 	v = find_vmcs(pa);
 	if (!v)
 		v = new_vmcs(pa);
-	v->launched = false;
+	only_active_here(v, "VMCLEAR");
+	v->launched = v->active = false;
 	if (fake_vmx.current == v)
 		fake_vmx.current = NULL;
 	fake_vmx.vmclears++;
@@ -398,6 +439,9 @@ bool vmx_vmptrld(hpa_t pa)
 	if (!find_vmcs(pa))
 		fail_msg("VMPTRLD of a VMCS without a VMCLEAR before");
 	fake_vmx.current = find_vmcs(pa);
+	only_active_here(fake_vmx.current, "VMPTRLD");
+	fake_vmx.current->active = true;
+	fake_vmx.current->active_on = cpu_id;
 	fake_vmx.vmptrlds++;
 	return true;
 }

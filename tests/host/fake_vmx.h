@@ -27,6 +27,11 @@ struct fake_cpu {
 };
 extern struct fake_cpu fake_cpu;
 
+/* Processors that are alike, and start so: fake_cpu, the MSRs, VMXON and the current VMCS are those
+ * of the one that runs, number 0 at first. */
+#define FAKE_CPUS 2
+void fake_cpu_switch(unsigned id);
+
 /* Give the processor an MSR, which wrmsr() then may write, or take it away. To the *_safe
  * functions one that it does not have is #GP; rdmsr() and wrmsr() fail the test. */
 void fake_msr_set(uint32_t msr, uint64_t val);
@@ -63,6 +68,8 @@ void fake_write_dr6(uint64_t val);
 struct fake_vmcs {
 	hpa_t pa; /* 0: this one is not in use */
 	bool launched;
+	bool active; /* since a VMPTRLD */
+	unsigned active_on;
 	struct vmcs_image image; /* a field that was never written holds garbage */
 };
 

@@ -197,7 +197,7 @@ static inline void make_vms(void)
 	module = (struct boot_module){ ptr_to_hpa(&kernel), sizeof(kernel), "" };
 	backend = fake_backend_ops;
 	backend.run = run;
-	backend.vcpu_load = backend.vcpu_put = nothing;
+	backend.vcpu_load = backend.vcpu_put = backend.vcpu_release = nothing;
 	cfg.nr_vms = 2;
 	for (unsigned i = 0; i < 2; i++) {
 		cfg.vm[i] = (struct vm_config){

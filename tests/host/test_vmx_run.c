@@ -742,6 +742,7 @@ static void test_whose_vmcs(void **state)
 	use_each(&other);
 	vmx_use(&vcpu);
 	assert_memory_equal(&before, &fake_vmx.current->image, sizeof(before));
+	vmx_backend.vcpu_put(&other);
 	vmx_backend.vcpu_destroy(&other);
 	/* A VMCS that is not the current one can go as well. */
 	assert_int_equal(vmx_this_cpu()->current.v, vv->vmcs.v);
