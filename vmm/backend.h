@@ -65,15 +65,16 @@ struct backend_caps {
 	bool nested_1g; /* 1 GiB pages in nested tables */
 	unsigned nested_phys_bits;
 	/* A guest that does not page can run through nested tables under shadow paging too: the
-	 * core keeps both for it. */
+	 * core keeps both for it, if it has one vCPU. */
 	bool nested_unpaged;
 	/* A guest that does not page needs a page directory in its own memory that leads each
 	 * address to itself: vm->identity_map. */
 	bool identity_map;
 	bool preemption_timer; /* set_deadline() is there */
 	bool invpcid_exits;    /* INVPCID can exit, with its operands known */
-	/* The processor runs real mode, and delivers events there; else it leaves with
-	 * EXIT_EMULATE, and the core delivers. */
+	/* The processor runs real mode, and delivers events there; with nested_unpaged, through
+	 * nested tables only. Else it leaves with EXIT_EMULATE, and the core delivers:
+	 * vm_tables_run_real_mode(). */
 	bool real_mode;
 	const char *features; /* one line for the boot log: what the CPU offers */
 };

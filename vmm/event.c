@@ -8,6 +8,7 @@
 #include "vmm/debug_core.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
+#include "vmm/vm_tables.h"
 
 /* APM vol. 2, 8.2.9, table 8-4; SDM vol. 3, table 6-4. */
 enum exception_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
@@ -154,7 +155,7 @@ static void want_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
 
 bool vcpu_core_delivers(const struct vcpu *vcpu)
 {
-	return !(vcpu_hot_reg(vcpu, REG_CR0) & CR0_PE) && !vcpu->vm->backend->caps()->real_mode;
+	return !(vcpu_hot_reg(vcpu, REG_CR0) & CR0_PE) && !vm_tables_run_real_mode(vcpu->vm);
 }
 
 /* A fault on the way is due at once, and so are those that follow, to a triple fault at the

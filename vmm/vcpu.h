@@ -186,7 +186,7 @@ void vcpu_raise_nmi(struct vcpu *vcpu);
 void vcpu_requeue(struct vcpu *vcpu, const struct vm_event *ev);
 /* The event that the exit cut off has been delivered after all, by the exit's handler. */
 void vcpu_event_delivered(struct vcpu *vcpu);
-/* Does the core deliver events now: in real mode, of which this processor has none? */
+/* Does the core deliver events now: in real mode, which the processor does not run for this VM? */
 bool vcpu_core_delivers(const struct vcpu *vcpu);
 /* Hand at most one event to the backend, ask for windows. Last thing before entry. */
 void vcpu_inject_pending(struct vcpu *vcpu);

@@ -39,9 +39,18 @@ int vm_tables_create(struct vm *vm)
 	bool shadow = vm_paging_mode(vm->cfg, vm->backend) == PAGING_SHADOW;
 	int err = shadow ? vm_shadow_create(vm) : 0;
 
-	if (!err && (!shadow || vm->backend->caps()->nested_unpaged))
+	/* Through nested tables a vCPU would write unseen to what the shadow of the others is made
+	 * of. */
+	if (!err && (!shadow || (vm->backend->caps()->nested_unpaged && vm->cfg->vcpus <= 1)))
 		err = create_nested(vm);
 	return err;
+}
+
+bool vm_tables_run_real_mode(const struct vm *vm)
+{
+	const struct backend_caps *caps = vm->backend->caps();
+
+	return caps->real_mode && (vm->has_nested || !caps->nested_unpaged);
 }
 
 void vm_tables_destroy(struct vm *vm)

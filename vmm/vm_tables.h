@@ -2,11 +2,12 @@
  * The tables that translate for a VM follow its memory map: the nested table is changed with
  * it; a shadow is made of it when the guest gets there, and forgets what has changed. A VM has
  * one of the two; or both, where a guest that does not page can run through nested tables under
- * shadow paging (caps.nested_unpaged).
+ * shadow paging (caps.nested_unpaged), and has one vCPU.
  */
 #ifndef UMBRA_VMM_VM_TABLES_H
 #define UMBRA_VMM_VM_TABLES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "arch/x86_64/include/addr.h"
@@ -23,6 +24,9 @@ enum paging_mode vm_paging_mode(const struct vm_config *cfg, const struct vmm_ba
 int vm_tables_create(struct vm *vm);
 /* Give them back, when the vCPUs are gone. Harmless when there are none. */
 void vm_tables_destroy(struct vm *vm);
+/* Does the processor run this VM's real mode (caps.real_mode)? It needs the nested table for it
+ * where it has caps.nested_unpaged. */
+bool vm_tables_run_real_mode(const struct vm *vm);
 /* A new vCPU gets its root. */
 void vm_tables_attach(struct vcpu *vcpu);
 

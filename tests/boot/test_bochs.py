@@ -126,6 +126,16 @@ def test_lapic_vmx_shadow(name):
     lapic(name, "core2_penryn_t9600", "shadow")
 
 
+def test_smp_vmx_shadow(name):
+    """Several vCPUs in a shadow where one would be unpaged through EPT: real mode as a task."""
+    guest = lib.tiny("smp", "smp", "memory=16M vcpus=4 debug-exit apic=on paging=shadow") \
+        + lib.tiny("real", "real_mode", "memory=16M vcpus=2 debug-exit apic=on paging=shadow")
+    with boot(name, guest, "--cpu", "corei7_haswell_4770") as m:
+        m.expect(r"four processors work together", never="WRONG")
+        m.expect_exit()
+        m.expect_ends({vm: "debug-exit status 33" for vm in ("smp", "real")})
+
+
 def test_clocks(name):
     """Umbra's clock and timer against the machine's, to 0.1%; a reboot of the machine."""
     umbra = "com1=115200 loglevel=debug on-idle=reboot"

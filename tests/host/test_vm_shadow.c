@@ -305,6 +305,47 @@ static void test_unpaged_on_shadow(void **state)
 	assert_false(fake_vm.has_nested);
 }
 
+/* Nobody writes unseen what others run by: then the core delivers real mode's events. */
+static void test_unpaged_beside_others(void **state)
+{
+	(void)state;
+	vm_tables_destroy(&fake_vm);
+	fake_nested_unpaged = true;
+	cfg.vcpus = 2;
+	assert_int_equal(vm_tables_create(&fake_vm), 0);
+	assert_false(fake_vm.has_nested);
+	assert_false(vm_tables_run_real_mode(&fake_vm));
+	vm_tables_attach(&fake_vcpu);
+	paging(false);
+	expect_root(ROOT_SHADOW);
+	assert_false(vcpu_core_delivers(&fake_vcpu));
+	fake_hw.reg[REG_CR0] = 0;
+	assert_true(vcpu_core_delivers(&fake_vcpu));
+	vm_tables_destroy(&fake_vm);
+
+	cfg.vcpus = 1;
+	assert_int_equal(vm_tables_create(&fake_vm), 0);
+	assert_true(fake_vm.has_nested && vm_tables_run_real_mode(&fake_vm));
+	assert_false(vcpu_core_delivers(&fake_vcpu));
+	vm_tables_destroy(&fake_vm);
+
+	/* Under nested paging each vCPU has its own real mode. */
+	cfg.vcpus = 2;
+	cfg.paging = PAGING_NESTED;
+	assert_int_equal(vm_tables_create(&fake_vm), 0);
+	assert_true(fake_vm.has_nested && vm_tables_run_real_mode(&fake_vm));
+	vm_tables_destroy(&fake_vm);
+
+	/* SVM has it in a shadow, too. */
+	fake_nested_unpaged = false;
+	cfg.paging = PAGING_SHADOW;
+	assert_int_equal(vm_tables_create(&fake_vm), 0);
+	assert_true(!fake_vm.has_nested && vm_tables_run_real_mode(&fake_vm));
+	fake_real_mode = false;
+	assert_false(vm_tables_run_real_mode(&fake_vm));
+	fake_real_mode = true;
+}
+
 static bool nested_has(uint64_t gpa)
 {
 	unsigned rights;
@@ -494,6 +535,7 @@ int main(void)
 		TEST(test_load),
 		TEST(test_unpaged_on_nested),
 		TEST(test_unpaged_on_shadow),
+		TEST(test_unpaged_beside_others),
 		TEST(test_both_follow_the_map),
 		TEST(test_faults_on_nested),
 		TEST(test_pdptes_after_nested),
