@@ -154,9 +154,6 @@ static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 	vcpu->stale |= VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX | VCPU_STALE_DR;
 	load_stale(vcpu);
 	backend->vcpu_load(vcpu);
-	/* Others have used the shadow since it wrote to memory unseen. */
-	if (vcpu->nested_root && vcpu->vm->nr_vcpus > 1)
-		vcpu->stale |= VCPU_STALE_ROOT;
 	vcpu->loaded = true;
 	cpu->current = vcpu;
 }

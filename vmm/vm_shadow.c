@@ -155,19 +155,11 @@ bool vm_shadow_translates(const struct vcpu *vcpu)
 	return vcpu->vm->shadow && !vcpu->nested_root;
 }
 
-/*
- * It is about to write to memory unseen that the shadow of others has been made from. One CPU runs
- * guests: while this vCPU does, they do not.
- */
+/* It is about to write to memory unseen that the shadow has been made from. It is the only one. */
 static void load_nested(struct vcpu *vcpu)
 {
-	struct vm *vm = vcpu->vm;
-
-	if (!vcpu->nested_root || vm->nr_vcpus > 1)
+	if (!vcpu->nested_root)
 		shadow_leave(&vcpu->shadow);
-	for (unsigned i = 0; vm->nr_vcpus > 1 && i < vm->nr_vcpus; i++)
-		if (vm->vcpu[i] != vcpu)
-			vm->vcpu[i]->stale |= VCPU_STALE_ROOT;
 	vcpu->nested_root = true;
 	vcpu->stale &= ~VCPU_STALE_ROOT;
 	vcpu->vm->backend->set_root(vcpu, vcpu->vm->nested.root, ROOT_NESTED);
