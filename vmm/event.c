@@ -105,7 +105,7 @@ void vcpu_raise_error(struct vcpu *vcpu, unsigned vector, uint32_t error)
 
 void vcpu_raise_nmi(struct vcpu *vcpu)
 {
-	vcpu->events.nmi = true;
+	__atomic_store_n(&vcpu->events.nmi, true, __ATOMIC_SEQ_CST);
 }
 
 void vcpu_requeue(struct vcpu *vcpu, const struct vm_event *ev)
@@ -118,16 +118,16 @@ void vcpu_event_delivered(struct vcpu *vcpu)
 	vcpu->events.pending.kind = EVENT_NONE;
 }
 
-static inline bool intr_pending(const struct vcpu *vcpu)
+static inline bool intr_pending(struct vcpu *vcpu)
 {
 	const struct vm_intr_source *pic = &vcpu->vm->intr;
 
-	if (vcpu->lapic.next)
+	if (lapic_next(&vcpu->lapic))
 		return true;
 	return !vcpu->lapic.extint_blocked && pic->pending && pic->pending(pic->ctx);
 }
 
-bool vcpu_intr_pending(const struct vcpu *vcpu)
+bool vcpu_intr_pending(struct vcpu *vcpu)
 {
 	return intr_pending(vcpu);
 }
@@ -135,11 +135,15 @@ bool vcpu_intr_pending(const struct vcpu *vcpu)
 uint8_t vcpu_intr_ack(struct vcpu *vcpu)
 {
 	const struct vm_intr_source *pic = &vcpu->vm->intr;
+	int vector;
 
-	if (vcpu->lapic.next || !pic->ack)
+	if (lapic_next(&vcpu->lapic) || !pic->ack)
 		return lapic_ack(&vcpu->lapic);
+	owned_lock(&vcpu->vm->lock);
 	lapic_extint_acked(&vcpu->lapic);
-	return (uint8_t)pic->ack(pic->ctx);
+	vector = pic->ack(pic->ctx);
+	owned_unlock(&vcpu->vm->lock);
+	return (uint8_t)vector;
 }
 
 /* Ask the backend only when what we want of it changes. */
@@ -190,7 +194,8 @@ static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 	if (events->pending.kind != EVENT_NONE) {
 		deliver(vcpu, events->pending);
 	} else if (events->nmi && backend->can_inject(vcpu, EVENT_NMI)) {
-		events->nmi = false;
+		/* One that comes from now on is another one. */
+		__atomic_store_n(&events->nmi, false, __ATOMIC_SEQ_CST);
 		deliver(vcpu, (struct vm_event){ .kind = EVENT_NMI, .vector = VEC_NMI });
 	} else if (intr && backend->can_inject(vcpu, EVENT_INTR)) {
 		deliver(vcpu,
@@ -228,8 +233,11 @@ void vcpu_inject_pending(struct vcpu *vcpu)
 		inject_one(vcpu, intr);
 }
 
-bool vcpu_has_wakeup(const struct vcpu *vcpu)
+/* What is posted may be an NMI, too. */
+bool vcpu_has_wakeup(struct vcpu *vcpu)
 {
+	if (lapic_has_posted(&vcpu->lapic))
+		lapic_fold(&vcpu->lapic);
 	if (vcpu->events.pending.kind != EVENT_NONE || vcpu->events.nmi)
 		return true;
 	return (vcpu->regs.rflags & RFLAGS_IF) && intr_pending(vcpu);

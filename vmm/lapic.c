@@ -14,19 +14,24 @@
 
 /* --- vectors --- */
 
+/* Other CPUs may look at words, lapic_waits() does. */
+static void set_word(struct lapic_vectors *v, unsigned n, uint32_t word)
+{
+	__atomic_store_n(&v->word[n], word, __ATOMIC_RELEASE);
+	if (word)
+		v->used |= (uint8_t)BIT(n);
+	else
+		v->used &= (uint8_t)~BIT(n);
+}
+
 static void vectors_set(struct lapic_vectors *v, unsigned vector)
 {
-	v->word[vector >> 5] |= (uint32_t)BIT(vector & 31);
-	v->used |= (uint8_t)BIT(vector >> 5);
+	set_word(v, vector >> 5, v->word[vector >> 5] | (uint32_t)BIT(vector & 31));
 }
 
 static void vectors_clear(struct lapic_vectors *v, unsigned vector)
 {
-	uint32_t *word = &v->word[vector >> 5];
-
-	*word &= (uint32_t)~BIT(vector & 31);
-	if (!*word)
-		v->used &= (uint8_t)~BIT(vector >> 5);
+	set_word(v, vector >> 5, v->word[vector >> 5] & (uint32_t)~BIT(vector & 31));
 }
 
 /* 0: none, which is no vector here. */
@@ -50,16 +55,6 @@ static void update(struct lapic *l)
 	l->next = want >> 4 > l->ppr >> 4 ? want : 0;
 }
 
-uint8_t lapic_apr(const struct lapic *l)
-{
-	uint8_t want = vectors_highest(&l->irr) & 0xf0, busy = vectors_highest(&l->isr) & 0xf0;
-	uint8_t tpr = l->tpr & 0xf0;
-
-	if (tpr >= want && tpr > busy)
-		return l->tpr;
-	return MAX(tpr & busy, want);
-}
-
 void lapic_take(struct lapic *l, uint8_t vector, bool level)
 {
 	if (vector < VECTOR_MIN) {
@@ -76,12 +71,12 @@ void lapic_take(struct lapic *l, uint8_t vector, bool level)
 
 uint8_t lapic_ack(struct lapic *l)
 {
-	uint8_t vector = l->next;
+	uint8_t vector = lapic_next(l);
 
 	if (!vector)
 		return (uint8_t)l->svr;
+	vectors_set(&l->isr, vector); /* first: who looks from outside finds it somewhere */
 	vectors_clear(&l->irr, vector);
-	vectors_set(&l->isr, vector);
 	update(l);
 	lapic_timer_acked(l, vector);
 	if (l->set->taken)
@@ -166,26 +161,14 @@ static bool lint_is_level(const struct lapic *l, unsigned pin)
 	return pin == 0 && (lvt & LVT_LEVEL) && delivery_mode(lvt) == APIC_FIXED;
 }
 
-static bool lint_active(const struct lapic *l, unsigned pin)
+static bool lint_active_low(const struct lapic *l, unsigned pin)
 {
-	return l->lint[pin] != !!(l->lvt[LVT_LINT0 + pin] & LVT_ACTIVE_LOW);
+	return l->lvt[LVT_LINT0 + pin] & LVT_ACTIVE_LOW;
 }
 
-void lapic_set_lint(struct lapic *l, unsigned pin, bool level)
+static bool lint_active(const struct lapic *l, unsigned pin)
 {
-	bool was = lint_active(l, pin), is;
-
-	l->lint[pin] = level;
-	is = lint_active(l, pin);
-	if (l->mode == LAPIC_OFF) {
-		if (pin == 1 && level && !was)
-			l->cpu->nmi(l->ctx);
-	} else if (lint_is_level(l, pin)) {
-		update_level_lint(l, is);
-	} else if (is && !was) {
-		lapic_local(l, LVT_LINT0 + pin, false);
-	}
-	l->cpu->kick(l->ctx);
+	return l->lint[pin] != lint_active_low(l, pin);
 }
 
 static void end_of_interrupt(struct lapic *l)
@@ -206,6 +189,91 @@ static void end_of_interrupt(struct lapic *l)
 	}
 	if (!(l->svr & SVR_NO_BROADCAST) && l->set->eoi)
 		l->set->eoi(l->set->eoi_ctx, vector);
+}
+
+/* --- the inbox --- */
+
+/* One that was up and down again, or down and up, since the last look has had its edge. */
+static void fold_pin(struct lapic *l, unsigned pin, uint32_t pins)
+{
+	bool edge;
+
+	l->lint[pin] = pins & PIN_LEVEL(pin);
+	if (l->mode == LAPIC_OFF) {
+		if (pin == 1 && (pins & PIN_ROSE(pin)))
+			l->cpu->nmi(l->ctx);
+		return;
+	}
+	edge = pins & (lint_active_low(l, pin) ? PIN_FELL(pin) : PIN_ROSE(pin));
+	if (lint_is_level(l, pin))
+		update_level_lint(l, lint_active(l, pin));
+	else if (edge)
+		lapic_local(l, LVT_LINT0 + pin, false);
+}
+
+static void fold_pins(struct lapic *l)
+{
+	uint32_t pins = __atomic_fetch_and(&l->inbox.pins, (uint32_t)~PINS_EDGES, __ATOMIC_ACQUIRE);
+
+	for (unsigned pin = 0; pin < 2; pin++)
+		if (pins & (PIN_ROSE(pin) | PIN_FELL(pin)))
+			fold_pin(l, pin, pins);
+}
+
+/* They are in IRR before they leave the inbox, so that who looks from outside always sees them; one
+ * that is posted again in between is the same interrupt. */
+static void fold_vectors(struct lapic *l, unsigned level, unsigned n)
+{
+	uint32_t *posted = &l->inbox.vectors[level][n];
+	uint32_t word = __atomic_load_n(posted, __ATOMIC_ACQUIRE);
+
+	if (l->mode != LAPIC_OFF && word) {
+		set_word(&l->irr, n, l->irr.word[n] | word);
+		set_word(&l->tmr, n, level ? l->tmr.word[n] | word : l->tmr.word[n] & ~word);
+	}
+	__atomic_fetch_and(posted, ~word, __ATOMIC_RELEASE);
+}
+
+/* Edges before levels: of a vector that has come both ways the I/O APIC waits for the end. */
+void lapic_fold(struct lapic *l)
+{
+	uint32_t news = __atomic_exchange_n(&l->inbox.news, 0, __ATOMIC_SEQ_CST);
+
+	for (uint32_t left = news & NEWS_VECTORS; left; left &= left - 1) {
+		unsigned n = (unsigned)__builtin_ctz(left);
+
+		fold_vectors(l, n / 8, n % 8);
+	}
+	update(l);
+	if ((news & NEWS_EXTINT) && l->mode != LAPIC_OFF) {
+		l->extint_msg = true;
+		update_extint(l);
+	}
+	if ((news & NEWS_ILLEGAL) && l->mode != LAPIC_OFF)
+		lapic_error(l, ESR_RECEIVE_VECTOR);
+	if (news & NEWS_PINS)
+		fold_pins(l);
+}
+
+static void fold_posted(struct lapic *l)
+{
+	if (lapic_has_posted(l))
+		lapic_fold(l);
+}
+
+/* All but the levels of the pins. */
+static void throw_away_posted(struct lapic *l)
+{
+	uint32_t pins;
+
+	__atomic_store_n(&l->inbox.news, 0, __ATOMIC_SEQ_CST);
+	for (unsigned n = 0; n < 8; n++) {
+		__atomic_store_n(&l->inbox.vectors[0][n], 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&l->inbox.vectors[1][n], 0, __ATOMIC_RELAXED);
+	}
+	pins = __atomic_fetch_and(&l->inbox.pins, (uint32_t)~PINS_EDGES, __ATOMIC_ACQUIRE);
+	for (unsigned pin = 0; pin < 2; pin++)
+		l->lint[pin] = pins & PIN_LEVEL(pin);
 }
 
 /* --- registers --- */
@@ -385,6 +453,7 @@ uint64_t lapic_mmio_read(struct lapic *l, unsigned off, unsigned size)
 {
 	unsigned byte = off & 3;
 
+	fold_posted(l);
 	/* Parts of a register are given as some processors do. */
 	if ((off & 0xf) > 3 || byte + size > 4)
 		return aligned(l, off, XR) ? read_reg(l, off >> 4) : 0;
@@ -395,6 +464,7 @@ uint64_t lapic_mmio_read(struct lapic *l, unsigned off, unsigned size)
 
 void lapic_mmio_write(struct lapic *l, unsigned off, unsigned size, uint64_t val)
 {
+	fold_posted(l);
 	if (aligned(l, off, XW) && size == 4)
 		write_reg(l, off >> 4, (uint32_t)val & rules[off >> 4].writable);
 }
@@ -417,6 +487,7 @@ bool lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *val)
 
 	if (reg == APIC_REGS)
 		return false;
+	fold_posted(l);
 	*val = read_reg(l, reg);
 	if (reg == APIC_ICR)
 		*val |= (uint64_t)l->icr[1] << 32;
@@ -444,6 +515,7 @@ bool lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t val)
 		allowed |= BITS(63, 32);
 	if (val & ~allowed)
 		return false;
+	fold_posted(l);
 	if (reg == APIC_SELF_IPI)
 		return write_self_ipi(l, (uint8_t)val);
 	if (reg == APIC_ICR)
@@ -467,6 +539,7 @@ static uint32_t x2apic_ldr(const struct lapic *l)
 
 static void reset_registers(struct lapic *l)
 {
+	throw_away_posted(l);
 	l->irr = l->isr = l->tmr = (struct lapic_vectors){ 0 };
 	l->tpr = 0;
 	l->ldr = l->mode == LAPIC_X2APIC ? x2apic_ldr(l) : 0;
@@ -525,6 +598,7 @@ bool lapic_write_base(struct lapic *l, uint64_t val, unsigned maxphyaddr)
 	if ((val & BITS(11, 0) & ~flags) || (val & BITS(63, maxphyaddr)) ||
 	    !transition_allowed(old, val))
 		return false;
+	fold_posted(l);
 	set_base(l, val);
 	if (l->mode == old)
 		return true;

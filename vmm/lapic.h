@@ -2,6 +2,10 @@
  * A processor's local APIC: xAPIC registers in memory or x2APIC MSRs, priorities, local interrupts,
  * the timer, and messages between the local APICs of a VM. SDM vol. 3, chapter 11. It knows
  * nothing of vCPUs: what it does to its processor goes through struct lapic_cpu.
+ *
+ * A local APIC belongs to the CPU that its processor is on: only that one calls what changes it.
+ * What others have for it, messages and the levels of its pins, they put into its inbox, by atomic
+ * operations; its own CPU folds that into the registers, before it looks at them.
  */
 #ifndef UMBRA_VMM_LAPIC_H
 #define UMBRA_VMM_LAPIC_H
@@ -29,10 +33,11 @@ struct lapic_vectors {
 	uint8_t used; /* which words are not zero */
 };
 
-/* What it does to its processor, and asks of it. */
+/* What it does to its processor, and asks of it. The first four are called on any CPU. */
 struct lapic_cpu {
 	void (*nmi)(void *ctx);
-	void (*init)(void *ctx); /* calls lapic_init_signal(), too */
+	/* These two see to it that it looks; lapic_init_signal() is for when it takes the INIT. */
+	void (*init)(void *ctx);
 	void (*startup)(void *ctx, uint8_t vector);
 	/* It has something to take that it did not ask for itself. */
 	void (*kick)(void *ctx);
@@ -50,12 +55,20 @@ struct lapic_timer {
 	uint64_t last_fire_ns;
 	uint64_t deadline; /* the guest's TSC; 0: not armed */
 	unsigned owed;
+	uint64_t rearm_ns; /* between lapic_leave() and lapic_arrive(), if it was armed; else 0 */
+};
+
+/* What others have sent and its own CPU has not folded yet. All atomic. */
+struct lapic_inbox {
+	uint32_t vectors[2][8]; /* by edges, by levels; a bit each */
+	uint32_t pins;          /* lapic.c: PIN_* */
+	uint32_t news;          /* lapic.c: NEWS_*; where there is something. 0: nowhere */
 };
 
 struct lapic_set;
 
 struct lapic {
-	uint8_t next;        /* the vector that the processor would take now; 0: none */
+	uint8_t next;        /* lapic_next(), when nothing has been posted since */
 	bool extint_blocked; /* the 8259 does not reach the processor */
 	uint64_t last_byte;  /* of its registers' page; 0: they are nowhere */
 	struct lapic_set *set;
@@ -76,14 +89,16 @@ struct lapic {
 	bool lint[2];    /* the two pins */
 	bool extint_msg; /* an I/O APIC has passed the 8259's interrupt on */
 	struct lapic_timer timer;
+	struct lapic_inbox inbox;
 };
 
 /* The local APICs of a VM, and the bus between them. */
 struct lapic_set {
 	unsigned nr;
 	struct lapic *lapic[LAPIC_MAX]; /* by id */
-	unsigned turn;                  /* lowest priority: among equals who comes next */
-	/* A level-triggered vector has been ended, and the I/O APICs are to know. May be NULL. */
+	unsigned turn;                  /* lowest priority: among equals who comes next; atomic */
+	/* A level-triggered vector has been ended, and the I/O APICs are to know. May be NULL. Both
+	 * are called on the processors' own CPUs, several at a time. */
 	void (*eoi)(void *ctx, uint8_t vector);
 	/* A processor has taken an interrupt of its local APIC's. May be NULL. */
 	void (*taken)(void *ctx, uint8_t vector);
@@ -97,15 +112,47 @@ void lapic_setup(struct lapic *l, struct lapic_set *set, const struct lapic_cpu 
 void lapic_destroy(struct lapic *l);
 /* As a PC's firmware leaves the bootstrap processor's: enabled, the 8259 on LINT0, NMI on LINT1. */
 void lapic_virtual_wire(struct lapic *l);
-/* The processor has got an INIT. SDM vol. 3, 11.4.7.3. */
+/* The processor takes an INIT. What has been posted until now is lost. SDM vol. 3, 11.4.7.3. */
 void lapic_init_signal(struct lapic *l);
+/* It goes off its CPU, on which this is called; it comes onto another one, or the same. In between
+ * its timer does not fire; what fell due then does at once. */
+void lapic_leave(struct lapic *l);
+void lapic_arrive(struct lapic *l);
 
-/* Take l->next, which counts as in service from now on; with none, the spurious vector. */
+/* --- by any CPU --- */
+
+/* Has anything been put into the inbox since the last lapic_fold()? Whoever puts something there
+ * that the processor is to look at kicks it after that. */
+static inline bool lapic_has_posted(const struct lapic *l)
+{
+	return __atomic_load_n(&l->inbox.news, __ATOMIC_RELAXED);
+}
+
+/* One of the pins LINT0 and LINT1 changes. One CPU at a time. */
+void lapic_set_lint(struct lapic *l, unsigned pin, bool level);
+/* A message of an I/O APIC, a device or the like: struct apic_wire's send(); set: struct
+ * lapic_set. */
+bool lapic_bus_send(void *set, const struct apic_msg *msg);
+/* Has a processor this vector's interrupt still to take? */
+bool lapic_bus_waits(const struct lapic_set *set, uint8_t vector);
+
+/* --- by the processor's own CPU --- */
+
+/* Take in what has been posted. */
+void lapic_fold(struct lapic *l);
+
+/* The vector that the processor would take now; 0: none. */
+static inline uint8_t lapic_next(struct lapic *l)
+{
+	if (__builtin_expect(lapic_has_posted(l), 0))
+		lapic_fold(l);
+	return l->next;
+}
+
+/* Take lapic_next(), which counts as in service from now on; with none, the spurious vector. */
 uint8_t lapic_ack(struct lapic *l);
 /* The processor has taken an interrupt of the 8259's. */
 void lapic_extint_acked(struct lapic *l);
-/* One of the pins LINT0 and LINT1 changes. */
-void lapic_set_lint(struct lapic *l, unsigned pin, bool level);
 
 /* TPR, by MOV to CR8: not told of by tpr_changed(). */
 void lapic_write_cr8(struct lapic *l, uint64_t cr8);
@@ -124,11 +171,5 @@ uint64_t lapic_read_deadline(struct lapic *l);
 void lapic_write_deadline(struct lapic *l, uint64_t tsc);
 /* The guest's TSC was set: a deadline is nearer, or farther off. */
 void lapic_tsc_changed(struct lapic *l);
-
-/* A message of an I/O APIC, a device or the like: struct apic_wire's send(); set: struct
- * lapic_set. */
-bool lapic_bus_send(void *set, const struct apic_msg *msg);
-/* Has a processor this vector's interrupt still to take? */
-bool lapic_bus_waits(const struct lapic_set *set, uint8_t vector);
 
 #endif

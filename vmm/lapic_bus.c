@@ -1,4 +1,8 @@
-/* Messages to and between the local APICs of a VM: who is meant, and what becomes of them. */
+/*
+ * Messages to and between the local APICs of a VM: who is meant, and what becomes of them. All of
+ * it on any CPU: of the local APIC that it is about, its registers are only read, a word at a time,
+ * and the message goes into its inbox.
+ */
 #include "vmm/lapic_core.h"
 
 /* The interrupt command register. SDM vol. 3, 11.6.1. */
@@ -20,15 +24,16 @@ enum { TO_DESTINATION, TO_SELF, TO_ALL, TO_OTHERS };
  * 0. */
 static bool matches_logical(const struct lapic *l, uint32_t dest)
 {
-	uint32_t id = l->ldr >> 24;
+	uint32_t ldr = __atomic_load_n(&l->ldr, __ATOMIC_RELAXED), id = ldr >> 24;
+	uint32_t model = DFR_MODEL(__atomic_load_n(&l->dfr, __ATOMIC_RELAXED));
 
-	if (l->mode == LAPIC_X2APIC)
-		return dest >> 16 == l->ldr >> 16 && (dest & l->ldr & 0xffff);
+	if (lapic_mode(l) == LAPIC_X2APIC)
+		return dest >> 16 == ldr >> 16 && (dest & ldr & 0xffff);
 	if (dest > 0xff)
 		return false;
-	if (DFR_MODEL(l->dfr) == MODEL_FLAT)
+	if (model == MODEL_FLAT)
 		return dest & id;
-	return DFR_MODEL(l->dfr) == MODEL_CLUSTER && (dest >> 4 == id >> 4 || dest >> 4 == 0xf) &&
+	return model == MODEL_CLUSTER && (dest >> 4 == id >> 4 || dest >> 4 == 0xf) &&
 	       (dest & id & 0xf);
 }
 
@@ -40,26 +45,29 @@ static bool matches(const struct lapic *l, const struct apic_msg *msg)
 }
 
 /* False: this one does not take it. One that is off by software still takes what needs no vector.
- */
-static bool receive(struct lapic *l, const struct apic_msg *msg)
+ * from: who sends it, and need not be woken; NULL: none of them. */
+static bool receive(struct lapic *l, const struct apic_msg *msg, const struct lapic *from)
 {
-	if (l->mode == LAPIC_OFF)
+	bool kick = l != from;
+
+	if (lapic_mode(l) == LAPIC_OFF)
 		return false;
 	switch (msg->mode) {
 	case APIC_FIXED:
 	case APIC_LOWEST:
 		if (!lapic_is_enabled(l))
 			return false;
-		lapic_take(l, msg->vector, msg->level);
+		lapic_post(l, msg->vector, msg->level, kick);
 		return true;
 	case APIC_EXTINT:
 		if (!lapic_is_enabled(l))
 			return false;
-		l->extint_msg = true;
-		l->extint_blocked = false;
+		lapic_post_extint(l, kick);
 		return true;
 	case APIC_NMI:
 		l->cpu->nmi(l->ctx);
+		if (kick)
+			l->cpu->kick(l->ctx);
 		return true;
 	case APIC_INIT:
 		l->cpu->init(l->ctx);
@@ -74,33 +82,29 @@ static bool receive(struct lapic *l, const struct apic_msg *msg)
 	}
 }
 
-/* from: who sends it, and need not be woken; NULL: none of them. */
-static bool receive_from(struct lapic *l, const struct apic_msg *msg, const struct lapic *from)
-{
-	if (!receive(l, msg))
-		return false;
-	if (l != from)
-		l->cpu->kick(l->ctx);
-	return true;
-}
-
 /* Of those that are meant the one of lowest priority; among equals they take turns. */
 static bool send_to_lowest(struct lapic_set *set, const struct apic_msg *msg,
 			   const struct lapic *from, const struct lapic *but)
 {
+	unsigned turn = __atomic_load_n(&set->turn, __ATOMIC_RELAXED), lowest = 0;
 	struct lapic *best = NULL;
 
 	for (unsigned i = 0; i < set->nr; i++) {
-		struct lapic *l = set->lapic[(set->turn + i) % set->nr];
+		struct lapic *l = set->lapic[(turn + i) % set->nr];
+		unsigned apr;
 
-		if (l != but && lapic_is_enabled(l) && matches(l, msg) &&
-		    (!best || lapic_apr(l) < lapic_apr(best)))
-			best = l;
+		if (l == but || !lapic_is_enabled(l) || !matches(l, msg))
+			continue;
+		apr = lapic_apr(l);
+		if (best && apr >= lowest)
+			continue;
+		best = l;
+		lowest = apr;
 	}
 	if (!best)
 		return false;
-	set->turn = (best->id + 1) % set->nr;
-	return receive_from(best, msg, from);
+	__atomic_store_n(&set->turn, (best->id + 1) % set->nr, __ATOMIC_RELAXED);
+	return receive(best, msg, from);
 }
 
 /* but: who is left out, or NULL. */
@@ -112,10 +116,10 @@ static bool send(struct lapic_set *set, const struct apic_msg *msg, const struct
 	if (msg->mode == APIC_LOWEST)
 		return send_to_lowest(set, msg, from, but);
 	if (!msg->logical && msg->dest != TO_EVERYBODY)
-		return msg->dest < set->nr && receive_from(set->lapic[msg->dest], msg, from);
+		return msg->dest < set->nr && receive(set->lapic[msg->dest], msg, from);
 	for (unsigned i = 0; i < set->nr; i++)
 		if (set->lapic[i] != but && matches(set->lapic[i], msg))
-			taken |= receive_from(set->lapic[i], msg, from);
+			taken |= receive(set->lapic[i], msg, from);
 	return taken;
 }
 
@@ -169,7 +173,7 @@ void lapic_send_ipi(struct lapic *l)
 	}
 	switch (ICR_SHORTHAND(icr)) {
 	case TO_SELF:
-		receive(l, &msg);
+		receive(l, &msg, l);
 		break;
 	case TO_ALL:
 		send(l->set, &msg, l, NULL);
@@ -188,7 +192,7 @@ void lapic_send_ipi(struct lapic *l)
 bool lapic_bus_waits(const struct lapic_set *set, uint8_t vector)
 {
 	for (unsigned i = 0; i < set->nr; i++)
-		if (vectors_has(&set->lapic[i]->irr, vector))
+		if (lapic_waits(set->lapic[i], vector))
 			return true;
 	return false;
 }

@@ -61,11 +61,33 @@ enum lapic_reg {
 #define LVT_TIMER_MODE BITS(18, 17)
 #define LVT_TIMER_MODE_SHIFT 17
 
+/* inbox.news. Who finds NEWS_KICKED set need not kick: another has, or is about to, since the
+ * processor looked last. */
+#define NEWS_WORD(level, word) BIT(8u * (level) + (word))
+#define NEWS_VECTORS BITS(15, 0)
+#define NEWS_EXTINT BIT(16)
+#define NEWS_ILLEGAL BIT(17) /* a vector below 16 */
+#define NEWS_PINS BIT(18)
+#define NEWS_KICKED BIT(31)
+
+/* inbox.pins. */
+#define PIN_LEVEL(pin) BIT(pin)
+#define PIN_ROSE(pin) BIT(2 + (pin)) /* since the last fold */
+#define PIN_FELL(pin) BIT(4 + (pin))
+#define PINS_EDGES BITS(5, 2)
+
 enum lapic_timer_mode { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_DEADLINE, TIMER_RESERVED };
+
+/* Another CPU may change it meanwhile. */
+static inline enum lapic_mode lapic_mode(const struct lapic *l)
+{
+	return __atomic_load_n(&l->mode, __ATOMIC_RELAXED);
+}
 
 static inline bool lapic_is_enabled(const struct lapic *l)
 {
-	return l->mode != LAPIC_OFF && (l->svr & SVR_ENABLE);
+	return lapic_mode(l) != LAPIC_OFF &&
+	       (__atomic_load_n(&l->svr, __ATOMIC_RELAXED) & SVR_ENABLE);
 }
 
 static inline bool vectors_has(const struct lapic_vectors *v, unsigned vector)
@@ -75,12 +97,21 @@ static inline bool vectors_has(const struct lapic_vectors *v, unsigned vector)
 
 /* --- lapic.c --- */
 
-/* An interrupt for this processor has come; level is its trigger mode. */
+/* An interrupt of its own has come; level is its trigger mode. */
 void lapic_take(struct lapic *l, uint8_t vector, bool level);
 void lapic_error(struct lapic *l, uint32_t bit);
 /* The interrupt of an entry of the local vector table has come. */
 void lapic_local(struct lapic *l, unsigned entry, bool level);
-/* Arbitration priority: SDM vol. 3, 11.6.2.4. */
+
+/* --- lapic_post.c: by any CPU --- */
+
+/* An interrupt has been sent to it; level is its trigger mode. kick: unless its own CPU sends. */
+void lapic_post(struct lapic *l, uint8_t vector, bool level, bool kick);
+/* The 8259's interrupt is to be taken. */
+void lapic_post_extint(struct lapic *l, bool kick);
+/* Is this vector posted, or in IRR? */
+bool lapic_waits(const struct lapic *l, uint8_t vector);
+/* Arbitration priority, with what is posted: SDM vol. 3, 11.6.2.4. */
 uint8_t lapic_apr(const struct lapic *l);
 
 /* --- lapic_timer.c --- */

@@ -235,12 +235,31 @@ void lapic_timer_reset(struct lapic *l)
 	t->running = false;
 	t->deadline = 0;
 	t->owed = 0;
+	t->rearm_ns = 0;
 	l->divide = 0;
 }
 
 void lapic_timer_setup(struct lapic *l)
 {
 	timer_setup(&l->timer.timer, expired, l, NULL);
+}
+
+void lapic_leave(struct lapic *l)
+{
+	struct lapic_timer *t = &l->timer;
+
+	if (t->timer.armed)
+		t->rearm_ns = MAX(t->timer.deadline, UINT64_C(1));
+	timer_cancel(&t->timer);
+}
+
+void lapic_arrive(struct lapic *l)
+{
+	struct lapic_timer *t = &l->timer;
+
+	if (t->rearm_ns)
+		timer_arm(&t->timer, t->rearm_ns);
+	t->rearm_ns = 0;
 }
 
 void lapic_destroy(struct lapic *l)

@@ -164,7 +164,7 @@ bool lookahead_allowed(const struct vcpu *vcpu)
 	       !(backend->get_reg(vcpu, REG_DR7) & DR7_ENABLED) && vcpu_code_size(vcpu) >= 4;
 }
 
-bool lookahead_may_go_on(const struct vcpu *vcpu)
+bool lookahead_may_go_on(struct vcpu *vcpu)
 {
 	return !vcpu_has_wakeup(vcpu) && vcpu->vm->stop_reason == VM_STOP_NONE;
 }

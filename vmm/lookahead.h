@@ -50,6 +50,6 @@ const uint8_t *lookahead_code(struct vcpu *vcpu, uint64_t *avail);
  * instruction may then be done for it in the same exit. */
 bool lookahead_allowed(const struct vcpu *vcpu);
 /* Would the processor go on with just the next instruction? Nothing waits to be delivered. */
-bool lookahead_may_go_on(const struct vcpu *vcpu);
+bool lookahead_may_go_on(struct vcpu *vcpu);
 
 #endif

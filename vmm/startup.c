@@ -82,6 +82,7 @@ static void init(struct vcpu *vcpu)
 {
 	const struct vmm_backend *backend = vcpu->vm->backend;
 
+	lapic_init_signal(&vcpu->lapic);
 	init_control(vcpu);
 	for (unsigned i = 0; i < SEG_REGS; i++)
 		backend->set_seg(vcpu, (enum seg_reg)i, vcpu_reset_seg((enum seg_reg)i));
@@ -114,14 +115,16 @@ static void start(struct vcpu *vcpu, uint8_t vector)
 	vcpu->state = VCPU_RUNNABLE;
 }
 
+/* The mark of an INIT stays until it is done: a STARTUP that comes meanwhile counts. */
 void vcpu_take_signals(struct vcpu *vcpu)
 {
-	uint32_t signals = __atomic_exchange_n(&vcpu->signals, 0, __ATOMIC_ACQ_REL);
+	uint32_t signals = __atomic_load_n(&vcpu->signals, __ATOMIC_ACQUIRE);
 
-	if (vcpu->state == VCPU_STOPPED)
-		return;
-	if (signals & SIGNAL_INIT)
-		init(vcpu);
+	do {
+		if ((signals & SIGNAL_INIT) && vcpu->state != VCPU_STOPPED)
+			init(vcpu);
+	} while (!__atomic_compare_exchange_n(&vcpu->signals, &signals, 0, false, __ATOMIC_ACQ_REL,
+					      __ATOMIC_ACQUIRE));
 	if ((signals & SIGNAL_STARTUP) && vcpu->state == VCPU_WAIT_SIPI)
 		start(vcpu, (uint8_t)(signals & SIGNAL_VECTOR));
 }

@@ -39,8 +39,8 @@ enum vcpu_state {
 
 /* What waits to be delivered; vmm/event.c alone touches it. */
 struct vcpu_events {
-	struct vm_event pending; /* an exception, or an event to deliver again */
-	bool nmi;
+	struct vm_event pending;  /* an exception, or an event to deliver again */
+	bool nmi;                 /* set by any CPU: atomic */
 	bool window_requested[2]; /* interrupt, NMI: asked of the backend */
 };
 
@@ -180,7 +180,7 @@ static inline bool vcpu_is_signalled(const struct vcpu *vcpu)
 void vcpu_raise(struct vcpu *vcpu, const struct guest_fault *fault);
 void vcpu_raise_vector(struct vcpu *vcpu, unsigned vector); /* no error code */
 void vcpu_raise_error(struct vcpu *vcpu, unsigned vector, uint32_t error);
-/* An NMI is due; a second one before it is delivered merges with it. */
+/* An NMI is due; a second one before it is delivered merges with it. On any CPU. */
 void vcpu_raise_nmi(struct vcpu *vcpu);
 /* An exit cut off the delivery of ev: it is due again. First thing after an exit. */
 void vcpu_requeue(struct vcpu *vcpu, const struct vm_event *ev);
@@ -191,11 +191,12 @@ bool vcpu_core_delivers(const struct vcpu *vcpu);
 /* Hand at most one event to the backend, ask for windows. Last thing before entry. */
 void vcpu_inject_pending(struct vcpu *vcpu);
 /* Is there an interrupt for it, of its local APIC or of the 8259 behind that? */
-bool vcpu_intr_pending(const struct vcpu *vcpu);
-/* Take it: its vector; the controller now counts it in service. */
+bool vcpu_intr_pending(struct vcpu *vcpu);
+/* Take it: its vector; the controller now counts it in service. Takes vm->lock, if that is one of
+ * the VM's devices. */
 uint8_t vcpu_intr_ack(struct vcpu *vcpu);
 /* Is there an event that would end a HLT? */
-bool vcpu_has_wakeup(const struct vcpu *vcpu);
+bool vcpu_has_wakeup(struct vcpu *vcpu);
 /* Stop the VM as after a triple fault. */
 void vcpu_triple_fault(struct vcpu *vcpu);
 

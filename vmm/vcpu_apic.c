@@ -19,10 +19,7 @@ static void raise_nmi(void *ctx)
 
 static void init_signal(void *ctx)
 {
-	struct vcpu *vcpu = ctx;
-
-	lapic_init_signal(&vcpu->lapic);
-	vcpu_init_signal(vcpu);
+	vcpu_init_signal(ctx);
 }
 
 static void startup(void *ctx, uint8_t vector)
@@ -71,12 +68,21 @@ void vcpu_apic_init(struct vcpu *vcpu)
 
 /* --- registers in memory --- */
 
+/* An entry is looked for and counted in without the VM's lock: at worst a count is lost, or another
+ * entry's that has just taken this one's place. */
 static struct touch *touch(struct vcpu *vcpu, gpa_t gpa)
 {
-	struct touches *touches = &vcpu->vm->touches;
-	struct touch *t = touches_find(touches, TOUCH_MEMORY, gpa.v);
+	struct vm *vm = vcpu->vm;
+	struct touch *t = touches_find(&vm->touches, TOUCH_MEMORY, gpa.v);
 
-	return t ? t : touches_new(touches, TOUCH_MEMORY, gpa.v, "lapic");
+	if (t)
+		return t;
+	owned_lock(&vm->lock);
+	t = touches_find(&vm->touches, TOUCH_MEMORY, gpa.v);
+	if (!t)
+		t = touches_new(&vm->touches, TOUCH_MEMORY, gpa.v, "lapic");
+	owned_unlock(&vm->lock);
+	return t;
 }
 
 void vcpu_apic_read(struct vcpu *vcpu, gpa_t gpa, uint8_t *bytes, unsigned size)
@@ -224,12 +230,12 @@ bool vcpu_apic_read_base(const struct vcpu *vcpu, uint64_t *val)
 	return vcpu->vm->cfg->apic;
 }
 
-bool vcpu_apic_write_base(struct vcpu *vcpu, uint64_t val)
+static bool write_base(struct vcpu *vcpu, uint64_t val)
 {
 	struct lapic *l = &vcpu->lapic;
 	uint64_t old = l->last_byte;
 
-	if (!vcpu->vm->cfg->apic || !lapic_write_base(l, val, cpuid_policy()->maxphyaddr))
+	if (!lapic_write_base(l, val, cpuid_policy()->maxphyaddr))
 		return false;
 	if (l->last_byte == old)
 		return true;
@@ -238,4 +244,16 @@ bool vcpu_apic_write_base(struct vcpu *vcpu, uint64_t val)
 	if (l->last_byte)
 		hook(vcpu, l->last_byte);
 	return true;
+}
+
+bool vcpu_apic_write_base(struct vcpu *vcpu, uint64_t val)
+{
+	bool ok;
+
+	if (!vcpu->vm->cfg->apic)
+		return false;
+	owned_lock(&vcpu->vm->lock);
+	ok = write_base(vcpu, val);
+	owned_unlock(&vcpu->vm->lock);
+	return ok;
 }

@@ -18,6 +18,9 @@ static inline bool vcpu_apic_at(const struct vcpu *vcpu, gpa_t gpa)
 	return (gpa.v | (PAGE_SIZE - 1)) == vcpu->lapic.last_byte;
 }
 
+/* These are for the vCPU's own CPU, and need no lock: what they reach beyond the vCPU they lock
+ * themselves. */
+
 /* An access there; size bytes, in one page. */
 void vcpu_apic_read(struct vcpu *vcpu, gpa_t gpa, uint8_t *bytes, unsigned size);
 void vcpu_apic_write(struct vcpu *vcpu, gpa_t gpa, const uint8_t *bytes, unsigned size);

@@ -132,8 +132,16 @@ static inline uint64_t msr_rd(unsigned cpu, uint32_t msr)
 	return lapic_msr_read(&cpus[cpu].lapic, msr, &val) ? val : UINT64_MAX;
 }
 
+/* A pin, and the processor looks. */
+static inline void lint(unsigned cpu, unsigned pin, bool level)
+{
+	lapic_set_lint(&cpus[cpu].lapic, pin, level);
+	lapic_fold(&cpus[cpu].lapic);
+}
+
 static inline bool has_irr(unsigned cpu, unsigned vector)
 {
+	lapic_fold(&cpus[cpu].lapic);
 	return cpus[cpu].lapic.irr.word[vector / 32] >> vector % 32 & 1;
 }
 

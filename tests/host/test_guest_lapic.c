@@ -151,7 +151,7 @@ static void test_illegal_vectors(void **state)
 	wr(0, 0x280, 0);
 	assert_int_equal(rd(0, 0x280), 0xc0);
 	assert_int_equal(cpus[0].lapic.irr.used, 0);
-	assert_int_equal(cpus[0].lapic.next, 0);
+	assert_int_equal(lapic_next(&cpus[0].lapic), 0);
 }
 
 /* --- priorities --- */
@@ -172,23 +172,23 @@ static void test_nesting(void **state)
 
 	(void)state;
 	enable(0);
-	assert_int_equal(l->next, 0);
+	assert_int_equal(lapic_next(l), 0);
 	assert_int_equal(lapic_ack(l), 0xff); /* nothing there: the spurious vector */
 	assert_int_equal(rd(0, 0x170), 0);
 	fixed(0x41);
 	fixed(0x43);
 	fixed(0x52);
-	assert_int_equal(l->next, 0x52);
+	assert_int_equal(lapic_next(l), 0x52);
 	assert_int_equal(lapic_ack(l), 0x52);
 	assert_int_equal(rd(0, 0xa0), 0x50);
-	assert_int_equal(l->next, 0);
+	assert_int_equal(lapic_next(l), 0);
 	fixed(0x5f); /* of the same class */
-	assert_int_equal(l->next, 0);
+	assert_int_equal(lapic_next(l), 0);
 	fixed(0x60);
 	assert_int_equal(lapic_ack(l), 0x60);
 	eoi();
 	assert_int_equal(rd(0, 0xa0), 0x50);
-	assert_int_equal(l->next, 0);
+	assert_int_equal(lapic_next(l), 0);
 	eoi();
 	assert_int_equal(lapic_ack(l), 0x5f);
 	eoi();
@@ -196,7 +196,7 @@ static void test_nesting(void **state)
 	eoi();
 	assert_int_equal(lapic_ack(l), 0x41);
 	fixed(0x41); /* again while in service */
-	assert_int_equal(l->next, 0);
+	assert_int_equal(lapic_next(l), 0);
 	eoi();
 	assert_int_equal(lapic_ack(l), 0x41);
 	eoi();
@@ -214,15 +214,15 @@ static void test_tpr(void **state)
 	fixed(0x7f);
 	wr(0, 0x80, 0x70);
 	assert_int_equal(cpus[0].tpr, 0x70);
-	assert_int_equal(l->next, 0);
+	assert_int_equal(lapic_next(l), 0);
 	wr(0, 0x80, 0x6f);
 	assert_int_equal(rd(0, 0xa0), 0x6f);
-	assert_int_equal(l->next, 0x7f);
+	assert_int_equal(lapic_next(l), 0x7f);
 	cpus[0].tpr = -1;
 	lapic_write_cr8(l, 15);
 	assert_int_equal(rd(0, 0x80), 0xf0);
 	assert_int_equal(cpus[0].tpr, -1);
-	assert_int_equal(l->next, 0);
+	assert_int_equal(lapic_next(l), 0);
 	lapic_write_cr8(l, 2);
 	assert_int_equal(lapic_ack(l), 0x7f);
 	assert_int_equal(rd(0, 0xa0), 0x70);
@@ -253,7 +253,7 @@ static void test_random_priorities(void **state)
 			wr(0, 0x80, r >> 8 & 0xff);
 			break;
 		default:
-			if (l->next)
+			if (lapic_next(l))
 				lapic_ack(l);
 			break;
 		}
@@ -266,7 +266,7 @@ static void test_random_priorities(void **state)
 		tpr = rd(0, 0x80);
 		ppr = (tpr & 0xf0) >= (isrv & 0xf0) ? tpr : isrv & 0xf0;
 		assert_int_equal(rd(0, 0xa0), ppr);
-		assert_int_equal(l->next, (irrv & 0xf0) > (ppr & 0xf0) ? irrv : 0);
+		assert_int_equal(lapic_next(l), (irrv & 0xf0) > (ppr & 0xf0) ? irrv : 0);
 	}
 }
 
@@ -315,7 +315,7 @@ static void test_software_disable(void **state)
 	assert_int_equal(rd(0, 0x350), 0x10700);
 	assert_int_equal(rd(0, 0x320), 0x10040);
 	assert_true(l->extint_blocked);
-	assert_int_equal(l->next, 0x80); /* what waits is still to be taken */
+	assert_int_equal(lapic_next(l), 0x80); /* what waits is still to be taken */
 	assert_true(send(0, false, APIC_NMI, 0, false));
 	assert_int_equal(cpus[0].nmis, 1);
 }
@@ -329,33 +329,33 @@ static void test_lint_edges(void **state)
 	(void)state;
 	enable(0);
 	wr(0, 0x350, 0x31);
-	lapic_set_lint(l, 0, true);
-	lapic_set_lint(l, 0, true);
+	lint(0, 0, true);
+	lint(0, 0, true);
 	assert_int_equal(lapic_ack(l), 0x31);
-	assert_int_equal(l->next, 0);
+	assert_int_equal(lapic_next(l), 0);
 	assert_false(has_irr(0, 0x31));
-	lapic_set_lint(l, 0, false);
+	lint(0, 0, false);
 	eoi();
 	assert_false(has_irr(0, 0x31));
 	wr(0, 0x350, 0x2031); /* active low */
-	lapic_set_lint(l, 0, true);
+	lint(0, 0, true);
 	assert_false(has_irr(0, 0x31));
-	lapic_set_lint(l, 0, false);
+	lint(0, 0, false);
 	assert_true(has_irr(0, 0x31));
 	wr(0, 0x360, 0x400);
-	lapic_set_lint(l, 1, true);
-	lapic_set_lint(l, 1, true);
+	lint(0, 1, true);
+	lint(0, 1, true);
 	assert_int_equal(cpus[0].nmis, 1);
-	lapic_set_lint(l, 1, false);
+	lint(0, 1, false);
 	wr(0, 0x360, 0x10400);
-	lapic_set_lint(l, 1, true);
+	lint(0, 1, true);
 	assert_int_equal(cpus[0].nmis, 1);
-	lapic_set_lint(l, 1, false);
+	lint(0, 1, false);
 	wr(0, 0x360, 0x200); /* SMI: nothing there */
-	lapic_set_lint(l, 1, true);
-	lapic_set_lint(l, 1, false);
+	lint(0, 1, true);
+	lint(0, 1, false);
 	wr(0, 0x360, 0x500);
-	lapic_set_lint(l, 1, true);
+	lint(0, 1, true);
 	assert_int_equal(cpus[0].inits, 1);
 	assert_int_equal(rd(0, 0x360), 0x10000);
 }
@@ -366,16 +366,16 @@ static void test_lint_level(void **state)
 
 	(void)state;
 	enable(0);
-	lapic_set_lint(l, 0, true);
+	lint(0, 0, true);
 	wr(0, 0x350, 0x8031);
 	assert_int_equal(rd(0, 0x350), 0xc031);
 	assert_int_equal(lapic_ack(l), 0x31);
-	lapic_set_lint(l, 0, false);
-	lapic_set_lint(l, 0, true);
+	lint(0, 0, false);
+	lint(0, 0, true);
 	assert_int_equal(l->irr.used, 0);
 	eoi();
 	assert_int_equal(lapic_ack(l), 0x31);
-	lapic_set_lint(l, 0, false);
+	lint(0, 0, false);
 	eoi();
 	assert_int_equal(l->irr.used, 0);
 	assert_int_equal(rd(0, 0x350), 0x8031);
@@ -395,6 +395,7 @@ static void test_extint(void **state)
 	wr(0, 0x350, 0x10700);
 	assert_true(l->extint_blocked);
 	assert_true(send(0, false, APIC_EXTINT, 0, false));
+	assert_int_equal(lapic_next(l), 0);
 	assert_false(l->extint_blocked);
 	lapic_extint_acked(l);
 	assert_true(l->extint_blocked);
@@ -402,7 +403,7 @@ static void test_extint(void **state)
 	assert_true(l->extint_blocked);
 	assert_true(lapic_write_base(l, LAPIC_BASE | APIC_BASE_BSP, 40));
 	assert_false(l->extint_blocked); /* off: the pins are INTR and NMI */
-	lapic_set_lint(l, 1, true);
+	lint(0, 1, true);
 	assert_int_equal(cpus[0].nmis, 1);
 	assert_true(lapic_write_base(&cpus[1].lapic, LAPIC_BASE, 40));
 	assert_true(cpus[1].lapic.extint_blocked);
@@ -611,7 +612,7 @@ static void test_random_accesses(void **state)
 				lapic_mmio_write(l, r >> 16 & 0xff0, 4, val >> (r >> 32 & 31));
 			break;
 		}
-		if (l->next)
+		if (lapic_next(l))
 			assert_in_range(lapic_ack(l), 16, 255);
 	}
 }

@@ -120,6 +120,7 @@ static void test_shorthands(void **state)
 	/* No shorthand: reserved and ExtINT are sent by nobody. */
 	assert_int_equal(ipi(5, 9, 0x300), 0);
 	ipi(5, 9, 0x700);
+	assert_false(lapic_has_posted(&cpus[9].lapic));
 	assert_true(cpus[9].lapic.extint_blocked);
 }
 
@@ -219,7 +220,7 @@ static void test_eoi_sends_again(void **state)
 		assert_int_equal(lapic_ack(&cpus[0].lapic), 0x61);
 		wr(0, 0xb0, 0);
 	}
-	assert_int_equal(cpus[0].lapic.next, 0);
+	assert_int_equal(lapic_next(&cpus[0].lapic), 0);
 }
 
 int main(void)

@@ -18,7 +18,7 @@ static int setup_timer(void **state)
 /* Take the interrupt, if there is one, to its end. */
 static bool took(void)
 {
-	if (!cpus[0].lapic.next)
+	if (!lapic_next(&cpus[0].lapic))
 		return false;
 	assert_int_equal(lapic_ack(&cpus[0].lapic), VECTOR);
 	wr(0, 0xb0, 0);
@@ -253,6 +253,50 @@ static void test_deadline_masked(void **state)
 	assert_false(took());
 }
 
+/* On its way from one CPU to another it does not fire; then as if it had never left. */
+static void test_moves(void **state)
+{
+	struct lapic *l = &cpus[0].lapic;
+
+	(void)state;
+	wr(0, 0x320, ONE_SHOT);
+	wr(0, 0x380, 1000);
+	fake_clock_advance(400);
+	lapic_leave(l);
+	assert_false(l->timer.timer.armed);
+	lapic_arrive(l);
+	fake_clock_advance(599);
+	assert_false(took());
+	fake_clock_advance(1);
+	assert_true(took());
+	wr(0, 0x320, PERIODIC);
+	wr(0, 0x380, 1000000);
+	lapic_leave(l);
+	fake_clock_advance(3500000);
+	assert_false(took());
+	lapic_arrive(l);
+	fake_clock_advance(0);
+	assert_int_equal(take_all(), 3);
+	fake_clock_advance(500000);
+	assert_int_equal(take_all(), 1);
+	wr(0, 0x320, BY_TSC);
+	lapic_write_deadline(l, clock_ns() + 5000);
+	lapic_leave(l);
+	lapic_leave(l);
+	lapic_arrive(l);
+	fake_clock_advance(5001);
+	assert_int_equal(take_all(), 1);
+	/* One that is not armed stays so. */
+	lapic_leave(l);
+	lapic_arrive(l);
+	assert_false(l->timer.timer.armed);
+	lapic_write_deadline(l, clock_ns() + 5000);
+	lapic_leave(l);
+	lapic_destroy(l);
+	fake_clock_advance(10000);
+	assert_false(took());
+}
+
 static void test_destroyed(void **state)
 {
 	(void)state;
@@ -279,6 +323,7 @@ int main(void)
 		cmocka_unit_test_setup(test_deadline, setup_timer),
 		cmocka_unit_test_setup(test_deadline_moves, setup_timer),
 		cmocka_unit_test_setup(test_deadline_masked, setup_timer),
+		cmocka_unit_test_setup(test_moves, setup_timer),
 		cmocka_unit_test_setup(test_destroyed, setup_timer),
 	};
 

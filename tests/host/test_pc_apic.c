@@ -1,4 +1,5 @@
 /* The board with APICs: which wire leads where, who is told of ends, and that nothing is left. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,6 +27,14 @@ static struct vm_config cfg;
 static uint8_t rom[KIB(64)] __attribute__((aligned(4096)));
 static struct lapic *lapic = &fake_vcpu.lapic;
 
+static bool kicked_locked; /* the VM's lock was held when the processor was kicked last */
+
+static void kick(void *ctx)
+{
+	(void)ctx;
+	kicked_locked = owned_lock_held(&fake_vm.lock);
+}
+
 static void no_word(void *ctx)
 {
 	(void)ctx;
@@ -47,7 +56,7 @@ static const struct lapic_cpu processor = {
 	.nmi = no_word,
 	.init = no_word,
 	.startup = no_byte,
-	.kick = no_word,
+	.kick = kick,
 	.tpr_changed = no_byte,
 	.tsc = no_tsc,
 };
@@ -117,7 +126,7 @@ static void set_entry(unsigned pin, uint32_t val)
 /* The interrupt that must be there; taken, not ended. */
 static void assert_taken(unsigned vector)
 {
-	assert_int_equal(lapic->next, vector);
+	assert_int_equal(lapic_next(lapic), vector);
 	assert_int_equal(lapic_ack(lapic), vector);
 }
 
@@ -140,7 +149,7 @@ static void test_isa_wires(void **state)
 	out8(0x60, 0xee); /* the keyboard answers */
 	assert_taken(0x41);
 	eoi();
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 	set_entry(4, 0x44);
 	out8(0x3fc, 0x08);
 	out8(0x3f9, 0x02); /* the transmitter is empty */
@@ -160,7 +169,7 @@ static void test_timer_is_on_pin_2(void **state)
 	set_entry(2, 0x52);
 	start_pit(11932); /* 100 Hz */
 	for (unsigned i = 0; i < 50; i++) {
-		assert_int_equal(lapic->next, 0);
+		assert_int_equal(lapic_next(lapic), 0);
 		fake_clock_advance(NS_PER_SEC / 100 + 1000);
 		assert_taken(0x52);
 		eoi();
@@ -178,15 +187,15 @@ static void test_timer_owes_ticks(void **state)
 		assert_taken(0x52);
 		eoi();
 	}
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 	set_entry(2, MASKED | 0x52); /* nobody listens: nothing is owed */
 	fake_clock_advance(NS_PER_SEC / 2);
 	set_entry(2, 0x52);
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 	fake_clock_advance(NS_PER_SEC / 100);
 	assert_taken(0x52);
 	eoi();
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 }
 
 /* The 8259 goes on as before: its interrupts come by LINT0, ticks are owed by it. */
@@ -206,7 +215,7 @@ static void test_by_the_8259(void **state)
 		out8(0x20, 0x20);
 	}
 	assert_false(fake_vm.intr.pending(fake_vm.intr.ctx));
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 }
 
 /* The SCI, as the MADT says that it is: again after each end, until its cause is gone. */
@@ -215,7 +224,7 @@ static void test_sci(void **state)
 	(void)state;
 	set_entry(9, LEVEL | 0x59);
 	bus_out(&fake_vm.bus, 0x602, 2, 0x0100);
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 	pc_power_button(&fake_vm);
 	assert_taken(0x59);
 	assert_int_equal(entry(9), LEVEL | REMOTE_IRR | 0x59);
@@ -223,8 +232,58 @@ static void test_sci(void **state)
 	assert_taken(0x59);
 	bus_out(&fake_vm.bus, 0x600, 2, 0x0100);
 	eoi();
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 	assert_int_equal(entry(9), LEVEL | 0x59);
+}
+
+static void *take_edge(void *ctx)
+{
+	const struct apic_msg msg = { .vector = 0x61 };
+
+	(void)ctx;
+	lapic_bus_send(&fake_vm.lapics, &msg);
+	if (lapic_ack(lapic) != 0x61)
+		return NULL;
+	lapic_mmio_write(lapic, 0xb0, 4, 0);
+	lapic_mmio_write(lapic, 0x300, 4, 0x40062);
+	return lapic_ack(lapic) == 0x62 ? lapic : NULL;
+}
+
+/* A processor's end of a level, and its taking of a tick, reach devices: with the VM's lock. What
+ * is between local APICs alone needs none, and does not wait for who has it. */
+static void test_locks(void **state)
+{
+	pthread_t thread;
+	void *done;
+
+	(void)state;
+	set_entry(9, LEVEL | 0x59);
+	bus_out(&fake_vm.bus, 0x602, 2, 0x0100);
+	pc_power_button(&fake_vm);
+	assert_taken(0x59);
+	kicked_locked = false;
+	eoi();
+	assert_true(kicked_locked);
+	assert_taken(0x59);
+	bus_out(&fake_vm.bus, 0x600, 2, 0x0100);
+	eoi();
+	set_entry(2, 0x52);
+	start_pit(11932);
+	fake_clock_advance(NS_PER_SEC / 10);
+	kicked_locked = false;
+	assert_taken(0x52);
+	assert_true(kicked_locked);
+	eoi();
+	set_entry(2, MASKED | 0x52);
+	while (lapic_next(lapic)) {
+		lapic_ack(lapic);
+		eoi();
+	}
+	owned_lock(&fake_vm.lock);
+	assert_int_equal(pthread_create(&thread, NULL, take_edge, NULL), 0);
+	assert_int_equal(pthread_join(thread, &done), 0);
+	owned_unlock(&fake_vm.lock);
+	assert_ptr_equal(done, lapic);
 }
 
 /* PCI's wires are high at rest. */
@@ -233,7 +292,7 @@ static void test_pci_wires(void **state)
 	(void)state;
 	for (unsigned pin = 16; pin < IOAPIC_PINS; pin++)
 		set_entry(pin, LEVEL | ACTIVE_LOW | (0x40 + pin));
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 	/* Timer 2 of the HPET, level-triggered, on input 21. */
 	mmio(HPET_BASE + 0x140, 21u << 9 | 4 | 2);
 	mmio(HPET_BASE + 0x148, 1000);
@@ -243,7 +302,7 @@ static void test_pci_wires(void **state)
 	assert_taken(0x40 + 21);
 	mmio(HPET_BASE + 0x20, 4);
 	eoi();
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 }
 
 static void test_hpet_message(void **state)
@@ -277,11 +336,11 @@ static void test_hpet_takes_the_timers_wires(void **state)
 	out8(0x70, 0x0b);
 	out8(0x71, 0x12);
 	fake_clock_advance(NS_PER_SEC - 1000);
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 	fake_clock_advance(2000);
 	assert_taken(0x52);
 	eoi();
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 	assert_true(fake_vm.intr.look(fake_vm.intr.ctx, 0, &s));
 	assert_string_equal(s.device, "hpet");
 	/* Given back: the RTC's output is up since then, and the 8254 has not stood still. */
@@ -289,14 +348,14 @@ static void test_hpet_takes_the_timers_wires(void **state)
 	assert_true(lapic_bus_waits(&fake_vm.lapics, 0x58));
 	assert_taken(0x58);
 	eoi();
-	if (lapic->next) { /* its output was high, too */
+	if (lapic_next(lapic)) { /* its output was high, too */
 		assert_taken(0x52);
 		eoi();
 	}
 	fake_clock_advance(NS_PER_SEC / 100);
 	assert_taken(0x52);
 	eoi();
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 	assert_true(fake_vm.intr.look(fake_vm.intr.ctx, 0, &s));
 	assert_string_equal(s.device, "pit");
 }
@@ -315,7 +374,7 @@ static void test_hpet_owes_ticks(void **state)
 		assert_taken(0x52);
 		eoi();
 	}
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 }
 
 static void test_look(void **state)
@@ -385,7 +444,7 @@ static void test_without(void **state)
 	assert_null(memmem(rom, sizeof(rom), "_MP_", 4));
 	start_pit(11932);
 	fake_clock_advance(NS_PER_SEC);
-	assert_int_equal(lapic->next, 0);
+	assert_int_equal(lapic_next(lapic), 0);
 }
 
 static void hostile_write(uint64_t r)
@@ -415,7 +474,7 @@ static void test_hostile_guest(void **state)
 				(uint32_t)(r >> 24) & 0xff);
 		if (r & 16)
 			fake_clock_advance(r >> 40 & 0xffff);
-		if ((r & 32) && lapic->next)
+		if ((r & 32) && lapic_next(lapic))
 			lapic_ack(lapic);
 		if (r & 64)
 			eoi();
@@ -432,6 +491,7 @@ int main(void)
 		TEST(test_timer_owes_ticks),
 		TEST(test_by_the_8259),
 		TEST(test_sci),
+		TEST(test_locks),
 		TEST(test_pci_wires),
 		TEST(test_hpet_message),
 		TEST(test_hpet_takes_the_timers_wires),

@@ -129,6 +129,27 @@ static void test_order(void **state)
 	assert_int_equal(fake_vcpu.state, VCPU_WAIT_SIPI);
 }
 
+static void begun(void *ctx, uint8_t tpr)
+{
+	(void)tpr;
+	vcpu_startup(ctx, 0x55);
+}
+
+/* Another CPU's STARTUP comes while the INIT before it is being done: its vCPU's local APIC tells
+ * of its own reset. */
+static void test_startup_meanwhile(void **state)
+{
+	static const struct lapic_cpu processor = { .tpr_changed = begun };
+
+	(void)state;
+	lapic_setup(&fake_vcpu.lapic, &fake_vm.lapics, &processor, &fake_vcpu);
+	vcpu_init_signal(&fake_vcpu);
+	vcpu_take_signals(&fake_vcpu);
+	assert_int_equal(fake_vcpu.state, VCPU_RUNNABLE);
+	assert_int_equal(fake_hw.seg[SEG_CS].base, 0x55000);
+	assert_int_equal(fake_hw.reg[REG_CR3], 0);
+}
+
 static void test_stopped(void **state)
 {
 	(void)state;
@@ -155,7 +176,8 @@ static void test_bsp(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_init),    TEST(test_startup), TEST(test_order),
+		TEST(test_init),    TEST(test_startup),
+		TEST(test_order),   TEST(test_startup_meanwhile),
 		TEST(test_stopped), TEST(test_bsp),
 	};
 

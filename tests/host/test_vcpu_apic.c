@@ -20,6 +20,7 @@ static bool pic_pending(void *ctx)
 static int pic_ack(void *ctx)
 {
 	(void)ctx;
+	assert_true(owned_lock_held(&fx.vm.lock)); /* others may be at it */
 	pic_acks++;
 	pic_intr = false;
 	return 0x28;
@@ -252,9 +253,38 @@ static void test_nmi(void **state)
 	store(0x300, 0x400);
 	assert_true(fx.vcpu.events.nmi);
 	assert_int_equal(fx.vm.stop_reason, VM_STOP_NONE);
+	fx.vcpu.events.nmi = false;
+	lapic_set_lint(&fx.vcpu.lapic, 1, true); /* wakes one with IF clear */
+	fx.vcpu.regs.rflags &= ~RFLAGS_IF;
+	assert_true(vcpu_has_wakeup(&fx.vcpu));
 	store(0x300, 0x600); /* STARTUP: nobody waits for it */
 	store(0x300, 0x4500);
 	assert_int_equal(fx.vm.stop_reason, VM_STOP_RESET);
+}
+
+/* INIT is sent from whatever CPU; the registers change on the vCPU's own, when it takes it. */
+static void test_init_waits(void **state)
+{
+	const struct apic_msg init = { .mode = APIC_INIT };
+
+	(void)state;
+	fx.vcpu.id = 1;
+	fx.vcpu.lapic.bsp = false;
+	store(0xd0, 0x01000000);
+	store(0x80, 0x20);
+	assert_true(lapic_bus_send(&fx.vm.lapics, &init));
+	assert_true(vcpu_is_signalled(&fx.vcpu));
+	assert_int_equal(fx.vcpu.lapic.ldr, 0x01000000);
+	assert_int_equal(fx.vcpu.lapic.tpr, 0x20);
+	assert_int_equal(fx.reg[REG_CR8], 2);
+	take(0x55);
+	vcpu_take_signals(&fx.vcpu);
+	assert_int_equal(fx.vcpu.state, VCPU_WAIT_SIPI);
+	assert_int_equal(fx.vcpu.lapic.ldr, 0);
+	assert_int_equal(fx.vcpu.lapic.tpr, 0);
+	assert_int_equal(fx.reg[REG_CR8], 0);
+	assert_false(vcpu_intr_pending(&fx.vcpu));
+	assert_false(take(0x55)); /* off by software */
 }
 
 /* --- IA32_APIC_BASE --- */
@@ -364,6 +394,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cr8, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_who_is_first, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_nmi, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_init_waits, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_base_and_cpuid, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_moved, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_deadline, setup, fx_teardown),

@@ -111,14 +111,19 @@ void ioapic_eoi(struct ioapic *io, uint8_t vector)
 	}
 }
 
+static uint64_t entry_of(const struct ioapic *io, unsigned pin)
+{
+	return __atomic_load_n(&io->entry[pin], __ATOMIC_RELAXED);
+}
+
 bool ioapic_masked(const struct ioapic *io, unsigned pin)
 {
-	return io->entry[pin] & ENTRY_MASKED;
+	return entry_of(io, pin) & ENTRY_MASKED;
 }
 
 uint8_t ioapic_vector(const struct ioapic *io, unsigned pin)
 {
-	return ENTRY_VECTOR(io->entry[pin]);
+	return ENTRY_VECTOR(entry_of(io, pin));
 }
 
 bool ioapic_look(const struct ioapic *io, unsigned pin, struct irq_state *state)

@@ -205,11 +205,14 @@ static struct irq_line pci_line(struct pc *pc, unsigned pin)
 	return (struct irq_line){ .set = pc_set_pci, .ctx = pc, .pin = pin };
 }
 
+/* On its processor's CPU, from an access to its local APIC, which needs no lock itself. */
 static void pc_apic_eoi(void *ctx, uint8_t vector)
 {
 	struct pc *pc = ctx;
 
+	owned_lock(&pc->vm->lock);
 	ioapic_eoi(&pc->ioapic, vector);
+	owned_unlock(&pc->vm->lock);
 }
 
 /* --- IRQ 0, the 8254's or the HPET's, and who takes it --- */
@@ -233,12 +236,22 @@ static bool by_ioapic(const struct pc *pc)
 	return has_apic(pc) && !ioapic_masked(&pc->ioapic, PIT_PIN);
 }
 
+static bool is_timers(const struct pc *pc, uint8_t vector)
+{
+	return by_ioapic(pc) && vector == ioapic_vector(&pc->ioapic, PIT_PIN);
+}
+
+/* Of every interrupt: those that are not the timer's are to cost no lock. */
 static void pc_vector_taken(void *ctx, uint8_t vector)
 {
 	struct pc *pc = ctx;
 
-	if (by_ioapic(pc) && vector == ioapic_vector(&pc->ioapic, PIT_PIN))
+	if (!is_timers(pc, vector))
+		return;
+	owned_lock(&pc->vm->lock);
+	if (is_timers(pc, vector))
 		timer_taken(pc);
+	owned_unlock(&pc->vm->lock);
 }
 
 static bool pc_irq0_masked(void *ctx)
