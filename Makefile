@@ -352,7 +352,10 @@ FUZZ_SHARED := tests/fuzz/world.c tests/host/oracle.c arch/x86_64/lib/printf.c \
 	$(addprefix vmm/gdb/,packet.c reader.c regs.c stub.c stub_data.c) \
 	$(filter-out paging/host%,$(sort $(wildcard paging/*.c)))
 FUZZ_OBJS := $(FUZZ_SHARED:%.c=$(B)/fuzz/obj/%.o)
-$(eval $(call stamp,$(B)/fuzz/flags,clang $(FUZZ_CFLAGS) $(FUZZ_SHARED)))
+# What one of them has beside that.
+FUZZ_LAPIC := $(sort $(wildcard vmm/lapic*.c)) vmm/dev/ioapic.c tests/host/fakes.c
+FUZZ_LAPIC_OBJS := $(FUZZ_LAPIC:%.c=$(B)/fuzz/obj/%.o)
+$(eval $(call stamp,$(B)/fuzz/flags,clang $(FUZZ_CFLAGS) $(FUZZ_SHARED) $(FUZZ_LAPIC)))
 
 .PHONY: fuzz-targets
 fuzz-targets: $(FUZZ_BINS)
@@ -363,6 +366,8 @@ $(B)/fuzz/obj/%.o: %.c $(B)/fuzz/flags
 
 $(B)/fuzz/fuzz_%: $(B)/fuzz/obj/tests/fuzz/fuzz_%.o $(FUZZ_OBJS)
 	$(call quiet,LD) clang -fsanitize=fuzzer,address,undefined -o $@ $^
+
+$(B)/fuzz/fuzz_lapic: $(FUZZ_LAPIC_OBJS)
 
 # The smallest set of inputs that reaches all that the kept ones and those in build/ reach.
 fuzz-corpus: $(FUZZ_BINS)
@@ -509,4 +514,5 @@ $(B)/tidy/%.ok: %.c .clang-tidy $(O)/flags $(HEADERS) | $(ZYDIS_FETCHED)
 
 -include $(KERNEL_OBJS:.o=.d) $(CORE_OBJS:.o=.d) $(GUEST_ELFS:.elf=.d) \
 	$(HOST_TESTS:%.c=$(H)/obj/%.d) $(HOST_SHARED:%.c=$(H)/obj/%.d) $(FUZZ_OBJS:.o=.d) \
+	$(FUZZ_LAPIC_OBJS:.o=.d) \
 	$(FUZZ_BINS:$(B)/fuzz/%=$(B)/fuzz/obj/tests/fuzz/%.d)
