@@ -199,19 +199,42 @@ static bool another_has(const struct vcpu *vcpu, uint64_t last_byte)
 	return false;
 }
 
+/* For the VM's other vCPUs the memory is still there: their accesses come one at a time, with the
+ * VM's lock held. dev: where the page is. */
+static uint64_t memory_read(void *dev, uint64_t off, unsigned size)
+{
+	uint64_t val = 0;
+
+	memcpy(&val, (const uint8_t *)dev + off, size);
+	return val;
+}
+
+static void memory_write(void *dev, uint64_t off, unsigned size, uint64_t val)
+{
+	memcpy((uint8_t *)dev + off, &val, size);
+}
+
+static const struct mmio_ops memory_ops = { .read = memory_read, .write = memory_write };
+
 /* The registers hide what memory there is. */
 static void hook(struct vcpu *vcpu, uint64_t last_byte)
 {
-	uint64_t page = ALIGN_DOWN(last_byte, PAGE_SIZE);
+	uint64_t page = ALIGN_DOWN(last_byte, PAGE_SIZE), avail;
 	struct vm *vm = vcpu->vm;
 	const struct region *r = memmap_find(&vm->mem, GPA(page));
+	void *memory;
+	int err;
 
 	/* The processor itself may need the one page, and finds it there whatever the guest does.
 	 */
 	if (!r || r->hooked || (vm->identity_map.v && page == vm->identity_map.v))
 		return;
-	if (vm_hook(vm, GPA(page), PAGE_SIZE, REGION_HOOK) == -ENOMEM)
+	memory = r->kind == REGION_MEM ? memmap_ptr(&vm->mem, GPA(page), true, &avail) : NULL;
+	err = vm_hook(vm, GPA(page), PAGE_SIZE, REGION_HOOK);
+	if (err == -ENOMEM)
 		vm_request_stop(vm, VM_STOP_ERROR, 0, "no free memory to move its local APIC");
+	else if (!err && memory)
+		bus_register_mmio(&vm->bus, GPA(page), PAGE_SIZE, "memory", &memory_ops, memory);
 }
 
 static void unhook(struct vcpu *vcpu, uint64_t last_byte)
@@ -220,8 +243,10 @@ static void unhook(struct vcpu *vcpu, uint64_t last_byte)
 	struct vm *vm = vcpu->vm;
 	const struct region *r = memmap_find(&vm->mem, GPA(page));
 
-	if (r && r->hooked && !another_has(vcpu, last_byte))
-		vm_unhook(vm, GPA(page), PAGE_SIZE);
+	if (!r || !r->hooked || another_has(vcpu, last_byte))
+		return;
+	bus_unregister_mmio(&vm->bus, GPA(page));
+	vm_unhook(vm, GPA(page), PAGE_SIZE);
 }
 
 bool vcpu_apic_read_base(const struct vcpu *vcpu, uint64_t *val)

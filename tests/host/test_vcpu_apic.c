@@ -343,6 +343,26 @@ static void test_moved(void **state)
 	assert_int_equal(fx.vm.mem.nr, 2);
 }
 
+/* What the other vCPUs find where one has put its registers: the memory that it always was. */
+static void test_others_see_memory(void **state)
+{
+	unsigned ranges = fx.vm.bus.nr_mmio;
+	uint32_t val;
+
+	(void)state;
+	memcpy(fx.ram + 0x200080, "abcd", 4);
+	set_msr(MSR_APIC_BASE, 0x200900);
+	gmem_phys_read(&fx.vm, GPA(0x200080), &val, sizeof(val));
+	assert_memory_equal(&val, "abcd", 4);
+	gmem_phys_write(&fx.vm, GPA(0x200082), "xy", 2);
+	assert_memory_equal(fx.ram + 0x200080, "abxy", 4);
+	assert_int_equal(fx.vcpu.lapic.tpr, 0);
+	set_msr(MSR_APIC_BASE, 0xfee00900);
+	assert_int_equal(fx.vm.bus.nr_mmio, ranges);
+	gmem_phys_read(&fx.vm, GPA(0x200080), &val, sizeof(val));
+	assert_memory_equal(&val, "abxy", 4);
+}
+
 static void test_deadline(void **state)
 {
 	uint64_t tsc;
@@ -397,6 +417,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_init_waits, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_base_and_cpuid, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_moved, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_others_see_memory, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_deadline, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_off, setup_off, fx_teardown),
 	};
