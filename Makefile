@@ -48,7 +48,7 @@ HOST_SHARED := $(filter-out $(HOST_TESTS),$(sort $(wildcard tests/host/*.c)))
 GUEST_ASM := $(sort $(wildcard tests/guest/*.asm))
 PAGING_C := $(sort $(wildcard tests/guest/paging/*.c)) tests/host/oracle.c
 HEADERS := $(sort $(wildcard $(KERNEL_DIRS:=/*.h) arch/x86_64/include/*.h tests/host/*.h \
-	tests/guest/paging/*.h tests/guest/hostile/*.h tests/guest/linux/*.h))
+	tests/guest/paging/*.h tests/guest/hostile/*.h tests/guest/race/*.h tests/guest/linux/*.h))
 
 ZYDIS := $(D)/zydis-src
 ZYDIS_FETCHED := $(ZYDIS)/.fetched
@@ -380,7 +380,7 @@ fuzz-corpus: $(FUZZ_BINS)
 
 GUEST_ELFS := $(GUEST_ASM:tests/guest/%.asm=$(B)/guest/%.elf)
 PAGING_ELFS := $(patsubst %,$(B)/guest/paging_%.elf,32 pse pae 64 la57)
-guest-tests: $(GUEST_ELFS) $(PAGING_ELFS) $(B)/guest/hostile.elf
+guest-tests: $(GUEST_ELFS) $(PAGING_ELFS) $(B)/guest/hostile.elf $(B)/guest/race.elf
 
 # Debian 12's NASM leaves out included files when it assembles and writes dependencies at once.
 $(B)/guest/%.o: tests/guest/%.asm $(B)/guest/flags
@@ -422,23 +422,27 @@ $(eval $(call paging_guest,paging_pae,36,32,-march=i686))
 $(eval $(call paging_guest,paging_64,64,64,-mno-red-zone))
 $(eval $(call paging_guest,paging_la57,57,64,-mno-red-zone))
 
-# The hostile guest.
-HOSTILE_C := $(sort $(wildcard tests/guest/hostile/*.c))
-HOSTILE_OBJS := $(HOSTILE_C:%.c=$(B)/guest/hostile/%.o) $(B)/guest/hostile/entry.asm.o
-$(B)/guest/hostile/%.o: %.c $(H)/flags
-	@mkdir -p $(@D)
-	$(call quiet,CC) $(CC) $(PAGING_CFLAGS) -m64 -mno-red-zone -fno-delete-null-pointer-checks \
-		$(DEPFLAGS) -c $< -o $@
+# Guests in C of their own: each folder is one.
+C_GUESTS := hostile race
 
-$(B)/guest/hostile/entry.asm.o: tests/guest/hostile/entry.asm tests/guest/guest.inc $(B)/guest/flags
-	@mkdir -p $(@D)
-	$(call quiet,NASM) $(NASM) $(NASM_FLAGS) -I tests/guest/ $< -o $@
+define c_guest
+$(B)/guest/$(1)/%.o: %.c $(H)/flags
+	@mkdir -p $$(@D)
+	$$(call quiet,CC) $(CC) $(PAGING_CFLAGS) -m64 -mno-red-zone -fno-delete-null-pointer-checks \
+		$$(DEPFLAGS) -c $$< -o $$@
 
-$(B)/guest/hostile.elf: $(HOSTILE_OBJS) tests/guest/hostile/hostile.ld
-	$(call quiet,LD) $(LD) -m elf_x86_64 -nostdlib -static -z noexecstack --no-warn-rwx-segments \
-		--build-id=none -T tests/guest/hostile/hostile.ld -o $@ $(filter %.o,$^)
+$(B)/guest/$(1)/entry.asm.o: tests/guest/$(1)/entry.asm tests/guest/guest.inc $(B)/guest/flags
+	@mkdir -p $$(@D)
+	$$(call quiet,NASM) $(NASM) $(NASM_FLAGS) -I tests/guest/ $$< -o $$@
 
--include $(HOSTILE_C:%.c=$(B)/guest/hostile/%.d)
+$(B)/guest/$(1).elf: $(patsubst %.c,$(B)/guest/$(1)/%.o,$(sort $(wildcard tests/guest/$(1)/*.c))) \
+		$(B)/guest/$(1)/entry.asm.o tests/guest/$(1)/$(1).ld
+	$$(call quiet,LD) $(LD) -m elf_x86_64 -nostdlib -static -z noexecstack --no-warn-rwx-segments \
+		--build-id=none -T tests/guest/$(1)/$(1).ld -o $$@ $$(filter %.o,$$^)
+
+-include $(patsubst %.c,$(B)/guest/$(1)/%.d,$(wildcard tests/guest/$(1)/*.c))
+endef
+$(foreach guest,$(C_GUESTS),$(eval $(call c_guest,$(guest))))
 
 # Programs for a Linux guest, for 64-bit and 32-bit kernels.
 # $(1): its width in bits, $(2): gcc's flags for it
@@ -482,7 +486,7 @@ $(B)/bench/paging: $(BENCH_C) $(HEADERS) $(O)/flags
 
 CHECKED_C := $(KERNEL_C) $(HEADERS) \
 	$(sort $(wildcard tests/host/*.c tests/fuzz/*.[ch] tests/bench/*.[ch] \
-	tests/guest/paging/*.c tests/guest/hostile/*.c tests/guest/linux/*.c))
+	tests/guest/paging/*.c tests/guest/hostile/*.c tests/guest/race/*.c tests/guest/linux/*.c))
 
 check: check-format check-layers check-headers check-functions check-faults check-tidy
 
