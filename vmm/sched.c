@@ -2,7 +2,24 @@
 
 #include <stddef.h>
 
+#include "arch/x86_64/clock.h"
 #include "arch/x86_64/include/bits.h"
+
+#define LOAD_ONE UINT64_C(1024)       /* a weight of 1 */
+#define SPEED_ONE (UINT64_C(1) << 20) /* virtual time goes as fast as the clock */
+#define WINDOW_MS 10
+/* No turn lasts so long; and one that seems to has not all its virtual time charged. */
+#define CHARGE_MAX_MS 10000
+
+static unsigned word(const unsigned *w)
+{
+	return __atomic_load_n(w, __ATOMIC_RELAXED);
+}
+
+static uint64_t word64(const uint64_t *w)
+{
+	return __atomic_load_n(w, __ATOMIC_RELAXED);
+}
 
 /* Is a less far on than b? */
 static bool before(uint64_t a, uint64_t b)
@@ -16,23 +33,26 @@ void sched_init(struct sched *s, unsigned cpu, uint64_t ticks_per_second)
 	list_init(&s->queue);
 }
 
-void sched_group_init(struct sched_group *g, uint32_t weight)
+void sched_share_init(struct sched_share *share, uint32_t weight)
 {
-	*g = (struct sched_group){ .weight = weight ? weight : SCHED_WEIGHT_DEFAULT };
+	*share = (struct sched_share){ .weight = weight ? weight : SCHED_WEIGHT_DEFAULT };
 }
 
-void sched_entity_init(struct sched_entity *e, struct sched_group *group, uint64_t cpus)
+void sched_entity_init(struct sched_entity *e, struct sched_share *share, uint64_t cpus)
 {
-	*e = (struct sched_entity){ .group = group, .cpus = cpus ? cpus : ~UINT64_C(0) };
+	*e = (struct sched_entity){ .share = share, .cpus = cpus ? cpus : ~UINT64_C(0) };
 	list_init(&e->node);
 }
 
 static void set_awake(struct sched_entity *e, bool awake)
 {
-	if (awake && !e->awake)
+	if (awake && !e->awake) {
 		e->group->awake++;
-	else if (!awake && e->awake)
+		__atomic_fetch_add(&e->share->awake, 1, __ATOMIC_RELAXED);
+	} else if (!awake && e->awake) {
 		e->group->awake--;
+		__atomic_fetch_sub(&e->share->awake, 1, __ATOMIC_RELAXED);
+	}
 	e->awake = awake;
 }
 
@@ -42,22 +62,55 @@ static unsigned sharers(const struct sched_entity *e)
 	return MAX(e->group->awake, 1u);
 }
 
+/* And its VM's, everywhere. */
+static unsigned all_sharers(const struct sched_entity *e)
+{
+	return MAX(word(&e->share->awake), sharers(e));
+}
+
+static void send_to(struct sched_entity *e, struct sched *to)
+{
+	e->to = to;
+	__atomic_fetch_add(&to->coming, 1, __ATOMIC_RELAXED);
+}
+
+static void has_come(struct sched_entity *e)
+{
+	if (e->to)
+		__atomic_fetch_sub(&e->to->coming, 1, __ATOMIC_RELAXED);
+	e->to = NULL;
+}
+
+static void count_members(struct sched *s, int more)
+{
+	__atomic_store_n(&s->members, s->members + (unsigned)more, __ATOMIC_RELAXED);
+}
+
 void sched_add(struct sched *s, struct sched_entity *e)
 {
-	struct sched_group *g = e->group;
+	struct sched_group *g = &e->share->group[s->cpu];
 
+	has_come(e);
+	e->group = g;
 	if (!g->members++)
-		g->vtime = s->vtime;
-	e->vtime = g->inner;
-	set_awake(e, false);
+		g->vtime = s->vtime + (uint64_t)e->group_ahead;
+	e->vtime = g->inner + (uint64_t)e->ahead;
+	e->ahead = e->group_ahead = 0;
 	e->yields = false;
+	e->came = s->clock;
+	e->left = s->clock - SCHED_WARM_MS * s->ms;
 	list_push_back(&s->queue, &e->node);
+	count_members(s, 1);
 }
 
 void sched_remove(struct sched *s, struct sched_entity *e)
 {
-	if (!list_empty(&e->node))
-		e->group->members--;
+	has_come(e);
+	e->ahead = e->group_ahead = 0;
+	if (list_empty(&e->node))
+		return;
+	e->group->members--;
+	count_members(s, -1);
 	list_remove(&e->node);
 	list_init(&e->node);
 	set_awake(e, false);
@@ -65,18 +118,47 @@ void sched_remove(struct sched *s, struct sched_entity *e)
 		s->current = NULL;
 }
 
+/* What part of the machine it is to have, beside the other loads. */
+static uint64_t load_of(const struct sched_entity *e)
+{
+	return e->share->weight * LOAD_ONE / all_sharers(e);
+}
+
+/* An average that fades: the virtual time of all who can run goes as fast as their loads let it. */
+static void reckon_speed(struct sched *s, uint64_t ticks)
+{
+	uint64_t now, ms;
+
+	s->window += ticks;
+	s->progress += mul_div64(ticks, SCHED_WEIGHT_DEFAULT * LOAD_ONE, MAX(s->load, UINT64_C(1)));
+	if (s->window < WINDOW_MS * s->ms)
+		return;
+	now = mul_div64(s->progress, SPEED_ONE, s->window);
+	ms = MIN(s->window / s->ms, (uint64_t)SCHED_PACE_MS);
+	if (s->speed)
+		now = s->speed +
+		      (uint64_t)((int64_t)(now - s->speed) * (int64_t)ms / SCHED_PACE_MS);
+	__atomic_store_n(&s->speed, now, __ATOMIC_RELAXED);
+	s->window = s->progress = 0;
+}
+
 void sched_charge(struct sched *s, uint64_t ticks)
 {
 	struct sched_entity *e = s->current;
 	struct sched_group *g;
 
-	if (!e)
+	if (!e || (int64_t)ticks < 0)
 		return;
 	g = e->group;
 	e->ran += ticks;
-	e->vtime += ticks;
-	g->vtime += ticks * SCHED_WEIGHT_DEFAULT / g->weight;
 	s->used += ticks;
+	ticks = MIN(ticks, CHARGE_MAX_MS * s->ms);
+	s->clock += ticks;
+	e->left = s->clock;
+	e->vtime += ticks;
+	g->vtime += mul_div64(ticks, (uint64_t)SCHED_WEIGHT_DEFAULT * all_sharers(e),
+			      (uint64_t)e->share->weight * sharers(e));
+	reckon_speed(s, ticks);
 	/* Its turn has no end: the others are to wake where it is, not where it was. */
 	if (s->alone && before(s->vtime, g->vtime))
 		s->vtime = g->vtime;
@@ -85,7 +167,8 @@ void sched_charge(struct sched *s, uint64_t ticks)
 static uint64_t slice_of(const struct sched *s, const struct sched_entity *e)
 {
 	uint64_t whole = SCHED_SLICE_MS * s->ms;
-	uint64_t slice = whole * MIN(e->group->weight, (uint32_t)SCHED_WEIGHT_DEFAULT);
+	uint64_t weight = (uint64_t)e->share->weight * sharers(e) / all_sharers(e);
+	uint64_t slice = whole * MIN(weight, (uint64_t)SCHED_WEIGHT_DEFAULT);
 
 	return MAX(slice / SCHED_WEIGHT_DEFAULT / sharers(e), SCHED_SLICE_MIN_MS * s->ms);
 }
@@ -159,6 +242,7 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 {
 	struct sched_entity *best = NULL, *least = NULL, *woken = NULL, *awaited = NULL;
 	unsigned runnable = 0;
+	uint64_t load = 0;
 
 	list_for_each (n, &s->queue) {
 		struct sched_entity *e = container_of(n, struct sched_entity, node);
@@ -167,6 +251,7 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 		if (!look_at(s, e, can_run))
 			continue;
 		runnable++;
+		load += load_of(e);
 		if (better(e, best))
 			best = e;
 		if (is_awaited(s, e) && (!awaited || is_behind(e, awaited, 0)))
@@ -178,6 +263,9 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 	}
 	*others = runnable > 1;
 	s->alone = !*others;
+	s->woke |= woken != NULL;
+	__atomic_store_n(&s->runnable, runnable, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->load, load, __ATOMIC_RELAXED);
 	if (least && before(s->vtime, least->group->vtime))
 		s->vtime = least->group->vtime;
 	if (best && keeps_turn(s, woken))
@@ -199,6 +287,143 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 uint64_t sched_left(const struct sched *s)
 {
 	uint64_t slice = s->current ? slice_of(s, s->current) : 0;
+	uint64_t left = s->used < slice ? slice - s->used : 1;
 
-	return s->used < slice ? slice - s->used : 1;
+	return s->hurry ? MIN(left, SCHED_WARM_MS * s->ms) : left;
+}
+
+/* --- which CPU --- */
+
+unsigned sched_runnable(const struct sched *s)
+{
+	return word(&s->runnable);
+}
+
+struct sched *sched_place(struct sched *const *all, unsigned nr, struct sched_entity *e)
+{
+	struct sched *best = NULL;
+	unsigned fewest = 0;
+
+	for (unsigned i = 0; i < MIN(nr, (unsigned)SCHED_CPUS); i++) {
+		unsigned n;
+
+		if (!all[i] || !(e->cpus & BIT(i)))
+			continue;
+		n = word(&all[i]->members) + word(&all[i]->coming);
+		if (best &&
+		    (n > fewest || (n == fewest && word64(&all[i]->load) >= word64(&best->load))))
+			continue;
+		best = all[i];
+		fewest = n;
+	}
+	if (best)
+		send_to(e, best);
+	return best;
+}
+
+struct sched *sched_busiest(struct sched *const *all, unsigned nr)
+{
+	struct sched *best = NULL;
+
+	for (unsigned i = 0; i < MIN(nr, (unsigned)SCHED_CPUS); i++)
+		if (all[i] && sched_runnable(all[i]) > 1 &&
+		    (!best || word64(&all[i]->load) > word64(&best->load)))
+			best = all[i];
+	return best;
+}
+
+static bool is_idle(const struct sched *s)
+{
+	return !sched_runnable(s) && !word(&s->coming);
+}
+
+static bool is_warm(const struct sched *s, const struct sched_entity *e)
+{
+	return s->clock - e->left < SCHED_WARM_MS * s->ms;
+}
+
+static int64_t within_debt(const struct sched *s, uint64_t ahead)
+{
+	int64_t most = (int64_t)(SCHED_DEBT_MS * s->ms),
+		least = -(int64_t)(SCHED_CREDIT_MS * s->ms);
+
+	return MAX(MIN((int64_t)ahead, most), least);
+}
+
+static void send_away(struct sched *s, struct sched_entity *e, struct sched *to)
+{
+	int64_t ahead = within_debt(s, e->vtime - e->group->inner);
+	int64_t group_ahead = within_debt(s, e->group->vtime - s->vtime);
+
+	__atomic_store_n(&s->runnable, s->runnable - 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->load, s->load - MIN(load_of(e), s->load), __ATOMIC_RELAXED);
+	sched_remove(s, e);
+	e->ahead = ahead;
+	e->group_ahead = group_ahead;
+	send_to(e, to);
+}
+
+/*
+ * Is one of such a load to go to a CPU that has so much less to do? At once, if that has no more to
+ * do afterwards than this one. Else the two only change places: that is for when those over there
+ * have got on faster for a while, and are to be the ones among many.
+ */
+static bool evens_out(uint64_t load, uint64_t less, bool faster)
+{
+	return 2 * load <= less || faster;
+}
+
+struct sched_entity *sched_give(struct sched *s, struct sched *to)
+{
+	uint64_t load = word64(&s->load), there = word64(&to->load);
+	uint64_t less = load > there ? load - there : 0;
+	uint64_t speed = word64(&s->speed);
+	bool idle = is_idle(to), faster = word64(&to->speed) > speed + speed / 8;
+	struct sched_entity *best = NULL;
+
+	if (s->runnable < 2 || to == s || word(&to->coming) || (!idle && !less))
+		return NULL;
+	list_for_each (n, &s->queue) {
+		struct sched_entity *e = container_of(n, struct sched_entity, node);
+
+		if (e == s->current || !e->awake || !(e->cpus & BIT(to->cpu)))
+			continue;
+		if (is_warm(s, e)) {
+			s->hurry |= idle;
+			continue;
+		}
+		if (!idle && (s->clock - e->came < SCHED_STAY_MS * s->ms ||
+			      !evens_out(load_of(e), less, faster)))
+			continue;
+		/* Who was here longest; but rather one that does not tip the scales. */
+		if (!best || (load_of(e) <= less) > (load_of(best) <= less) ||
+		    ((load_of(e) <= less) == (load_of(best) <= less) &&
+		     before(e->came, best->came)))
+			best = e;
+	}
+	if (best)
+		send_away(s, best, to);
+	return best;
+}
+
+struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, unsigned nr)
+{
+	struct sched_entity *e = NULL;
+	bool woke = s->woke;
+
+	s->hurry = s->woke = false;
+	if (s->runnable < 2 || (!woke && before(s->clock, s->next_look)))
+		return NULL;
+	s->next_look = s->clock + s->ms;
+	nr = MIN(nr, (unsigned)SCHED_CPUS);
+	for (unsigned pass = 0; pass < 2 && !e; pass++)
+		for (unsigned i = 1; i < nr && !e; i++) {
+			struct sched *to = all[(s->cpu + i) % nr];
+
+			if (to && is_idle(to) == !pass)
+				e = sched_give(s, to);
+		}
+	if (e)
+		s->hurry = false;
+	return e;
 }

@@ -1,14 +1,20 @@
 /*
- * Whose turn it is on a CPU: VMs share it as their weights say. Pure arithmetic: who calls this
- * has the clock, in ticks of whatever length.
+ * Whose turn it is on a CPU, and which CPU is a vCPU's: VMs share the machine as their weights say.
+ * Pure arithmetic: who calls this has the clock, in ticks of whatever length.
  *
- * A VM is a group, its vCPUs are those who have turns. Each group has a virtual time, which goes on
- * while one of it runs, the slower the greater its weight; the one that is least far on is next. So
- * a VM gets no more for having more vCPUs, however they take turns, and no less while one alone of
- * them is busy. One that slept comes back at most SCHED_CREDIT_MS behind the others: that is enough
- * to have its turn at once, and no more than it can be owed.
+ * Each CPU has its queue, which its own loop alone touches; of another's only a few words are read.
+ * What a VM has on a CPU is a group there, its vCPUs are those who have turns. Each group has a
+ * virtual time, which goes on while one of it runs, the slower the greater its weight; the one that
+ * is least far on is next. A VM's weight is divided by its vCPUs that can run, on whichever CPUs: a
+ * group has as much of it as it has of them. So a VM gets no more for having more vCPUs, however
+ * they take turns, and no less while one alone of them is busy. One that slept comes back at most
+ * SCHED_CREDIT_MS behind the others: that is enough to have its turn at once, and no more than it
+ * can be owed.
  *
  * In a group its members share in the same way, as equals.
+ *
+ * A CPU with more to do sends some to one with less. Where the numbers do not come out even (three
+ * vCPUs on two CPUs) they are sent round, so that in the long run each has had the same.
  */
 #ifndef UMBRA_VMM_SCHED_H
 #define UMBRA_VMM_SCHED_H
@@ -18,8 +24,8 @@
 
 #include "arch/x86_64/lib/list.h"
 
-/* Those CPUs that run guests. */
-#define SCHED_CPUS 1
+/* The bits of a set of CPUs: guests run on the first of the machine's. */
+#define SCHED_CPUS 64
 
 #define SCHED_WEIGHT_MIN 1
 #define SCHED_WEIGHT_MAX 10000
@@ -28,25 +34,44 @@
 #define SCHED_SLICE_MS 10    /* a turn while others wait; less below the default weight, */
 #define SCHED_SLICE_MIN_MS 1 /* but not less than this */
 #define SCHED_CREDIT_MS 5    /* of virtual time */
+#define SCHED_DEBT_MS 1000   /* of it: the most that one takes along to another CPU */
 #define SCHED_MARGIN_MS 1    /* who wakes so far behind cuts off the turn of another */
 
+#define SCHED_WARM_MS 1 /* while others ran no longer than this a cache is still one's own */
+#define SCHED_STAY_MS                                                                              \
+	20                /* who came to a CPU stays so long, unless another one has nothing to do \
+			   */
+#define SCHED_PACE_MS 500 /* of a CPU's past: what its speed is judged by */
+
+/* A VM's part of a CPU. That CPU's loop alone touches it. */
 struct sched_group {
-	uint32_t weight;
 	uint64_t vtime;   /* ticks at the default weight; it wraps */
 	uint64_t inner;   /* the virtual time of the member that was picked last */
 	unsigned members; /* in the queue */
 	unsigned awake;   /* of them, when they were looked at last */
 };
 
-/* One of those who share. Touched by the run loop alone. */
+/* What a VM's vCPUs share. */
+struct sched_share {
+	uint32_t weight;
+	unsigned awake; /* of the vCPUs, on all CPUs: atomic */
+	struct sched_group group[SCHED_CPUS];
+};
+
+/* One of those who share. Touched by the loop of the CPU that it belongs to. */
 struct sched_entity {
 	struct list_node node; /* in the queue while its VM runs */
-	struct sched_group *group;
-	uint64_t cpus;  /* bit n: it may run on CPU n */
-	uint64_t vtime; /* ticks, among those of its group; it wraps */
-	uint64_t ran;   /* ticks in all */
-	bool awake;     /* when it was looked at last */
-	bool yields;    /* the rest of its turn is for the others, its group's first */
+	struct sched_share *share;
+	struct sched_group *group; /* where it is, or was last */
+	struct sched *to;    /* where it is on its way to; NULL: it is in a queue, or in none */
+	uint64_t cpus;       /* bit n: it may run on CPU n */
+	uint64_t vtime;      /* ticks, among those of its group; it wraps */
+	uint64_t ran;        /* ticks in all */
+	uint64_t came, left; /* to this CPU; its last turn here: by the CPU's clock */
+	int64_t ahead;       /* of its group when it left a CPU, */
+	int64_t group_ahead; /* and that of the others */
+	bool awake;          /* when it was looked at last */
+	bool yields;         /* the rest of its turn is for the others, its group's first */
 };
 
 struct sched {
@@ -55,21 +80,34 @@ struct sched {
 	struct list_node queue; /* who had its turn longest ago is first */
 	uint64_t vtime;         /* of the group that is least far on; never goes back */
 	struct sched_entity *current;
-	uint64_t used; /* ticks of its turn */
-	bool alone;    /* nobody else could run when it began */
+	uint64_t used;             /* ticks of its turn */
+	bool alone;                /* nobody else could run when it began */
+	uint64_t clock;            /* ticks of all turns */
+	uint64_t next_look;        /* at the other CPUs, by the clock */
+	bool woke;                 /* somebody did: look at them now */
+	bool hurry;                /* somebody waits here only because his cache is warm */
+	uint64_t window, progress; /* since speed was reckoned: ticks, virtual ones */
+
+	/* What others read: atomic. */
+	unsigned runnable; /* who can run, by the last pick */
+	unsigned members;  /* in the queue */
+	unsigned coming;   /* on their way here: others count them */
+	uint64_t load;     /* the weights of those who can run */
+	uint64_t speed;    /* how fast its virtual time went of late */
 };
 
 void sched_init(struct sched *s, unsigned cpu, uint64_t ticks_per_second);
 /* Before it has a member. weight 0: the default. */
-void sched_group_init(struct sched_group *g, uint32_t weight);
+void sched_share_init(struct sched_share *share, uint32_t weight);
 /* Before anything else is done with e. cpus 0: all. */
-void sched_entity_init(struct sched_entity *e, struct sched_group *group, uint64_t cpus);
-/* From now on it has its share, beginning where the others are. */
+void sched_entity_init(struct sched_entity *e, struct sched_share *share, uint64_t cpus);
+/* From now on it has its share, beginning where the others are; or, of one that came from another
+ * CPU, as far from them as it was there. */
 void sched_add(struct sched *s, struct sched_entity *e);
-/* Harmless on one that is not there. */
+/* Harmless on one that is not there. One that is on its way will not come. */
 void sched_remove(struct sched *s, struct sched_entity *e);
 
-/* Whose turn it is has had the CPU for so long. */
+/* Whose turn it is has had the CPU for so long. A clock that went back counts as one that stood. */
 void sched_charge(struct sched *s, uint64_t ticks);
 /*
  * Whose turn it is now: the same one's until it has had its slice, yields, cannot run, or is to
@@ -79,5 +117,25 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 				bool *others);
 /* Ticks that are left of the turn, at least one. */
 uint64_t sched_left(const struct sched *s);
+
+/*
+ * Which CPU: all[n] is CPU n's of the first nr, NULL where none runs guests. Who is chosen is on
+ * its way (e->to) until sched_add() there, or sched_remove(), counts it.
+ */
+
+/* How many can run there, as that CPU knew last. From any CPU. */
+unsigned sched_runnable(const struct sched *s);
+/* Where one that is in no queue is to begin: of those CPUs that it may run on the one with the
+ * fewest. NULL: there is none. From any CPU. */
+struct sched *sched_place(struct sched *const *all, unsigned nr, struct sched_entity *e);
+/* Whom a CPU that has nothing to do asks for one: who has most to do; NULL: nobody has one too
+ * many. From any CPU. */
+struct sched *sched_busiest(struct sched *const *all, unsigned nr);
+/* Take off this CPU's queue one that is better off there: never whose turn it is, nor one that ran
+ * just now. NULL: there is none. */
+struct sched_entity *sched_give(struct sched *s, struct sched *to);
+/* The same for whichever CPU it is, e->to: to one that has nothing to do, else to one that has
+ * less. Call it after each sched_pick(): it looks once a millisecond, and when somebody woke. */
+struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, unsigned nr);
 
 #endif

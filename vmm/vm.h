@@ -104,7 +104,7 @@ struct vm {
 	struct vm_intr_source intr;
 	struct lapic_set lapics; /* those of its vCPUs */
 	struct pc *pc;
-	struct sched_group sched; /* its vCPUs' */
+	struct sched_share sched; /* its vCPUs' */
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_MAX_VCPUS];
 	struct exit_stats *exits[VM_MAX_VCPUS]; /* by vCPU; of the last run, when it is stopped */

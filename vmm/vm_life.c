@@ -107,7 +107,7 @@ static int make_vcpus(struct vm *vm)
 {
 	int err = 0;
 
-	sched_group_init(&vm->sched, vm->cfg->weight);
+	sched_share_init(&vm->sched, vm->cfg->weight);
 	for (unsigned i = 0; i < vm->cfg->vcpus && !err; i++) {
 		err = vcpu_create(vm, i, &vm->vcpu[i]);
 		if (err)

@@ -20,7 +20,7 @@
 /* One that works for a while, sleeps for a while, and so on. work 0: it never sleeps. */
 struct task {
 	struct sched_entity e;
-	struct sched_group own;
+	struct sched_share own;
 	uint64_t work, sleep;
 	uint64_t left;    /* of its work */
 	uint64_t wake_at; /* 0: it is awake */
@@ -42,13 +42,13 @@ static bool can_run(struct sched_entity *e)
 	return !t->wake_at;
 }
 
-/* group NULL: it is alone in one. */
-static void task_add_to(struct task *t, struct sched_group *group, uint32_t weight, uint64_t work,
+/* share NULL: it has its own. */
+static void task_add_to(struct task *t, struct sched_share *share, uint32_t weight, uint64_t work,
 			uint64_t sleep)
 {
 	*t = (struct task){ .work = work, .sleep = sleep, .left = work, .woke_at = now };
-	sched_group_init(&t->own, weight);
-	sched_entity_init(&t->e, group ? group : &t->own, 0);
+	sched_share_init(&t->own, weight);
+	sched_entity_init(&t->e, share ? share : &t->own, 0);
 	sched_add(&s, &t->e);
 }
 
@@ -115,7 +115,7 @@ static void expect_share(const struct task *t, uint64_t of, unsigned least, unsi
 	uint64_t share = t->e.ran * 1000 / of;
 
 	if (share < least || share > most)
-		fail_msg("weight %u: expected %u to %u thousandths, seen %llu", t->e.group->weight,
+		fail_msg("weight %u: expected %u to %u thousandths, seen %llu", t->e.share->weight,
 			 least, most, (unsigned long long)share);
 }
 
@@ -263,14 +263,14 @@ static bool awake(struct sched_entity *e)
 
 static void test_turn(void **state)
 {
-	struct sched_group of_a, of_b;
+	struct sched_share of_a, of_b;
 	struct sched_entity a, b;
 	bool others;
 
 	(void)state;
 	sched_init(&s, 0, HZ);
-	sched_group_init(&of_a, 0);
-	sched_group_init(&of_b, 0);
+	sched_share_init(&of_a, 0);
+	sched_share_init(&of_b, 0);
 	sched_entity_init(&a, &of_a, 0);
 	sched_entity_init(&b, &of_b, 0);
 	assert_null(sched_pick(&s, awake, &others));
@@ -302,6 +302,36 @@ static void test_turn(void **state)
 	assert_true(sched_left(&s) > 0);
 }
 
+/* A TSC that went back counts as one that stood, one that leapt as a long turn: nobody pays for it
+ * for ever. */
+static void test_clock_that_leaps(void **state)
+{
+	static const uint64_t leaps[] = {
+		0,         0 - (uint64_t)1,  0 - (uint64_t)HZ * 3600, UINT64_C(1) << 63,
+		INT64_MAX, UINT64_C(1) << 60
+	};
+	uint64_t ran;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(leaps); i++) {
+		struct sched_entity *e;
+		struct task a, b;
+		bool others;
+
+		start();
+		task_add(&a, 0, 0, 0);
+		task_add(&b, 0, 0, 0);
+		simulate(HZ);
+		e = sched_pick(&s, can_run, &others);
+		ran = e->ran;
+		sched_charge(&s, leaps[i]);
+		assert_int_equal(e->ran, ran + ((int64_t)leaps[i] < 0 ? 0 : leaps[i]));
+		ran = e->ran;
+		simulate(60 * HZ);
+		assert_true(e->ran - ran > 20 * HZ);
+	}
+}
+
 /* A turn of a guest of little weight is short, but not too short to be worth it. */
 static void test_slices(void **state)
 {
@@ -314,12 +344,12 @@ static void test_slices(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct sched_group group;
+		struct sched_share group;
 		struct sched_entity e;
 		bool others;
 
 		sched_init(&s, 0, HZ);
-		sched_group_init(&group, cases[i].weight);
+		sched_share_init(&group, cases[i].weight);
 		sched_entity_init(&e, &group, 0);
 		sched_add(&s, &e);
 		assert_ptr_equal(sched_pick(&s, awake, &others), &e);
@@ -329,13 +359,13 @@ static void test_slices(void **state)
 
 static void test_pinning(void **state)
 {
-	struct sched_group group;
+	struct sched_share group;
 	struct sched_entity e;
 	bool others;
 
 	(void)state;
 	sched_init(&s, 1, HZ);
-	sched_group_init(&group, 0);
+	sched_share_init(&group, 0);
 	sched_entity_init(&e, &group, BIT(0) | BIT(2));
 	sched_add(&s, &e);
 	assert_null(sched_pick(&s, awake, &others));
@@ -348,16 +378,16 @@ static void test_pinning(void **state)
 /* A VM has its weight, however many vCPUs it has; and all of it when one alone of them is busy. */
 static void test_group_shares_weight(void **state)
 {
-	struct sched_group many, few;
+	struct sched_share many, few;
 	struct task a[8], b, lone, asleep[7];
 
 	(void)state;
 	start();
-	sched_group_init(&many, 0);
+	sched_share_init(&many, 0);
 	for (unsigned i = 0; i < 8; i++)
 		task_add_to(&a[i], &many, 0, 0, 0);
 	task_add(&b, 0, 0, 0);
-	sched_group_init(&few, 0);
+	sched_share_init(&few, 0);
 	task_add_to(&lone, &few, 0, 0, 0);
 	for (unsigned i = 0; i < 7; i++)
 		task_add_to(&asleep[i], &few, 0, 1, SLEEPS_FOR_EVER);
@@ -376,13 +406,13 @@ static void test_group_shares_weight(void **state)
 /* The vCPUs of one VM have their turns within the time of one turn. */
 static void test_group_shares_turn(void **state)
 {
-	struct sched_group group;
+	struct sched_share group;
 	struct sched_entity e[4];
 	bool others;
 
 	(void)state;
 	sched_init(&s, 0, HZ);
-	sched_group_init(&group, 0);
+	sched_share_init(&group, 0);
 	for (unsigned i = 0; i < 4; i++) {
 		sched_entity_init(&e[i], &group, 0);
 		sched_add(&s, &e[i]);
@@ -395,14 +425,14 @@ static void test_group_shares_turn(void **state)
  * not when they would have to pay for it. */
 static void test_yield_to_sibling(void **state)
 {
-	struct sched_group vm, of_other;
+	struct sched_share vm, of_other;
 	struct sched_entity a, b, other;
 	bool others;
 
 	(void)state;
 	sched_init(&s, 0, HZ);
-	sched_group_init(&vm, 0);
-	sched_group_init(&of_other, 0);
+	sched_share_init(&vm, 0);
+	sched_share_init(&of_other, 0);
 	sched_entity_init(&a, &vm, 0);
 	sched_entity_init(&b, &vm, 0);
 	sched_entity_init(&other, &of_other, 0);
@@ -417,7 +447,7 @@ static void test_yield_to_sibling(void **state)
 	sched_charge(&s, MS);
 	b.yields = true;
 	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
-	vm.vtime = of_other.vtime + SCHED_CREDIT_MS * MS;
+	vm.group[0].vtime = of_other.group[0].vtime + SCHED_CREDIT_MS * MS;
 	a.yields = true;
 	assert_ptr_equal(sched_pick(&s, awake, &others), &other);
 }
@@ -425,12 +455,12 @@ static void test_yield_to_sibling(void **state)
 /* Two that do nothing but yield to each other get no more than their VM's share. */
 static void test_yields_cannot_starve(void **state)
 {
-	struct sched_group vm;
+	struct sched_share vm;
 	struct task t[2], busy;
 
 	(void)state;
 	start();
-	sched_group_init(&vm, 0);
+	sched_share_init(&vm, 0);
 	task_add_to(&t[0], &vm, 0, 0, 0);
 	task_add_to(&t[1], &vm, 0, 0, 0);
 	task_add(&busy, 0, 0, 0);
@@ -450,13 +480,13 @@ static void test_yields_cannot_starve(void **state)
 /* vCPUs that wake one after the other, each alone, get their VM's share together, not one each. */
 static void test_relay_cannot_starve(void **state)
 {
-	struct sched_group vm;
+	struct sched_share vm;
 	struct task t[16], busy;
 	uint64_t ran = 0;
 
 	(void)state;
 	start();
-	sched_group_init(&vm, 0);
+	sched_share_init(&vm, 0);
 	task_add(&busy, 0, 0, 0);
 	for (unsigned i = 0; i < 16; i++)
 		task_add_to(&t[i], &vm, 0, 5 * MS, 35 * MS);
@@ -478,6 +508,7 @@ int main(void)
 		cmocka_unit_test(test_long_sleep),
 		cmocka_unit_test(test_wrap),
 		cmocka_unit_test(test_turn),
+		cmocka_unit_test(test_clock_that_leaps),
 		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_pinning),
 		cmocka_unit_test(test_group_shares_weight),

@@ -286,7 +286,7 @@ static void test_vcpus(void **state)
 	for (unsigned i = 1; i < VM_MAX_VCPUS; i++) {
 		assert_int_equal(vm.vcpu[i]->id, i);
 		assert_int_equal(vm.vcpu[i]->state, VCPU_WAIT_SIPI);
-		assert_ptr_equal(vm.vcpu[i]->sched.group, &vm.sched);
+		assert_ptr_equal(vm.vcpu[i]->sched.share, &vm.sched);
 		assert_ptr_equal(vm.vcpu[i]->exits, vm.exits[i]);
 	}
 	assert_int_equal(fake_hw.sets[REG_TSC_OFFSET], VM_MAX_VCPUS);
