@@ -168,9 +168,6 @@ static const char *set_weight(struct vm_config *vm, const struct token *val)
 	return NULL;
 }
 
-/* Those that run guests. */
-#define GUEST_CPUS 1
-
 /* One CPU, or FIRST-LAST. */
 static const char *add_cpus(uint64_t *cpus, struct token first)
 {
@@ -181,8 +178,9 @@ static const char *add_cpus(uint64_t *cpus, struct token first)
 		last = behind;
 	if (!parse_u64(&first, &from) || !parse_u64(&last, &to) || from > to)
 		return "not a list of CPUs (such as 0 or 0,2-3)";
-	if (to >= GUEST_CPUS)
-		return "no CPU of such a number runs guests";
+	static_assert(SCHED_CPUS == 64, "as the message says");
+	if (to >= SCHED_CPUS)
+		return "guests run on CPUs 0 to 63 only";
 	*cpus |= BITS((unsigned)to, (unsigned)from);
 	return NULL;
 }

@@ -11,9 +11,11 @@
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
 #include "arch/x86_64/serial_line.h"
+#include "arch/x86_64/smp.h"
 #include "vmm/console.h"
 #include "vmm/dev/pc.h"
 #include "vmm/load/linux.h"
+#include "vmm/sched.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 #include "vmm/vm_shadow.h"
@@ -75,6 +77,18 @@ static int check_disks(const struct vm_config *cfg, char *why)
 	return 0;
 }
 
+/* Is one of those CPUs there? cpus 0: all. */
+static bool any_online(uint64_t cpus)
+{
+	for (unsigned i = 0; i < SCHED_CPUS; i++) {
+		const struct cpu *cpu = cpus & BIT(i) ? smp_cpu(i) : NULL;
+
+		if (cpu && cpu->state == CPU_ONLINE)
+			return true;
+	}
+	return !cpus;
+}
+
 static int check_line(const struct vm *vm, char *why)
 {
 	uint64_t memory = vm->cfg->memory;
@@ -86,6 +100,10 @@ static int check_line(const struct vm *vm, char *why)
 	if (vm->cfg->paging == PAGING_NESTED && !vm->backend->caps()->nested_paging) {
 		ksnprintf(why, WHY_SIZE, "paging=nested: this processor has no nested paging");
 		return -EOPNOTSUPP;
+	}
+	if (!any_online(vm->cfg->cpus)) {
+		ksnprintf(why, WHY_SIZE, "cpus=: none of these processors is there");
+		return -ENODEV;
 	}
 	if (memory > free) {
 		ksnprintf(why, WHY_SIZE, "memory=%lluM exceeds the %llu MiB that are free",

@@ -74,7 +74,7 @@ static void test_everything(void **state)
 		     "on-idle=poweroff log=line console=follow";
 	module("vm=deb64 initrd"); /* before its kernel */
 	module("  vm=deb64 kernel memory=1G vcpus=1 paging=nested on-reset=stop "
-	       "on-crash=restart debug-exit com2=phys:pci,9600 stats weight=10000 cpus=0,0-0 apic=off pv=kvm --  console=ttyS0 vm=x -- y");
+	       "on-crash=restart debug-exit com2=phys:pci,9600 stats weight=10000 cpus=0-3,5,63 apic=off pv=kvm --  console=ttyS0 vm=x -- y");
 	module("kernel vm=Two_2-b paging=shadow memory=0x100000 shadow=16M audit=7");
 	config_parse(&cfg, &bi);
 	assert_quiet();
@@ -99,7 +99,7 @@ static void test_everything(void **state)
 	assert_true(cfg.log_always);
 	assert_true(cfg.console_follow);
 	assert_int_equal(cfg.vm[0].weight, 10000);
-	assert_int_equal(cfg.vm[0].cpus, 1);
+	assert_int_equal(cfg.vm[0].cpus, BITS(3, 0) | BIT(5) | BIT(63));
 	assert_int_equal(cfg.vm[1].weight, 256);
 	assert_int_equal(cfg.vm[1].cpus, 0); /* all */
 	assert_string_equal(cfg.vm[0].cmdline, "console=ttyS0 vm=x -- y");
@@ -150,9 +150,9 @@ static const char *const bad_lines[][2] = {
 	{ "vm=x kernel cpus=0-0-0", "not a list of CPUs" },
 	{ "vm=x kernel cpus=all", "not a list of CPUs" },
 	{ "vm=x kernel cpus=1-0", "not a list of CPUs" },
-	{ "vm=x kernel cpus=1", "\"cpus=1\": no CPU of such a number runs guests" },
-	{ "vm=x kernel cpus=0,0-64", "\"cpus=0,0-64\": no CPU of such a number" },
-	{ "vm=x kernel cpus=18446744073709551615", "no CPU of such a number" },
+	{ "vm=x kernel cpus=64", "\"cpus=64\": guests run on CPUs 0 to 63 only" },
+	{ "vm=x kernel cpus=0,0-64", "\"cpus=0,0-64\": guests run on CPUs 0 to 63 only" },
+	{ "vm=x kernel cpus=18446744073709551615", "guests run on CPUs 0 to 63 only" },
 	{ "vm=x kernel paging=ept", "\"paging=ept\": not nested, shadow or auto" },
 	{ "vm=x kernel paging=", "not nested, shadow or auto" },
 	{ "vm=x kernel shadow=lots", "\"shadow=lots\": not a size" },
@@ -576,7 +576,6 @@ static void test_fuzz(void **state)
 			assert_true(cfg.vm[i].memory >= MIB(1) && cfg.vm[i].memory % MIB(1) == 0);
 			assert_int_equal(cfg.vm[i].vcpus, 1);
 			assert_in_range(cfg.vm[i].weight, 1, 10000);
-			assert_true(cfg.vm[i].cpus <= 1);
 			assert_non_null(cfg.vm[i].kernel);
 			for (unsigned j = 0; j < i; j++)
 				assert_string_not_equal(cfg.vm[i].name, cfg.vm[j].name);

@@ -194,6 +194,12 @@ static void test_refusals(void **state)
 	cfg.paging = PAGING_AUTO;
 	fake_has_nested = true;
 	fake_log_reset();
+	boot_cpu.state = CPU_ONLINE;
+	cfg.cpus = BIT(1) | BIT(63);
+	assert_true(vm_start(&vm) < 0);
+	expect_log("vm test: cpus=: none of these processors is there, not started\n");
+	fake_log_reset();
+	cfg.cpus = BIT(0) | BIT(63);
 	cfg.memory = GIB(64);
 	assert_true(vm_start(&vm) < 0);
 	expect_log("vm test: memory=65536M exceeds the 4096 MiB that are free, not started\n");
