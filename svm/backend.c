@@ -148,6 +148,7 @@ const struct vmm_backend svm_backend = {
 	.can_inject = svm_can_inject,
 	.inject = svm_inject,
 	.request_window = svm_request_window,
+	.set_tpr_threshold = svm_set_tpr_threshold,
 	.set_intercept_io = set_intercept_io,
 	.set_intercept_msr = set_intercept_msr,
 	.set_intercept_exception = set_intercept_exception,

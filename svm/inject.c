@@ -77,6 +77,21 @@ void svm_inject(struct vcpu *vcpu, const struct vm_event *ev)
 		vmcb_set_dr7(v, v->dr7 & ~DR7_GD);
 }
 
+/* The guest's TPR is V_TPR, which no interrupt of ours goes by: a lower one is to be seen when one
+ * waits for it. QEMU: a CR8 write with V_IRQ pending can abort it. */
+static void update_cr8(struct svm_vcpu *sv)
+{
+	vmcb_set_intercept(sv->vmcb, INTERCEPT_CR_WRITE + 8, sv->intr_window || sv->tpr_held);
+}
+
+void svm_set_tpr_threshold(struct vcpu *vcpu, unsigned class)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+
+	sv->tpr_held = class;
+	update_cr8(sv);
+}
+
 /*
  * For an interrupt: a virtual one of the highest priority waits for the guest to be able
  * to take it, and its intercept reports that. For an NMI there is no such thing: the
@@ -93,6 +108,7 @@ void svm_request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
 		return;
 	}
 	sv->intr_window = on;
+	update_cr8(sv);
 	vmcb_set_intercept(v, INTERCEPT_VINTR, on);
 	if (on)
 		vmcb_set_v_intr(v, v->v_intr | V_IRQ | V_IGN_TPR | V_INTR_PRIO_MASK);

@@ -58,7 +58,7 @@ uint64_t svm_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
 	case REG_CR4:
 		return sv->guest.cr4;
 	case REG_CR8:
-		return v->v_intr & 15;
+		return v->v_intr & V_TPR;
 	case REG_EFER:
 		return sv->guest.efer;
 	case REG_CPL:
@@ -171,7 +171,7 @@ void svm_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
 		update_control(sv);
 		break;
 	case REG_CR8:
-		vmcb_set_v_intr(v, (v->v_intr & ~V_TPR_MASK) | (val & 15));
+		vmcb_set_v_intr(v, (v->v_intr & ~V_TPR_MASK) | (val & V_TPR));
 		break;
 	case REG_EFER:
 		if ((val ^ g->efer) & (EFER_NXE | EFER_LME))

@@ -26,7 +26,7 @@ static uint64_t dr7_to_arm(const struct vcpu *vcpu, const struct vmcb *v)
 static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmcb *v)
 {
 	struct vcpu_regs *regs = &vcpu->regs;
-	uint64_t dr7 = dr7_to_arm(vcpu, v);
+	uint64_t dr7 = dr7_to_arm(vcpu, v), tpr = v->v_intr & V_TPR;
 
 	if (sv->asid_generation != sv->cpu->asid_generation || sv->flush)
 		svm_asid_renew(sv);
@@ -53,6 +53,8 @@ static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmc
 	sv->guest.cr0 = (sv->guest.cr0 & ~CR0_TS) | (v->cr0 & CR0_TS);
 	if (!sv->shadow)
 		sv->guest.cr3 = v->cr3;
+	if ((v->v_intr & V_TPR) != tpr)
+		lapic_write_cr8(&vcpu->lapic, v->v_intr & V_TPR);
 	v->clean = svm_machine.clean_mask;
 	v->tlb_control = TLB_CONTROL_NONE;
 }

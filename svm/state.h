@@ -71,6 +71,7 @@ struct svm_vcpu {
 	bool flush;                   /* drop its translations at the next entry */
 	bool nmi_blocked;             /* from an NMI's injection to the end of its IRET */
 	bool intr_window, nmi_window; /* asked for by the core */
+	bool tpr_held;                /* so is a lower CR8 */
 	enum svm_step step;
 	bool step_guest_tf; /* the guest's own TF when the step began */
 	uint64_t step_rip, step_dr6;
@@ -134,6 +135,7 @@ void svm_set_seg(struct vcpu *vcpu, enum seg_reg reg, const struct segment *seg)
 bool svm_can_inject(const struct vcpu *vcpu, enum vm_event_kind kind);
 void svm_inject(struct vcpu *vcpu, const struct vm_event *ev);
 void svm_request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on);
+void svm_set_tpr_threshold(struct vcpu *vcpu, unsigned class);
 /* QEMU: INT3's exception intercept does nothing, but that of INT n takes it too. */
 void svm_update_intn(struct svm_vcpu *sv);
 /* Move RIP back to the INT whose delivery was cut off. */

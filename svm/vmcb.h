@@ -66,6 +66,7 @@ enum { TLB_CONTROL_NONE = 0, TLB_CONTROL_FLUSH_ALL = 1, TLB_CONTROL_FLUSH_ASID =
 
 /* Virtual interrupt control, 060h. APM vol. 2, 15.21. */
 #define V_TPR_MASK BITS(7, 0)
+#define V_TPR BITS(3, 0) /* what of it there is: CR8 */
 #define V_IRQ BIT(8)
 #define V_INTR_PRIO_SHIFT 16
 #define V_INTR_PRIO_MASK BITS(19, 16)

@@ -136,6 +136,13 @@ struct vmm_backend {
 	/* Ask for, or withdraw, an exit as soon as can_inject(kind) would be true;
 	 * kind: EVENT_INTR or EVENT_NMI. */
 	void (*request_window)(struct vcpu *vcpu, enum vm_event_kind kind, bool on);
+	/*
+	 * The guest may write CR8 without an exit: run() passes on what it has written, by
+	 * lapic_write_cr8(). From now on a write that takes it below class exits (EXIT_CR_WRITE),
+	 * or ends the run behind it (EXIT_INTR_WINDOW). 0: none. class is at most CR8 at the next
+	 * entry.
+	 */
+	void (*set_tpr_threshold)(struct vcpu *vcpu, unsigned class);
 
 	/* While no CPU runs a vCPU of the VM. */
 	void (*set_intercept_io)(struct vm *vm, uint16_t port, unsigned count, bool on);

@@ -219,18 +219,29 @@ static __attribute__((noinline)) void inject_debugged(struct vcpu *vcpu)
 	want_window(vcpu, EVENT_INTR, false);
 }
 
+/* What waits for the guest to lower its CR8, which it does unseen. */
+static __attribute__((noinline)) void watch_tpr(struct vcpu *vcpu)
+{
+	unsigned class = lapic_held_class(&vcpu->lapic);
+
+	if (class == vcpu->events.tpr_threshold)
+		return;
+	vcpu->events.tpr_threshold = (uint8_t) class;
+	vcpu->vm->backend->set_tpr_threshold(vcpu, class);
+}
+
 void vcpu_inject_pending(struct vcpu *vcpu)
 {
 	const struct vcpu_events *events = &vcpu->events;
 	bool intr = intr_pending(vcpu);
 
-	if (vcpu->debug.on) {
+	if (vcpu->debug.on)
 		inject_debugged(vcpu);
-		return;
-	}
-	if (intr || events->nmi || events->pending.kind != EVENT_NONE ||
-	    events->window_requested[0] || events->window_requested[1])
+	else if (intr || events->nmi || events->pending.kind != EVENT_NONE ||
+		 events->window_requested[0] || events->window_requested[1])
 		inject_one(vcpu, intr);
+	if (vcpu->lapic.irr.used || events->tpr_threshold)
+		watch_tpr(vcpu);
 }
 
 /* What is posted may be an NMI, too. */

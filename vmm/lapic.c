@@ -55,6 +55,13 @@ static void update(struct lapic *l)
 	l->next = want >> 4 > l->ppr >> 4 ? want : 0;
 }
 
+unsigned lapic_held_class(const struct lapic *l)
+{
+	unsigned want = vectors_highest(&l->irr) >> 4, busy = vectors_highest(&l->isr) >> 4;
+
+	return !l->next && want > busy ? want : 0;
+}
+
 void lapic_take(struct lapic *l, uint8_t vector, bool level)
 {
 	if (vector < VECTOR_MIN) {

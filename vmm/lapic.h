@@ -156,6 +156,8 @@ void lapic_extint_acked(struct lapic *l);
 
 /* TPR, by MOV to CR8: not told of by tpr_changed(). */
 void lapic_write_cr8(struct lapic *l, uint64_t cr8);
+/* The priority class of an interrupt that TPR alone keeps from the processor; 0: there is none. */
+unsigned lapic_held_class(const struct lapic *l);
 
 /* WRMSR to IA32_APIC_BASE. False: refused. l->last_byte may have changed. */
 bool lapic_write_base(struct lapic *l, uint64_t val, unsigned maxphyaddr);

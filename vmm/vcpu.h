@@ -42,6 +42,7 @@ struct vcpu_events {
 	struct vm_event pending;  /* an exception, or an event to deliver again */
 	bool nmi;                 /* set by any CPU: atomic */
 	bool window_requested[2]; /* interrupt, NMI: asked of the backend */
+	uint8_t tpr_threshold;    /* what the backend has */
 };
 
 /* MSRs that the hypervisor keeps for the guest; vmm/msr.c alone touches it. */

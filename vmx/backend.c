@@ -126,6 +126,7 @@ const struct vmm_backend vmx_backend = {
 	.can_inject = vmx_can_inject,
 	.inject = vmx_inject,
 	.request_window = vmx_request_window,
+	.set_tpr_threshold = vmx_set_tpr_threshold,
 	.set_intercept_io = set_intercept_io,
 	.set_intercept_msr = set_intercept_msr,
 	.set_intercept_exception = set_intercept_exception,

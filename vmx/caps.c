@@ -163,6 +163,7 @@ static uint32_t features_of(const struct vmx_caps *caps, bool true_controls)
 		{ caps->invvpid_context, VMX_FEATURE_INVVPID_CONTEXT },
 		{ caps->invept_context, VMX_FEATURE_INVEPT_CONTEXT },
 		{ true_controls, VMX_FEATURE_TRUE_CONTROLS },
+		{ caps->tpr_shadow, VMX_FEATURE_TPR_SHADOW },
 	};
 	uint32_t features = 0;
 
@@ -206,6 +207,8 @@ const char *vmx_caps_fold(const struct vmx_cap_msrs *msrs, uint32_t features_mas
 				 (features_mask & VMX_FEATURE_PREEMPTION_TIMER);
 	caps->pause_loop =
 		(caps->proc2.may & PROC2_PAUSE_LOOP) && (features_mask & VMX_FEATURE_PAUSE_LOOP);
+	caps->tpr_shadow =
+		(caps->proc.may & PROC_TPR_SHADOW) && (features_mask & VMX_FEATURE_TPR_SHADOW);
 	caps->rdtscp = caps->proc2.may & PROC2_RDTSCP;
 	caps->invpcid = caps->proc2.may & PROC2_INVPCID;
 	caps->wbinvd = caps->proc2.may & PROC2_WBINVD;

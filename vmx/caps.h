@@ -37,6 +37,7 @@ struct vmx_caps {
 	bool unrestricted_guest;
 	bool preemption_timer;
 	bool pause_loop;
+	bool tpr_shadow;
 	bool rdtscp, invpcid, wbinvd;
 	/* Entry loads the guest's; exit saves it and loads the host's. */
 	bool load_efer, load_pat;
@@ -64,6 +65,7 @@ uint32_t vmx_control_word(const struct vmx_control *c, uint32_t wanted);
 #define VMX_FEATURE_INVVPID_CONTEXT BIT(6)
 #define VMX_FEATURE_INVEPT_CONTEXT BIT(7)
 #define VMX_FEATURE_TRUE_CONTROLS BIT(8)
+#define VMX_FEATURE_TPR_SHADOW BIT(9)
 
 /* Constant of the bit, name in the boot log. */
 #define VMX_FEATURES(X)                                                                            \
@@ -75,6 +77,7 @@ uint32_t vmx_control_word(const struct vmx_control *c, uint32_t wanted);
 	X(VMX_FEATURE_PAUSE_LOOP, "PauseLoop")                                                     \
 	X(VMX_FEATURE_INVVPID_CONTEXT, "InvVpidContext")                                           \
 	X(VMX_FEATURE_INVEPT_CONTEXT, "InvEptContext")                                             \
-	X(VMX_FEATURE_TRUE_CONTROLS, "TrueControls")
+	X(VMX_FEATURE_TRUE_CONTROLS, "TrueControls")                                               \
+	X(VMX_FEATURE_TPR_SHADOW, "TprShadow")
 
 #endif

@@ -147,6 +147,8 @@ static bool bad_event_len(const struct vmcs_image *v, const struct vmx_limits *l
 	  proc_on(v, PROC_IO_BITMAPS) && bad_page(F(VMCS_IO_BITMAP_B), lim))                       \
 	X(msr_bitmap, VMCS_MSR_BITMAP, "not the address of a page",                                \
 	  proc_on(v, PROC_MSR_BITMAPS) && bad_page(F(VMCS_MSR_BITMAP), lim))                       \
+	X(virtual_apic, VMCS_VIRTUAL_APIC_ADDR, "not the address of a page",                       \
+	  proc_on(v, PROC_TPR_SHADOW) && bad_page(F(VMCS_VIRTUAL_APIC_ADDR), lim))                 \
 	X(tpr_threshold, VMCS_TPR_THRESHOLD, "bits 31:4 are not zero",                             \
 	  proc_on(v, PROC_TPR_SHADOW) && !proc2_on(v, PROC2_VIRTUAL_INTERRUPTS) &&                 \
 		  (F(VMCS_TPR_THRESHOLD) & TPR_THRESHOLD_RESERVED))                                \

@@ -43,7 +43,8 @@ bool vmx_field_there(unsigned index, const struct vmx_caps *caps)
 	case INDEX_VMCS_MSR_BITMAP:
 		return caps->proc.may & PROC_MSR_BITMAPS;
 	case INDEX_VMCS_TPR_THRESHOLD:
-		return caps->proc.may & PROC_TPR_SHADOW;
+	case INDEX_VMCS_VIRTUAL_APIC_ADDR:
+		return caps->tpr_shadow;
 	default:
 		return true;
 	}

@@ -85,3 +85,14 @@ void vmx_request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
 	vmx_use(vcpu);
 	vmx_set_windows(vv);
 }
+
+/* Without a TPR shadow all writes to CR8 exit. SDM vol. 3, 29.1.2. */
+void vmx_set_tpr_threshold(struct vcpu *vcpu, unsigned class)
+{
+	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
+
+	if (!vv->virtual_apic || vv->tpr_threshold == class)
+		return;
+	vmx_use(vcpu);
+	vmwrite32(VMCS_TPR_THRESHOLD, vv->tpr_threshold = (uint8_t) class);
+}

@@ -210,6 +210,8 @@ void vmx_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
 		break;
 	case REG_CR8:
 		vv->cr8 = val & 15;
+		if (vv->virtual_apic)
+			vv->virtual_apic[VIRTUAL_APIC_TPR] = (uint8_t)(vv->cr8 << 4);
 		break;
 	case REG_DR6:
 		set_dr6(vv, val);

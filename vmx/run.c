@@ -79,6 +79,13 @@ static void carry_registers(struct vcpu *vcpu, struct vmx_vcpu *vv)
 		vmx_get_pdptes(vcpu, vcpu->pdpte);
 }
 
+/* The guest has written CR8, unseen. */
+static void carry_tpr(struct vcpu *vcpu, struct vmx_vcpu *vv)
+{
+	vv->cr8 = vv->virtual_apic[VIRTUAL_APIC_TPR] >> 4;
+	lapic_write_cr8(&vcpu->lapic, vv->cr8);
+}
+
 static void read_info(struct vmx_exit_info *info)
 {
 	unsigned needs;
@@ -155,6 +162,8 @@ static void after_exit(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vm_exit *e
 	struct vmx_exit_info info;
 
 	carry_registers(vcpu, vv);
+	if (vv->virtual_apic && vv->virtual_apic[VIRTUAL_APIC_TPR] >> 4 != vv->cr8)
+		carry_tpr(vcpu, vv);
 	read_info(&info);
 	info.rf = vcpu->regs.rflags & RFLAGS_RF;
 	vmx_exit_decode(&info, vmx_machine.vmx.insn_info_io, exit);

@@ -79,7 +79,10 @@ struct vmx_vcpu {
 	struct vmx_guest_cr guest;
 	uint64_t kept[KEPT_MSRS];
 	uint64_t cr2, dr6;              /* as kept[] */
-	uint64_t cr8, pat;              /* the VMCS has none of the one, and not always the other */
+	uint64_t pat;                   /* the VMCS has it not always */
+	uint8_t cr8;                    /* of the virtual-APIC page, if there is one */
+	uint8_t tpr_threshold;          /* the VMCS's */
+	uint8_t *virtual_apic;          /* the page; NULL: no TPR shadow */
 	uint32_t interruptibility;      /* the VMCS's */
 	uint32_t proc, proc2, entry;    /* the control words in the VMCS */
 	uint32_t own_exceptions;        /* exit whatever the core asks */
@@ -187,6 +190,7 @@ bool vmx_can_inject(const struct vcpu *vcpu, enum vm_event_kind kind);
 void vmx_inject(struct vcpu *vcpu, const struct vm_event *ev);
 void vmx_request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on);
 void vmx_set_interruptibility(struct vmx_vcpu *vv, uint32_t bits);
+void vmx_set_tpr_threshold(struct vcpu *vcpu, unsigned class);
 /* The windows that are asked for, as the shadow of now has them. The VMCS is current. */
 void vmx_set_windows(struct vmx_vcpu *vv);
 

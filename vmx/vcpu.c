@@ -23,11 +23,11 @@
 #define PIN_ALWAYS (PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS)
 /*
  * What leaves the guest always, beside what can't be let through (CPUID, INVD,
- * XSETBV, VMX's own instructions, task switches). CR8 would be the real one.
+ * XSETBV, VMX's own instructions, task switches). Without a TPR shadow CR8 would be the real one.
  */
 #define PROC_ALWAYS                                                                                \
-	(PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC | PROC_CR8_LOAD | PROC_CR8_STORE |      \
-	 PROC_TSC_OFFSETTING | PROC_IO_BITMAPS | PROC_MSR_BITMAPS)
+	(PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC | PROC_TSC_OFFSETTING |                 \
+	 PROC_IO_BITMAPS | PROC_MSR_BITMAPS)
 
 /* What is active on two CPUs at once may be lost. SDM vol. 3, 24.11.1. */
 void vmx_use(const struct vcpu *vcpu)
@@ -71,6 +71,7 @@ static void init_controls(const struct vcpu *vcpu)
 	uint32_t proc = PROC_ALWAYS, exit = EXIT_CTL_SAVE_DEBUG | EXIT_CTL_HOST_LONG_MODE,
 		 entry = ENTRY_CTL_LOAD_DEBUG;
 
+	proc |= vmx->tpr_shadow ? PROC_TPR_SHADOW : PROC_CR8_LOAD | PROC_CR8_STORE;
 	if (vmx->proc.may & PROC_SECONDARY)
 		proc |= PROC_SECONDARY;
 	if (vmx->load_efer) {
@@ -97,11 +98,16 @@ static void init_controls(const struct vcpu *vcpu)
 /* What stays as it is here for as long as the VMCS lives. */
 static void init_constants(const struct vcpu *vcpu)
 {
+	const struct vmx_vcpu *vv = vmx_vcpu(vcpu);
 	const struct vmx_vm *vm = vcpu->vm->hw;
 
 	vmwrite64(VMCS_IO_BITMAP_A, vm->io_bitmaps.v);
 	vmwrite64(VMCS_IO_BITMAP_B, vm->io_bitmaps.v + IO_BITMAPS_SIZE / 2);
 	vmwrite64(VMCS_MSR_BITMAP, vm->msr_bitmap.v);
+	if (vv->virtual_apic) {
+		vmwrite64(VMCS_VIRTUAL_APIC_ADDR, ptr_to_hpa(vv->virtual_apic).v);
+		vmwrite32(VMCS_TPR_THRESHOLD, 0);
+	}
 	/* Every #PF that the exception bitmap lets exit does. */
 	vmwrite32(VMCS_PF_ERROR_MASK, 0);
 	vmwrite32(VMCS_PF_ERROR_MATCH, 0);
@@ -135,16 +141,38 @@ static void init_state(struct vcpu *vcpu)
 	vmwrite64(VMCS_TSC_OFFSET, 0);
 }
 
-/* A fresh VMCS: cleared, and the current one. */
-static int init_vmcs(struct vcpu *vcpu)
+/* A fresh VMCS: cleared, and the current one. The virtual-APIC page. */
+static int init_pages(struct vcpu *vcpu)
 {
 	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
+	hpa_t page;
 
+	vv->vmcs = frame_alloc_zeroed(0, FRAME_HYPERVISOR);
+	if (!vv->vmcs.v)
+		return trace_error(-ENOMEM);
+	if (vmx_machine.vmx.tpr_shadow) {
+		page = frame_alloc_zeroed(0, FRAME_HYPERVISOR);
+		if (!page.v)
+			return trace_error(-ENOMEM);
+		vv->virtual_apic = hpa_to_ptr(page);
+	}
 	*(uint32_t *)hpa_to_ptr(vv->vmcs) = vmx_machine.vmx.revision;
 	if (!vmx_vmclear(vv->vmcs))
 		return trace_error(-EIO);
 	vmx_use(vcpu);
 	return 0;
+}
+
+static void free_pages(struct vcpu *vcpu)
+{
+	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
+
+	if (vv->vmcs.v)
+		frame_free(vv->vmcs, 0, FRAME_HYPERVISOR);
+	if (vv->virtual_apic)
+		frame_free(ptr_to_hpa(vv->virtual_apic), 0, FRAME_HYPERVISOR);
+	kfree(vv, sizeof(*vv));
+	vcpu->hw = NULL;
 }
 
 int vmx_vcpu_init(struct vcpu *vcpu)
@@ -156,13 +184,9 @@ int vmx_vcpu_init(struct vcpu *vcpu)
 		return trace_error(-ENOMEM);
 	vcpu->hw = vv;
 	vcpu->hot = &vv->guest.cr0;
-	vv->vmcs = frame_alloc_zeroed(0, FRAME_HYPERVISOR);
-	err = vv->vmcs.v ? init_vmcs(vcpu) : trace_error(-ENOMEM);
+	err = init_pages(vcpu);
 	if (err) {
-		if (vv->vmcs.v)
-			frame_free(vv->vmcs, 0, FRAME_HYPERVISOR);
-		kfree(vv, sizeof(*vv));
-		vcpu->hw = NULL;
+		free_pages(vcpu);
 		return err;
 	}
 	vv->root_kind = vcpu->vm->shadow ? ROOT_SHADOW : ROOT_NESTED;
@@ -195,12 +219,8 @@ void vmx_vcpu_release(struct vcpu *vcpu)
 
 void vmx_vcpu_destroy(struct vcpu *vcpu)
 {
-	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
-
 	vmx_vcpu_release(vcpu);
-	frame_free(vv->vmcs, 0, FRAME_HYPERVISOR);
-	kfree(vv, sizeof(*vv));
-	vcpu->hw = NULL;
+	free_pages(vcpu);
 }
 
 void vmx_vcpu_load(struct vcpu *vcpu)

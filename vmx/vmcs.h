@@ -38,6 +38,7 @@
 	X(VMCS_EXIT_MSR_LOAD_ADDR, 0x2008)                                                         \
 	X(VMCS_ENTRY_MSR_LOAD_ADDR, 0x200a)                                                        \
 	X(VMCS_TSC_OFFSET, 0x2010)                                                                 \
+	X(VMCS_VIRTUAL_APIC_ADDR, 0x2012)                                                          \
 	X(VMCS_EPT_POINTER, 0x201a)                                                                \
 	X(VMCS_GUEST_PHYSICAL_ADDRESS, 0x2400)                                                     \
 	X(VMCS_LINK_POINTER, 0x2800)                                                               \
@@ -177,6 +178,9 @@ enum vmcs_fieldn { VMCS_FIELDS_N(X) };
 #define PROC_MONITOR BIT(29)
 #define PROC_PAUSE BIT(30)
 #define PROC_SECONDARY BIT(31)
+
+/* On the virtual-APIC page: TPR, of which bits 7:4 are CR8. SDM vol. 3, 29.1.1. */
+#define VIRTUAL_APIC_TPR 0x80
 
 /* Secondary processor-based controls. SDM vol. 3, 24.6.2. */
 #define PROC2_APIC_ACCESSES BIT(0)

@@ -69,16 +69,17 @@ MODELS = {
     "max": Model("svm", "run-qemu", "max", "NP", TCG),
     "ryzen": _bochs("svm", "ryzen", "NP NRIPS FlushByAsid PauseFilter", BOCHS_AMD),
     "turion": _bochs("svm", "turion64_tyler", "", nested=False),
-    "penryn": _bochs("vmx", "core2_penryn_t9600", "TrueControls", nested=False),
+    "penryn": _bochs("vmx", "core2_penryn_t9600", "TrueControls TprShadow", nested=False),
     "lynnfield": _bochs("vmx", "corei5_lynnfield_750",
-                        "EPT VPID PreemptionTimer InvVpidContext InvEptContext TrueControls"),
+                        "EPT VPID PreemptionTimer InvVpidContext InvEptContext TrueControls "
+                        "TprShadow"),
     "sandy": _bochs("vmx", "corei7_sandy_bridge_2600k",
                     "EPT VPID UnrestrictedGuest PreemptionTimer InvVpidContext InvEptContext "
-                    "TrueControls"),
+                    "TrueControls TprShadow"),
     "haswell": _bochs("vmx", "corei7_haswell_4770",
                       "EPT VPID UnrestrictedGuest PreemptionTimer EPT1G PauseLoop "
-                      "InvVpidContext InvEptContext TrueControls"),
+                      "InvVpidContext InvEptContext TrueControls TprShadow"),
     "skylake": _bochs("vmx", "corei7_skylake_x",
                       "EPT VPID UnrestrictedGuest PreemptionTimer EPT1G PauseLoop "
-                      "InvVpidContext InvEptContext TrueControls", BOCHS_SMAP),
+                      "InvVpidContext InvEptContext TrueControls TprShadow", BOCHS_SMAP),
 }

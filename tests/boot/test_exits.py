@@ -125,3 +125,33 @@ def test_plot(name):
         lib.check(run.returncode != 0 and "no table of `exits`" in run.stderr, "a complaint",
                   run.stderr)
         lib.check(not os.path.exists(out), "no picture", out)
+
+
+CHANGES = 1000  # of CR8 up and down, twice; as in tests/guest/tpr.asm
+
+
+def cr8(name, paging, most, *options, script="run-qemu"):
+    """What CR8 keeps out and lets in (tests/guest/tpr.asm), with at most so many exits for it."""
+    modules = lib.tiny("tpr", "tpr", f"memory=16M debug-exit apic=on paging={paging}")
+    iso = lib.make_iso(name, modules, lib.UMBRA_LINE + " on-idle=monitor")
+    with lib.Machine(name, iso, *options, script=script) as m:
+        m.expect_vm("tpr", "debug-exit status 33", never="WRONG")
+        m.expect(r"^umbra> ")
+        table = ask(m, "exits tpr | cat")
+        found = sum(int(n) for n in re.findall(r"^cr-(?:read|write) +(\d+) ", table, re.M))
+        lib.check(found <= most, f"at most {most} exits for control registers", table)
+        m.type("poweroff\n")
+        m.expect_exit()
+
+
+def test_cr8_svm(name):
+    """It exits while somebody waits for it: in one of the two loops."""
+    cr8(name, "nested", 2 * CHANGES + 30)
+
+
+def test_cr8_vmx(name):
+    cr8(name, "nested", 10, "--cpu", "corei7_haswell_4770", script="run-bochs")
+
+
+def test_cr8_vmx_shadow(name):
+    cr8(name, "shadow", 10, "--cpu", "core2_penryn_t9600", script="run-bochs")

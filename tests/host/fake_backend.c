@@ -61,6 +61,13 @@ static void request_window(struct vcpu *vcpu, enum vm_event_kind kind, bool on)
 		fake_hw.window_intr = on;
 }
 
+static void set_tpr_threshold(struct vcpu *vcpu, unsigned class)
+{
+	(void)vcpu;
+	fake_hw.tpr_threshold = class;
+	fake_hw.tpr_threshold_calls++;
+}
+
 static void flush(struct vcpu *vcpu, enum flush_scope scope)
 {
 	(void)vcpu;
@@ -164,7 +171,7 @@ static void dump(const struct vcpu *vcpu, const struct printer *p)
 	.set_intercept_invlpg = set_intercept_invlpg, .set_root = set_root, .dump = dump,          \
 	.get_reg = get_reg, .set_reg = set_reg, .get_seg = get_seg, .set_seg = set_seg,            \
 	.can_inject = can_inject, .inject = inject, .request_window = request_window,              \
-	.flush = flush
+	.set_tpr_threshold = set_tpr_threshold, .flush = flush
 
 const struct vmm_backend fake_backend_ops = { OPS };
 const struct vmm_backend fake_backend_pdptes_ops = { OPS, .get_pdptes = get_pdptes };

@@ -24,6 +24,7 @@ struct fake_backend {
 	unsigned nr_injected;
 	bool window_intr, window_nmi; /* asked for now */
 	unsigned window_calls;
+	unsigned tpr_threshold, tpr_threshold_calls;
 	unsigned flushes, nested_flushes; /* all; those that were FLUSH_NESTED */
 	unsigned vms, vcpus, dumps;       /* made and not yet destroyed; dumped */
 	hpa_t root;

@@ -302,7 +302,8 @@ static bool has_field(uint32_t field)
 	case VMCS_PLE_WINDOW:
 		return caps->pause_loop;
 	case VMCS_TPR_THRESHOLD:
-		return caps->proc.may & PROC_TPR_SHADOW;
+	case VMCS_VIRTUAL_APIC_ADDR:
+		return caps->tpr_shadow;
 	default:
 		return true;
 	}

@@ -8,6 +8,7 @@
 
 #include "arch/x86_64/include/cr.h"
 #include "tests/host/fake_backend.h"
+#include "vmm/lapic_core.h"
 #include "vmm/vcpu.h"
 
 static int setup(void **state)
@@ -148,6 +149,34 @@ static void test_interrupt_waits_for_window(void **state)
 	assert_int_equal(fake_hw.window_calls, 2);
 }
 
+/* The backend is told of the class that CR8 keeps out, when that changes. */
+static void test_interrupt_waits_for_tpr(void **state)
+{
+	struct lapic *l = &fake_vcpu.lapic;
+
+	(void)state;
+	l->set = &fake_vm.lapics;
+	fake_hw.can_inject_intr = true;
+	lapic_write_cr8(l, 9);
+	lapic_take(l, 0x52, false);
+	vcpu_inject_pending(&fake_vcpu);
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.tpr_threshold, 5);
+	assert_int_equal(fake_hw.tpr_threshold_calls, 1);
+	lapic_take(l, 0x71, false);
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.tpr_threshold, 7);
+	assert_int_equal(fake_hw.nr_injected, 0);
+	assert_false(fake_hw.window_intr);
+	/* One of them can go in; the other waits for its EOI. */
+	lapic_write_cr8(l, 4);
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 1);
+	expect_injected(0, EVENT_INTR, 0x71);
+	assert_int_equal(fake_hw.tpr_threshold, 0);
+	assert_int_equal(fake_hw.tpr_threshold_calls, 3);
+}
+
 static void test_exception_goes_before_interrupt(void **state)
 {
 	(void)state;
@@ -261,6 +290,7 @@ int main(void)
 		cmocka_unit_test_setup(test_nothing_to_do, setup),
 		cmocka_unit_test_setup(test_interrupt_goes_in, setup),
 		cmocka_unit_test_setup(test_interrupt_waits_for_window, setup),
+		cmocka_unit_test_setup(test_interrupt_waits_for_tpr, setup),
 		cmocka_unit_test_setup(test_exception_goes_before_interrupt, setup),
 		cmocka_unit_test_setup(test_requeued_interrupt, setup),
 		cmocka_unit_test_setup(test_nmi_blocked, setup),

@@ -230,6 +230,32 @@ static void test_tpr(void **state)
 	assert_int_equal(rd(0, 0xa0), 0x75);
 }
 
+/* What waits for TPR alone: not for an EOI too, and not when it waits no more. */
+static void test_held_class(void **state)
+{
+	struct lapic *l = &cpus[0].lapic;
+
+	(void)state;
+	enable(0);
+	lapic_write_cr8(l, 9);
+	assert_int_equal(lapic_held_class(l), 0);
+	fixed(0x35);
+	assert_int_equal(lapic_held_class(l), 3);
+	fixed(0x94);
+	assert_int_equal(lapic_held_class(l), 9);
+	fixed(0xa1);
+	assert_int_equal(lapic_held_class(l), 0);
+	assert_int_equal(lapic_ack(l), 0xa1);
+	assert_int_equal(lapic_held_class(l), 0); /* a1 is in service */
+	wr(0, 0xb0, 0);
+	assert_int_equal(lapic_held_class(l), 9);
+	lapic_write_cr8(l, 8);
+	assert_int_equal(lapic_held_class(l), 0);
+	assert_int_equal(lapic_ack(l), 0x94);
+	wr(0, 0xb0, 0);
+	assert_int_equal(lapic_held_class(l), 3);
+}
+
 /* Against the manual's own words, on random states. */
 static void test_random_priorities(void **state)
 {
@@ -628,6 +654,7 @@ int main(void)
 		cmocka_unit_test_setup(test_illegal_vectors, setup),
 		cmocka_unit_test_setup(test_nesting, setup),
 		cmocka_unit_test_setup(test_tpr, setup),
+		cmocka_unit_test_setup(test_held_class, setup),
 		cmocka_unit_test_setup(test_random_priorities, setup),
 		cmocka_unit_test_setup(test_level_eoi, setup),
 		cmocka_unit_test_setup(test_software_disable, setup),

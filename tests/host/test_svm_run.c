@@ -308,6 +308,36 @@ static void test_windows(void **state)
 	assert_true(v->v_intr & V_INTR_MASKING);
 }
 
+static void play_write_cr8(struct vmcb *p)
+{
+	assert_false(vmcb_intercepts(p, INTERCEPT_CR_WRITE + 8));
+	p->v_intr = (p->v_intr & ~V_TPR) | 11;
+	p->exit_code = SVM_EXIT_INTR;
+}
+
+/* CR8 is the guest's to write unless somebody waits: for it, or for a window. */
+static void test_cr8(void **state)
+{
+	static const play_fn plays[] = { play_write_cr8, NULL };
+
+	(void)state;
+	vcpu.lapic.tpr = 0x05; /* the lower half is not CR8's */
+	svm_set_reg(&vcpu, REG_CR8, 0);
+	run(plays, 1);
+	assert_int_equal(svm_get_reg(&vcpu, REG_CR8), 11);
+	assert_int_equal(vcpu.lapic.tpr, 0xb0);
+	vcpu.lapic.tpr = 0xb5;
+	run(plays, 1);
+	assert_int_equal(vcpu.lapic.tpr, 0xb5);
+	svm_backend.set_tpr_threshold(&vcpu, 7);
+	assert_true(vmcb_intercepts(v, INTERCEPT_CR_WRITE + 8));
+	svm_request_window(&vcpu, EVENT_INTR, true);
+	svm_backend.set_tpr_threshold(&vcpu, 0);
+	assert_true(vmcb_intercepts(v, INTERCEPT_CR_WRITE + 8));
+	svm_request_window(&vcpu, EVENT_INTR, false);
+	run(plays, 1);
+}
+
 /* The delivery finds no page for its stack. */
 static void play_int3_cut_off(struct vmcb *p)
 {
@@ -587,6 +617,7 @@ int main(void)
 		TEST(test_reset_state),
 		TEST(test_plain_exit),
 		TEST(test_asids),
+		TEST(test_cr8),
 		TEST(test_clean_bits_over_runs),
 		SHADOW(test_shadow_fault_in_a_step),
 		SHADOW(test_shadow_root_lost),

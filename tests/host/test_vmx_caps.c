@@ -89,7 +89,7 @@ static void test_haswell(void **state)
 	assert_true(caps.preemption_timer);
 	assert_true(caps.pause_loop && caps.rdtscp && caps.invpcid && caps.wbinvd);
 	assert_true(caps.load_efer && caps.load_pat);
-	assert_int_equal(caps.features, BITS(8, 0));
+	assert_int_equal(caps.features, BITS(9, 0));
 }
 
 static void test_penryn(void **state)
@@ -103,10 +103,10 @@ static void test_penryn(void **state)
 	assert_false(caps.vpid || caps.invvpid_address || caps.invvpid_context);
 	assert_false(caps.unrestricted_guest || caps.preemption_timer || caps.pause_loop);
 	assert_false(caps.rdtscp || caps.invpcid);
-	assert_true(caps.wbinvd);
+	assert_true(caps.wbinvd && caps.tpr_shadow);
 	assert_false(caps.load_efer || caps.load_pat);
 	assert_false(caps.entry_len0);
-	assert_int_equal(caps.features, 0);
+	assert_int_equal(caps.features, BIT(9));
 }
 
 /* A control that is missing is named, one that is there is not. */
@@ -286,7 +286,7 @@ static void test_other_gaps(void **state)
 	assert_false(caps.rdtscp || caps.invpcid || caps.wbinvd);
 	assert_true(caps.entry_len0);
 	assert_int_equal(caps.timer_shift, 31);
-	assert_int_equal(caps.features, BITS(8, 0) & ~(BIT(3) | BIT(5)));
+	assert_int_equal(caps.features, BITS(9, 0) & ~(BIT(3) | BIT(5)));
 }
 
 /* vmx-features=: a bit that is left out, and what goes with it. */
@@ -302,12 +302,13 @@ static void test_mask(void **state)
 		BIT(6),
 		BIT(7),
 		BIT(8),
+		BIT(9),
 	};
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(lost); i++) {
 		assert_null(fold(~(uint32_t)BIT(i)));
-		assert_int_equal(caps.features, BITS(8, 0) & ~lost[i]);
+		assert_int_equal(caps.features, BITS(9, 0) & ~lost[i]);
 		assert_int_equal(caps.ept, i != 0);
 		assert_int_equal(caps.vpid, i != 1);
 		assert_int_equal(caps.unrestricted_guest, i != 0 && i != 2);
@@ -316,6 +317,7 @@ static void test_mask(void **state)
 		assert_int_equal(caps.pause_loop, i != 5);
 		assert_int_equal(caps.invvpid_context, i != 1 && i != 6);
 		assert_int_equal(caps.invept_context, i != 0 && i != 7);
+		assert_int_equal(caps.tpr_shadow, i != 9);
 	}
 	assert_null(fold(0));
 	assert_int_equal(caps.features, 0);

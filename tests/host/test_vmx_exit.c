@@ -92,7 +92,7 @@ static const struct row {
 	{ 40, "PAUSE", EXIT_PAUSE, 0, true },
 	{ 41, "ENTRY_FAILED_MACHINE_CHECK", EXIT_INVALID_STATE, 0, false },
 	{ 42, "?", EXIT_UNKNOWN, 0, false },
-	{ 43, "TPR_BELOW_THRESHOLD", EXIT_UNKNOWN, 0, false },
+	{ 43, "TPR_BELOW_THRESHOLD", EXIT_INTR_WINDOW, 0, false },
 	{ 44, "APIC_ACCESS", EXIT_UNKNOWN, Q, false },
 	{ 45, "VIRTUALIZED_EOI", EXIT_UNKNOWN, Q, false },
 	{ 46, "GDTR_IDTR_ACCESS", EXIT_UNKNOWN, Q | I, true },

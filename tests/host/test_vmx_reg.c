@@ -141,8 +141,8 @@ static void test_controls(void **state)
 			 0x16 | PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS);
 	assert_int_equal(fake_vmcs_get(VMCS_PROC_CONTROLS),
 			 0x04006172 | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC |
-				 PROC_CR8_LOAD | PROC_CR8_STORE | PROC_TSC_OFFSETTING |
-				 PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_SECONDARY);
+				 PROC_TPR_SHADOW | PROC_TSC_OFFSETTING | PROC_IO_BITMAPS |
+				 PROC_MSR_BITMAPS | PROC_SECONDARY);
 	assert_int_equal(fake_vmcs_get(VMCS_PROC2_CONTROLS),
 			 PROC2_VPID | PROC2_RDTSCP | PROC2_INVPCID | PROC2_WBINVD |
 				 PROC2_PAUSE_LOOP | PROC2_EPT | PROC2_UNRESTRICTED_GUEST);
@@ -836,6 +836,11 @@ static void test_no_memory(void **state)
 	assert_null(other.hw);
 	assert_int_equal(vmx_backend.vcpu_init(&none), -ENOMEM);
 	assert_null(none.hw);
+	/* For the VMCS, and not for the virtual-APIC page. */
+	fake_frame_limit = used + PAGE_SIZE;
+	assert_int_equal(vmx_backend.vcpu_init(&none), -ENOMEM);
+	assert_null(none.hw);
+	assert_int_equal(fake_frame_bytes, used);
 	/* Enough for the I/O maps and not for the MSR map. */
 	fake_frame_limit = used + 2 * PAGE_SIZE;
 	assert_int_equal(vmx_backend.vm_init(&other), -ENOMEM);

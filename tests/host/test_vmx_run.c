@@ -1,4 +1,5 @@
 /* Into the guest and out again under VMX: registers, events, windows, deadlines, refusals. */
+#include "arch/x86_64/mm.h"
 #include "tests/host/vmx_fixture.h"
 
 /* --- registers --- */
@@ -495,6 +496,62 @@ static void test_windows(void **state)
 	run_one(play_windows);
 }
 
+static uint8_t *tpr_byte(void)
+{
+	return (uint8_t *)hpa_to_ptr(HPA(fake_vmcs_get(VMCS_VIRTUAL_APIC_ADDR))) + 0x80;
+}
+
+static void play_lower_cr8(void)
+{
+	assert_int_equal(*tpr_byte(), 0x90);
+	assert_int_equal(fake_vmcs_get(VMCS_TPR_THRESHOLD), 6);
+	*tpr_byte() = 0x30;
+	set_exit(VMX_EXIT_TPR_BELOW_THRESHOLD, 0);
+}
+
+/* The guest writes CR8 by itself; the core learns of it when it leaves, or is asked to. */
+static void test_tpr_shadow(void **state)
+{
+	unsigned writes;
+
+	(void)state;
+	vmx_backend.set_reg(&vcpu, REG_CR8, 9);
+	lapic_write_cr8(&vcpu.lapic, 9);
+	vmx_backend.set_tpr_threshold(&vcpu, 6);
+	run_one(play_lower_cr8);
+	assert_int_equal(exit_info.kind, EXIT_INTR_WINDOW);
+	assert_int_equal(get(REG_CR8), 3);
+	assert_int_equal(vcpu.lapic.tpr, 0x30);
+	/* Bits 3:0 that the local APIC has got otherwise stay, as long as CR8 does. */
+	vcpu.lapic.tpr = 0x35;
+	run_one(play_intr);
+	assert_int_equal(vcpu.lapic.tpr, 0x35);
+	writes = fake_vmcs_writes(VMCS_TPR_THRESHOLD);
+	vmx_backend.set_tpr_threshold(&vcpu, 6);
+	assert_int_equal(fake_vmcs_writes(VMCS_TPR_THRESHOLD), writes);
+	vmx_backend.set_tpr_threshold(&vcpu, 0);
+	assert_int_equal(fake_vmcs_get(VMCS_TPR_THRESHOLD), 0);
+}
+
+static int setup_no_tpr_shadow(void **state)
+{
+	(void)state;
+	return setup_vm(~(uint32_t)VMX_FEATURE_TPR_SHADOW, NULL);
+}
+
+static void test_no_tpr_shadow(void **state)
+{
+	uint64_t proc = fake_vmcs_get(VMCS_PROC_CONTROLS);
+
+	(void)state;
+	assert_int_equal(proc & (PROC_CR8_LOAD | PROC_CR8_STORE | PROC_TPR_SHADOW),
+			 PROC_CR8_LOAD | PROC_CR8_STORE);
+	vmx_backend.set_tpr_threshold(&vcpu, 6);
+	vmx_backend.set_reg(&vcpu, REG_CR8, 9);
+	run_one(play_intr);
+	assert_int_equal(get(REG_CR8), 9);
+}
+
 /* The window for NMIs may be open in STI's shadow, where none is delivered: with it the guest
  * would not come out of the shadow. */
 static void test_nmi_window_after_sti(void **state)
@@ -771,6 +828,8 @@ int main(void)
 		TEST(test_iret_that_faults),
 		SHADOW(test_iret_that_page_faults),
 		TEST(test_windows),
+		TEST(test_tpr_shadow),
+		cmocka_unit_test_setup_teardown(test_no_tpr_shadow, setup_no_tpr_shadow, teardown),
 		TEST(test_nmi_window_after_sti),
 		TEST(test_deadline),
 		cmocka_unit_test_setup_teardown(test_no_timer, setup_no_timer, teardown),

@@ -48,6 +48,7 @@ static inline void make_caps(void)
 		.unrestricted_guest = true,
 		.preemption_timer = true,
 		.pause_loop = true,
+		.tpr_shadow = true,
 		.load_efer = true,
 		.load_pat = true,
 	};
