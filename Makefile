@@ -48,7 +48,7 @@ HOST_SHARED := $(filter-out $(HOST_TESTS),$(sort $(wildcard tests/host/*.c)))
 GUEST_ASM := $(sort $(wildcard tests/guest/*.asm))
 PAGING_C := $(sort $(wildcard tests/guest/paging/*.c)) tests/host/oracle.c
 HEADERS := $(sort $(wildcard $(KERNEL_DIRS:=/*.h) arch/x86_64/include/*.h tests/host/*.h \
-	tests/guest/paging/*.h tests/guest/hostile/*.h tests/guest/race/*.h tests/guest/linux/*.h))
+	tests/guest/paging/*.h tests/guest/hostile/*.h tests/guest/race/*.h tests/guest/latency/*.h tests/guest/linux/*.h))
 
 ZYDIS := $(D)/zydis-src
 ZYDIS_FETCHED := $(ZYDIS)/.fetched
@@ -380,7 +380,7 @@ fuzz-corpus: $(FUZZ_BINS)
 
 GUEST_ELFS := $(GUEST_ASM:tests/guest/%.asm=$(B)/guest/%.elf)
 PAGING_ELFS := $(patsubst %,$(B)/guest/paging_%.elf,32 pse pae 64 la57)
-guest-tests: $(GUEST_ELFS) $(PAGING_ELFS) $(B)/guest/hostile.elf $(B)/guest/race.elf
+guest-tests: $(GUEST_ELFS) $(PAGING_ELFS) $(B)/guest/hostile.elf $(B)/guest/race.elf $(B)/guest/latency.elf
 
 # Debian 12's NASM leaves out included files when it assembles and writes dependencies at once.
 $(B)/guest/%.o: tests/guest/%.asm $(B)/guest/flags
@@ -423,7 +423,7 @@ $(eval $(call paging_guest,paging_64,64,64,-mno-red-zone))
 $(eval $(call paging_guest,paging_la57,57,64,-mno-red-zone))
 
 # Guests in C of their own: each folder is one.
-C_GUESTS := hostile race
+C_GUESTS := hostile race latency
 
 define c_guest
 $(B)/guest/$(1)/%.o: %.c $(H)/flags
@@ -469,7 +469,7 @@ guest-tests: $(B)/guest/initrd-stress-64 $(B)/guest/initrd-stress-32
 # --- bench ----------------------------------------------------------------------------------
 
 bench-parts: $(B)/bench/count.so $(B)/bench/paging $(B)/bench/initrd-64 $(B)/bench/initrd-32 \
-	$(B)/guest/neighbour.elf $(GUEST_FILES)
+	$(B)/guest/neighbour.elf $(B)/guest/latency.elf $(GUEST_FILES)
 
 $(B)/bench/count.so: tests/bench/count.c $(H)/flags
 	@mkdir -p $(@D)

@@ -14,7 +14,8 @@
  * stores=FROM:TO: where the hypervisor's instructions at these addresses store, and how often.
  * Of the function that counts exits by kind these are the counters: how often each went up.
  *
- * For one virtual CPU. Result, a line a phase: phase N guest hypervisor exits nanoseconds;
+ * With several virtual CPUs QEMU has to run them in turns, as it does with -icount: else only the
+ * times mean something. Result, a line a phase: phase N guest hypervisor exits nanoseconds;
  * then a line an address stored to: store ADDRESS, its number for each phase.
  */
 #include <inttypes.h>
@@ -27,14 +28,26 @@
 /* --- the part of QEMU's plugin interface that is used here; Debian ships no header for it --- */
 
 typedef uint64_t qemu_plugin_id_t;
-struct qemu_info;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
+
+struct qemu_info {
+	const char *target_name;
+	struct {
+		int min, cur;
+	} version;
+	bool system_emulation;
+	struct {
+		int smp_vcpus, max_vcpus;
+	} system;
+};
 
 enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 enum qemu_plugin_mem_rw { QEMU_PLUGIN_MEM_R = 1, QEMU_PLUGIN_MEM_W };
 typedef uint32_t qemu_plugin_meminfo_t;
+
+bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t info);
 
 extern int qemu_plugin_version;
 int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc, char **argv);
@@ -43,6 +56,9 @@ void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
 					   void (*cb)(qemu_plugin_id_t, struct qemu_plugin_tb *));
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *),
 				    void *user);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb,
+					  void (*cb)(unsigned vcpu, void *user),
+					  enum qemu_plugin_cb_flags flags, void *user);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t i);
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
@@ -65,7 +81,8 @@ int qemu_plugin_version = 1;
 
 #define PHASES 32
 #define VMRUNS 16
-#define STORES 256
+#define STORES 1024
+#define VCPUS 64
 
 static struct phase {
 	uint64_t guest, hypervisor, exits;
@@ -78,10 +95,12 @@ static struct store {
 
 static struct timespec since; /* when the phase began */
 static unsigned phase;
-static bool running;      /* phase 0 has begun */
-static bool in_guest;     /* between VMRUN and the instruction after it */
-static uint64_t executed; /* all instructions; QEMU adds to it */
-static uint64_t counted;  /* what of them is in phases[] already */
+static bool running;         /* phase 0 has begun */
+static bool in_guest[VCPUS]; /* between VMRUN and the instruction after it */
+static unsigned current;     /* the virtual CPU that executes */
+static bool several;         /* there are others */
+static uint64_t executed;    /* all instructions; QEMU adds to it */
+static uint64_t counted;     /* what of them is in phases[] already */
 
 static bool counting = true;
 static uint64_t start_at, stores_from, stores_to;
@@ -97,10 +116,20 @@ static void settle(void)
 	counted = executed;
 	if (!running)
 		return;
-	if (in_guest)
+	if (in_guest[current])
 		phases[phase].guest += n;
 	else
 		phases[phase].hypervisor += n;
+}
+
+/* Each of several virtual CPUs has its turn. */
+static void on_block(unsigned vcpu, void *user)
+{
+	(void)user;
+	if (vcpu == current)
+		return;
+	settle();
+	current = vcpu;
 }
 
 static void begin(void)
@@ -117,26 +146,24 @@ static void on_start(unsigned vcpu, void *user)
 	if (running)
 		return;
 	begin();
-	in_guest = true;
+	memset(in_guest, true, sizeof(in_guest));
 }
 
 static void on_vmrun(unsigned vcpu, void *user)
 {
-	(void)vcpu;
 	(void)user;
 	if (!running)
 		begin();
 	settle();
-	in_guest = true;
+	in_guest[vcpu] = true;
 	phases[phase].exits++;
 }
 
 static void on_after_vmrun(unsigned vcpu, void *user)
 {
-	(void)vcpu;
 	(void)user;
 	settle();
-	in_guest = false;
+	in_guest[vcpu] = false;
 }
 
 static void end_phase(void)
@@ -164,10 +191,9 @@ static void on_mark(unsigned vcpu, void *user)
 /* An address whose place in stores[] is taken counts from the next free one; beyond, not at all. */
 static void on_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *user)
 {
-	(void)vcpu;
-	(void)info;
 	(void)user;
-	if (in_guest) /* which may have instructions at the same addresses */
+	/* The guest may have instructions at the same addresses. */
+	if (in_guest[vcpu] || !qemu_plugin_mem_is_store(info))
 		return;
 	for (unsigned n = 0; n < STORES; n++) {
 		struct store *s = &stores[(vaddr / 8 + n) % STORES];
@@ -223,6 +249,8 @@ static void watch(struct qemu_plugin_insn *insn)
 static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	(void)id;
+	if (counting && several)
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, QEMU_PLUGIN_CB_NO_REGS, NULL);
 	for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++)
 		watch(qemu_plugin_tb_get_insn(tb, i));
 }
@@ -297,7 +325,11 @@ static bool parse_arg(const char *arg)
 
 int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc, char **argv)
 {
-	(void)info;
+	if (info->system.max_vcpus > VCPUS) {
+		fprintf(stderr, "count: more than %d virtual CPUs\n", VCPUS);
+		return -1;
+	}
+	several = info->system.max_vcpus > 1;
 	for (int i = 0; i < argc; i++)
 		if (!parse_arg(argv[i])) {
 			fprintf(stderr, "count: argument %s is not understood\n", argv[i]);
