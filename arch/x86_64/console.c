@@ -16,7 +16,7 @@ static const char *config_spec = ""; /* com1= */
 
 /* Keeps what several CPUs say in whole pieces. Taken with interrupts off. */
 static struct spinlock lock = SPINLOCK_INIT(LOCK_CONSOLE);
-static bool line_open; /* guarded by lock: the last byte was no newline */
+static bool line_open; /* written with lock, read by any CPU: the last byte was no newline */
 static bool panicked;  /* the lock no longer counts */
 
 static uint64_t console_lock(void)
@@ -35,6 +35,12 @@ static void console_unlock(uint64_t flags)
 	irq_restore(flags);
 }
 
+/* With the lock held. */
+static void set_line_open(bool open)
+{
+	__atomic_store_n(&line_open, open, __ATOMIC_RELAXED);
+}
+
 struct serial_line *console_line(void)
 {
 	return &line;
@@ -46,7 +52,7 @@ bool console_try_putc(uint8_t c)
 	bool taken = serial_line_try_putc(&line, c);
 
 	if (taken)
-		line_open = c != '\n';
+		set_line_open(c != '\n');
 	console_unlock(flags);
 	return taken;
 }
@@ -68,7 +74,7 @@ static void send(const char *s, size_t n)
 		while (s < end && *s != '\n')
 			s++;
 		serial_line_write(&line, from, (size_t)(s - from));
-		line_open = s == end;
+		set_line_open(s == end);
 		if (s == end)
 			return;
 		serial_line_write(&line, "\r\n", 2);
@@ -86,7 +92,7 @@ void console_write(const char *s, size_t n)
 
 bool console_line_open(void)
 {
-	return line_open;
+	return __atomic_load_n(&line_open, __ATOMIC_RELAXED);
 }
 
 void console_fresh_line(void)

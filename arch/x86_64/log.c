@@ -7,6 +7,7 @@
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/spinlock.h"
 #include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/smp.h"
 
 #define KEPT_BYTES 65536 /* a power of two */
 #define LINE_BYTES 512
@@ -18,22 +19,37 @@ static const char cut[] = "...\n";
 static struct spinlock lock = SPINLOCK_INIT(LOCK_LOG);
 static char kept[KEPT_BYTES]; /* guarded by lock */
 static uint64_t kept_end;     /* guarded by lock; bytes kept since boot */
-static uint64_t sent;         /* guarded by lock; lines */
+static uint64_t sent;         /* written with lock, read by any CPU; lines */
 static unsigned unsent;       /* guarded by lock; lines */
 static size_t held;           /* guarded by lock; the last bytes kept, which are to be sent yet */
-static unsigned held_lines;   /* guarded by lock */
-static bool hold;
-static bool on_line = true;
-static enum log_level level = LOG_INFO;
+static unsigned held_lines;   /* written with lock, read by any CPU */
+static bool hold;             /* guarded by lock */
+static bool on_line = true;   /* guarded by lock */
+static bool panicked;         /* all is sent at once, by whichever CPU */
+static enum log_level level = LOG_INFO; /* atomic */
 
 void log_set_level(enum log_level l)
 {
-	level = l;
+	__atomic_store_n(&level, l, __ATOMIC_RELAXED);
 }
 
 enum log_level log_level(void)
 {
-	return level;
+	return __atomic_load_n(&level, __ATOMIC_RELAXED);
+}
+
+static uint64_t log_lock(void)
+{
+	uint64_t flags = irq_save();
+
+	spin_lock(&lock);
+	return flags;
+}
+
+static void log_unlock(uint64_t flags)
+{
+	spin_unlock(&lock);
+	irq_restore(flags);
 }
 
 /* What waits goes out. With the lock. */
@@ -52,60 +68,61 @@ static void send_held(void)
 		console_write(piece, n);
 		held -= n;
 	}
-	sent += held_lines;
-	held_lines = 0;
+	__atomic_store_n(&sent, sent + held_lines, __ATOMIC_RELAXED);
+	__atomic_store_n(&held_lines, 0, __ATOMIC_RELAXED);
 }
 
 void log_send_held(void)
 {
-	uint64_t flags = irq_save();
+	uint64_t flags = log_lock();
 
-	spin_lock(&lock);
 	send_held();
-	spin_unlock(&lock);
-	irq_restore(flags);
+	log_unlock(flags);
 }
 
 void log_set_line(bool on)
 {
+	uint64_t flags = log_lock();
+
 	if (!on) /* what comes now does not go out, what waits does */
-		log_send_held();
+		send_held();
 	on_line = on;
+	log_unlock(flags);
 }
 
 void log_hold(bool on)
 {
+	uint64_t flags = log_lock();
+
 	hold = on;
 	if (!on)
-		log_send_held();
+		send_held();
+	log_unlock(flags);
 }
 
-bool log_held(void)
+unsigned log_held(void)
 {
-	return held;
+	return __atomic_load_n(&held_lines, __ATOMIC_ACQUIRE);
 }
 
 void log_panic(void)
 {
-	hold = false;
+	panicked = true;
 	send_held();
 }
 
 uint64_t log_sent(void)
 {
-	return sent;
+	return __atomic_load_n(&sent, __ATOMIC_RELAXED);
 }
 
 unsigned log_take_unsent(void)
 {
-	uint64_t flags = irq_save();
-	unsigned n;
+	uint64_t flags = log_lock();
+	unsigned n = unsent;
 
-	spin_lock(&lock);
-	n = unsent;
 	unsent = 0;
-	spin_unlock(&lock);
-	irq_restore(flags);
+	log_unlock(flags);
 	return n;
 }
 
@@ -115,14 +132,27 @@ static void keep(const char *s, size_t n)
 		kept[kept_end++ % KEPT_BYTES] = *s++;
 }
 
+/* A line of n bytes, which have been kept, is to go out. With the lock. True: the first CPU is to
+ * come by. */
+static bool send_line(size_t n)
+{
+	held += n;
+	__atomic_store_n(&held_lines, held_lines + 1, __ATOMIC_RELEASE);
+	if (!panicked && held <= HELD_MAX && (hold || this_cpu() != &boot_cpu))
+		return true;
+	send_held();
+	return false;
+}
+
 void log_vline(enum log_level l, const char *fmt, va_list ap)
 {
 	const size_t head = sizeof(prefix) - 1, tail = sizeof(cut) - 1;
 	char line[LINE_BYTES];
 	uint64_t flags;
+	bool kick = false;
 	size_t n;
 
-	if (l > level)
+	if (l > log_level())
 		return;
 	memcpy(line, prefix, head);
 	n = head + (size_t)kvsnprintf(line + head, sizeof(line) - head - tail, fmt, ap);
@@ -132,21 +162,15 @@ void log_vline(enum log_level l, const char *fmt, va_list ap)
 	} else {
 		line[n++] = '\n';
 	}
-	flags = irq_save();
-	spin_lock(&lock);
+	flags = log_lock();
 	keep(line, n);
-	if (on_line) {
-		held += n;
-		held_lines++;
-		if (!hold || held > HELD_MAX)
-			send_held();
-		else
-			this_cpu()->work_pending = true;
-	} else {
+	if (on_line)
+		kick = send_line(n);
+	else
 		unsent++;
-	}
-	spin_unlock(&lock);
-	irq_restore(flags);
+	log_unlock(flags);
+	if (kick)
+		cpu_kick(&boot_cpu);
 }
 
 void log_line(enum log_level l, const char *fmt, ...)
@@ -166,15 +190,13 @@ int trace_error_at(int err, const char *file, int line)
 
 size_t log_read(uint64_t *pos, char *buf, size_t size)
 {
-	uint64_t flags = irq_save();
+	uint64_t flags = log_lock();
 	size_t n = 0;
 
-	spin_lock(&lock);
 	if (kept_end > KEPT_BYTES && *pos < kept_end - KEPT_BYTES)
 		*pos = kept_end - KEPT_BYTES;
 	while (n < size && *pos < kept_end)
 		buf[n++] = kept[(*pos)++ % KEPT_BYTES];
-	spin_unlock(&lock);
-	irq_restore(flags);
+	log_unlock(flags);
 	return n;
 }

@@ -1,6 +1,6 @@
 /*
  * The log: lines with a level, kept in a ring and, while that is wanted, sent to the host's
- * console.
+ * console. Any CPU logs, in any context but an NMI's; the CPU that booted sends.
  * Boot option loglevel=err|warn|info|debug. No guest may decide how often a line is
  * logged: what it can cause is said once in its VM's life (vm->notices), or ends that.
  */
@@ -21,15 +21,16 @@ enum log_level log_level(void);
 /* Are lines sent to the console, or kept only? Sent at first. */
 void log_set_line(bool on);
 /*
- * Hold back what is to be sent: the lines wait, in their order, for log_send_held(), and work is
- * marked for the run loop. Off: what waits is sent, and each line is at once again.
+ * Hold back what is to be sent: the lines wait, in their order, for log_send_held(), and the first
+ * CPU is kicked. Off: what waits is sent, and each line of that CPU's is at once again; the others'
+ * lines still wait for it, as it alone knows what is being written on the line.
  */
 void log_hold(bool on);
-/* Do lines wait? */
-bool log_held(void);
+/* How many lines wait? */
+unsigned log_held(void);
 /* Send those that wait. */
 void log_send_held(void);
-/* The same, whatever state the log is in, and hold none from now on. For panic(). */
+/* The same, whatever state the log is in, and hold no CPU's lines from now on. For panic(). */
 void log_panic(void);
 /* How many have been sent so far. */
 uint64_t log_sent(void);

@@ -245,9 +245,13 @@ void log_hold(bool on)
 		log_send_held();
 }
 
-bool log_held(void)
+unsigned log_held(void)
 {
-	return log_waiting[0];
+	unsigned n = 0;
+
+	for (const char *at = log_waiting; (at = strchr(at, '\n')); at++)
+		n++;
+	return n;
 }
 
 uint64_t log_sent(void)

@@ -1,4 +1,4 @@
-/* The log's way onto the line: at once, or held back. */
+/* The log's way onto the line: at once, or held back; and threads as CPUs that log. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,19 +8,27 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "tests/host/fakes.h"
 
 /* The machine below the log; and the real functions beside the stand-ins of fakes.c. */
 #define UMBRA_INSN_H
 #define UMBRA_CPU_H
+#define UMBRA_SMP_H
 static struct cpu {
 	bool work_pending;
-} cpu;
+} boot_cpu, other_cpu;
+static _Thread_local struct cpu *me = &boot_cpu;
 static struct cpu *this_cpu(void)
 {
-	return &cpu;
+	return me;
 }
+static void mark_work(struct cpu *cpu)
+{
+	__atomic_store_n(&cpu->work_pending, true, __ATOMIC_RELEASE);
+}
+#define cpu_kick mark_work
 static uint64_t irq_save(void)
 {
 	return 0;
@@ -51,7 +59,8 @@ static int setup(void **state)
 	log_hold(false);
 	log_set_line(true);
 	log_take_unsent();
-	cpu.work_pending = false;
+	boot_cpu.work_pending = other_cpu.work_pending = panicked = false;
+	me = &boot_cpu;
 	fake_console_room = SIZE_MAX;
 	fake_console_len = 0;
 	fake_console_out[0] = '\0';
@@ -72,7 +81,7 @@ static void test_at_once(void **state)
 	assert_int_equal(log_take_unsent(), 1);
 	assert_int_equal(log_take_unsent(), 0);
 	assert_out("open\numbra: one 1\n");
-	assert_false(cpu.work_pending);
+	assert_false(boot_cpu.work_pending);
 }
 
 static void test_held(void **state)
@@ -82,21 +91,21 @@ static void test_held(void **state)
 	(void)state;
 	console_write("deb64:", 6);
 	log_hold(true);
-	assert_false(log_held());
+	assert_int_equal(log_held(), 0);
 	log_info("first");
 	log_info("second");
-	assert_true(log_held());
-	assert_true(cpu.work_pending); /* whoever looks after the line comes by */
+	assert_int_equal(log_held(), 2);
+	assert_true(boot_cpu.work_pending); /* whoever looks after the line comes by */
 	assert_int_equal(log_sent(), before);
 	assert_out("deb64:");
 	log_send_held();
 	assert_out("deb64:\numbra: first\numbra: second\n");
-	assert_false(log_held());
+	assert_int_equal(log_held(), 0);
 	assert_int_equal(log_sent() - before, 2);
 	log_send_held();
 	assert_int_equal(log_sent() - before, 2);
 	log_info("third");
-	assert_true(log_held());
+	assert_int_equal(log_held(), 1);
 	log_hold(false);
 	log_info("fourth");
 	assert_out("deb64:\numbra: first\numbra: second\numbra: third\numbra: fourth\n");
@@ -151,13 +160,87 @@ static void test_panic(void **state)
 	assert_out("umbra: the last words\numbra: at once\n");
 }
 
+/* Another CPU's is sent by the first one, which knows what it is writing there; that comes by. */
+static void test_other_cpu(void **state)
+{
+	(void)state;
+	console_write("umbra> vm", 9);
+	me = &other_cpu;
+	log_info("from afar");
+	assert_out("umbra> vm");
+	assert_int_equal(log_held(), 1);
+	assert_true(boot_cpu.work_pending);
+	assert_false(other_cpu.work_pending);
+	me = &boot_cpu;
+	log_info("after it");
+	assert_out("umbra> vm\numbra: from afar\numbra: after it\n");
+	/* In a panic that CPU has the line. */
+	me = &other_cpu;
+	log_info("the last words");
+	log_panic();
+	log_info("at once");
+	assert_non_null(strstr(fake_console_out, "umbra: the last words\numbra: at once\n"));
+}
+
+#define WRITERS 4
+#define WRITER_LINES 300
+
+static void *write_lines(void *arg)
+{
+	static struct cpu cpu[WRITERS];
+	unsigned n = (unsigned)(uintptr_t)arg;
+
+	me = &cpu[n];
+	for (unsigned i = 0; i < WRITER_LINES; i++)
+		log_info("writer %u line %04u of them all", n, i);
+	return NULL;
+}
+
+/* Several at once, while the first CPU changes what becomes of the lines: none is torn or lost, and
+ * each one's are in order. */
+static void test_writers(void **state)
+{
+	unsigned seen[WRITERS] = { 0 }, writer, line, own = 0;
+	pthread_t thread[WRITERS];
+
+	(void)state;
+	for (unsigned i = 0; i < WRITERS; i++)
+		assert_int_equal(
+			pthread_create(&thread[i], NULL, write_lines, (void *)(uintptr_t)i), 0);
+	while (own < 200) {
+		log_hold(own % 3);
+		log_send_held();
+		log_info("own %u", own++);
+	}
+	for (unsigned i = 0; i < WRITERS; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	log_hold(false);
+	assert_int_equal(log_held(), 0);
+	for (char *at = fake_console_out, *next; *at; at = next + 1) {
+		next = strchr(at, '\n');
+		assert_non_null(next);
+		if (sscanf(at, "umbra: writer %u line %u of them all\n", &writer, &line) == 2) {
+			assert_in_range(writer, 0, WRITERS - 1);
+			if (line != seen[writer] || next - at != 37)
+				fail_msg("writer %u: expected line %u, seen %.50s", writer,
+					 seen[writer], at);
+			seen[writer]++;
+		} else if (sscanf(at, "umbra: own %u\n", &line) != 1) {
+			fail_msg("a torn line: %.50s", at);
+		}
+	}
+	for (unsigned i = 0; i < WRITERS; i++)
+		assert_int_equal(seen[i], WRITER_LINES);
+}
+
 #define TEST(test) cmocka_unit_test_setup(test, setup)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_at_once),   TEST(test_held),  TEST(test_held_and_off),
-		TEST(test_many_held), TEST(test_panic),
+		TEST(test_many_held), TEST(test_panic), TEST(test_other_cpu),
+		TEST(test_writers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
