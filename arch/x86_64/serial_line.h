@@ -2,7 +2,9 @@
  * A serial port of this machine: interrupt-driven both ways, or looked after by a timer. Output
  * goes through a ring that the UART's transmit interrupt drains; before interrupts are on (and
  * in a panic) it is sent by polling. With no UART present, output is dropped and input never
- * comes. The console has one; a guest's second serial port or a debugger can have others.
+ * comes. The console has one; a guest's second serial port or a debugger can have others. Any CPU
+ * uses a line that is open; the first one opens and closes it, has its interrupts, and is the one
+ * for whom work is marked.
  */
 #ifndef UMBRA_SERIAL_LINE_H
 #define UMBRA_SERIAL_LINE_H

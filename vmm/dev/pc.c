@@ -467,7 +467,12 @@ gpa_t pc_write_tables(struct vm *vm)
 
 bool pc_console_input(struct vm *vm, uint8_t c)
 {
-	return vm->pc && serial_rx(&vm->pc->com[0], c);
+	bool taken;
+
+	owned_lock(&vm->lock);
+	taken = vm->pc && serial_rx(&vm->pc->com[0], c);
+	owned_unlock(&vm->lock);
+	return taken;
 }
 
 void pc_power_button(struct vm *vm)
@@ -483,8 +488,10 @@ bool pc_console_listens(const struct vm *vm)
 
 void pc_console_ready(struct vm *vm)
 {
+	owned_lock(&vm->lock);
 	if (vm->pc)
 		serial_tx_ready(&vm->pc->com[0]);
+	owned_unlock(&vm->lock);
 }
 
 void pc_line_work(struct vm *vm)
@@ -494,11 +501,13 @@ void pc_line_work(struct vm *vm)
 
 	if (!pc || !pc->line)
 		return;
+	owned_lock(&vm->lock);
 	while (serial_rx_room(&pc->com[1]) && (c = serial_line_getc(pc->line)) >= 0)
 		serial_rx(&pc->com[1], (uint8_t)c);
 	if (serial_line_overrun(pc->line))
 		serial_rx_lost(&pc->com[1]);
 	serial_tx_ready(&pc->com[1]);
+	owned_unlock(&vm->lock);
 }
 
 bool pc_line_listens(const struct vm *vm)
