@@ -6,6 +6,7 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/log.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/timer.h"
 #include "vmm/console_view.h"
 #include "vmm/dev/pc.h"
@@ -31,8 +32,11 @@ static bool after_escape;   /* Ctrl-] was typed: the next key is for the console
 static bool pressed;        /* a Ctrl-] may wait behind what is held back, */
 static uint64_t pressed_ns; /* and since when */
 static struct timer deaf;
-/* Bit n: VM n has input queued; had a byte refused; has a port of the machine. */
-static uint64_t fed, waiting, tied;
+/* Bit n: VM n has input queued; has a port of the machine. */
+static uint64_t fed, tied;
+/* Bit n, atomic: VM n has said something, and the first CPU is going to look at it; had a byte
+ * refused. */
+static uint64_t spoke, waiting;
 static uint64_t log_seen; /* log_sent() when the monitor's prompt was whole */
 static_assert(VM_MAX <= 64, "one bit a VM");
 
@@ -43,9 +47,118 @@ static struct speaker *speaker_of(const struct vm *vm)
 	return &speakers[vm->id + 1];
 }
 
+static uint64_t bit_of(const struct speaker *s)
+{
+	return BIT(s->vm->id);
+}
+
 static bool is_stopped(const struct speaker *s)
 {
 	return s->vm->state == VM_STOPPED && !s->vm->restart.armed;
+}
+
+/* --- what VMs say --- */
+
+/* Take what s has said, as far as there is room for it to be shown. */
+static void take(struct speaker *s)
+{
+	uint32_t n;
+
+	/* The mark first: what is said from here on sets it again. */
+	__atomic_fetch_and(&spoke, ~bit_of(s), __ATOMIC_SEQ_CST);
+	for (n = ring_used(&s->said); n; n--) {
+		if (!view_may_say(s))
+			view_pump();
+		if (!view_may_say(s)) {
+			/* The line's room or a pause's end makes us come by, not each byte. */
+			__atomic_fetch_or(&spoke, bit_of(s), __ATOMIC_SEQ_CST);
+			return;
+		}
+		view_said(s, (uint8_t)ring_get(&s->said));
+	}
+}
+
+static void take_all(void)
+{
+	for (unsigned i = 1; i < SPEAKERS; i++)
+		if (speakers[i].vm)
+			take(&speakers[i]);
+}
+
+/* Has one that was held back room by now, as another's line has ended? */
+static void look_again(void)
+{
+	uint64_t left = __atomic_load_n(&spoke, __ATOMIC_RELAXED);
+
+	for (; left; left &= left - 1) {
+		if (!view_may_say(&speakers[__builtin_ctzll(left) + 1]))
+			continue;
+		cpu_kick(&boot_cpu);
+		return;
+	}
+}
+
+static uint32_t said_max(const struct speaker *s)
+{
+	return __atomic_load_n(&s->seen, __ATOMIC_SEQ_CST) ? SAID_AHEAD : SAID_BYTES;
+}
+
+static bool put_said(struct speaker *s, uint8_t c)
+{
+	return ring_used(&s->said) < said_max(s) && ring_put(&s->said, c);
+}
+
+/* Have the first CPU take it: at once if that is seen, else when it has become much. */
+static void tell_said(const struct speaker *s, bool full)
+{
+	/* The byte is there before it is looked whether anybody wants to see it. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!full && said_max(s) == SAID_BYTES && ring_used(&s->said) < SAID_BYTES / 2)
+		return;
+	if (!(__atomic_fetch_or(&spoke, bit_of(s), __ATOMIC_SEQ_CST) & bit_of(s)))
+		cpu_kick(&boot_cpu);
+}
+
+bool console_vm_tx(struct vm *vm, uint8_t c)
+{
+	struct speaker *s = speaker_of(vm);
+	bool here = smp_on_boot_cpu(), said;
+
+	if (!s->vm)
+		return true;
+	said = put_said(s, c);
+	if (!said) {
+		if (here)
+			take(s);
+		/* The mark first: if there is room by now, it may not be seen. */
+		__atomic_fetch_or(&waiting, bit_of(s), __ATOMIC_SEQ_CST);
+		said = put_said(s, c);
+	}
+	if (here) {
+		take(s);
+		look_again();
+	}
+	if (!here || !said)
+		tell_said(s, !said);
+	return said;
+}
+
+/* Those who were refused a byte, and have room again. */
+static void tell_waiting(void)
+{
+	uint64_t told;
+
+	/* What was taken is taken before it is looked who has marked that he waits. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	told = __atomic_load_n(&waiting, __ATOMIC_RELAXED);
+	for (; told; told &= told - 1) {
+		struct speaker *s = &speakers[__builtin_ctzll(told) + 1];
+
+		if (ring_used(&s->said) > said_max(s) / 2)
+			continue;
+		__atomic_fetch_and(&waiting, ~bit_of(s), __ATOMIC_SEQ_CST);
+		pc_console_ready(s->vm);
+	}
 }
 
 /* --- who is in front --- */
@@ -59,6 +172,16 @@ static void arrived(void)
 		operator->enter();
 }
 
+static void set_view(struct speaker *s)
+{
+	take_all(); /* what was said before is not news for who comes now */
+	view_set(s, follow);
+	/* They need not have told of what they said when they were not seen. */
+	for (unsigned i = 1; i < SPEAKERS; i++)
+		if (speakers[i].seen)
+			__atomic_fetch_or(&spoke, bit_of(&speakers[i]), __ATOMIC_SEQ_CST);
+}
+
 static void go(struct speaker *s)
 {
 	if (front == s)
@@ -70,7 +193,7 @@ static void go(struct speaker *s)
 	} else {
 		log_set_line(true);
 	}
-	view_set(s, follow);
+	set_view(s);
 }
 
 void console_set_front(struct vm *vm)
@@ -98,7 +221,7 @@ uint64_t console_operator_until(void)
 int console_add(struct vm *vm)
 {
 	struct speaker *s = speaker_of(vm);
-	uint8_t *buf = s->out.buf ? s->out.buf : kalloc(KEPT_BYTES + TYPED_BYTES);
+	uint8_t *buf = s->out.buf ? s->out.buf : kalloc(KEPT_BYTES + TYPED_BYTES + SAID_BYTES);
 
 	if (!buf)
 		return trace_error(-ENOMEM);
@@ -107,7 +230,9 @@ int console_add(struct vm *vm)
 		.name = vm->cfg->name,
 		.out.buf = buf,
 		.in = { .buf = buf + KEPT_BYTES, .size = TYPED_BYTES },
+		.said = { .buf = buf + KEPT_BYTES + TYPED_BYTES, .size = SAID_BYTES },
 	};
+	view_added(s);
 	return 0;
 }
 
@@ -141,7 +266,7 @@ void console_follow(bool on)
 	if (s && s != front)
 		go(s);
 	else
-		view_set(front, follow);
+		set_view(front);
 }
 
 void console_show_log(bool always)
@@ -162,7 +287,7 @@ static void feed(struct speaker *s)
 		ring_get(in);
 		s->in_ns = clock_ns();
 	}
-	fed &= ~BIT(s->vm->id);
+	fed &= ~bit_of(s);
 }
 
 static void type(uint8_t c)
@@ -182,7 +307,7 @@ static void type(uint8_t c)
 	if (ring_empty(&s->in))
 		s->in_ns = clock_ns();
 	ring_put(&s->in, c);
-	fed |= BIT(s->vm->id);
+	fed |= bit_of(s);
 	feed(s);
 }
 
@@ -274,24 +399,7 @@ static void carry_input(void)
 	}
 }
 
-/* --- what VMs say --- */
-
-bool console_vm_tx(struct vm *vm, uint8_t c)
-{
-	struct speaker *s = speaker_of(vm);
-
-	if (!s->vm)
-		return true;
-	if (!view_may_say(s)) {
-		view_pump();
-		if (!view_may_say(s)) {
-			waiting |= BIT(vm->id);
-			return false;
-		}
-	}
-	view_said(s, c);
-	return true;
-}
+/* --- a VM's end --- */
 
 void console_forget(struct vm *vm)
 {
@@ -299,10 +407,11 @@ void console_forget(struct vm *vm)
 
 	if (!s->vm)
 		return;
-	waiting &= ~BIT(vm->id);
-	fed &= ~BIT(vm->id);
+	fed &= ~bit_of(s);
 	s->in.tail = s->in.head;
 	s->ends = true;
+	take(s);
+	__atomic_fetch_and(&waiting, ~bit_of(s), __ATOMIC_SEQ_CST);
 	pc_console_ready(vm);
 	view_drain(s);
 	s->ends = false;
@@ -362,28 +471,19 @@ static void redraw(void)
 
 /* --- run loop --- */
 
-static void tell_waiting(void)
-{
-	uint64_t told = waiting;
-
-	while (told) {
-		unsigned id = (unsigned)__builtin_ctzll(told);
-
-		told &= told - 1;
-		if (!view_may_say(&speakers[id + 1]))
-			continue;
-		waiting &= ~BIT(id);
-		pc_console_ready(speakers[id + 1].vm);
-	}
-}
-
 void console_work(void)
 {
+	uint64_t said;
+
 	begun = true;
 	carry_input();
 	for (uint64_t left = fed; left; left &= left - 1)
 		feed(&speakers[__builtin_ctzll(left) + 1]);
+	said = __atomic_load_n(&spoke, __ATOMIC_SEQ_CST);
+	for (; said; said &= said - 1)
+		take(&speakers[__builtin_ctzll(said) + 1]);
 	view_pump();
+	look_again();
 	tell_waiting();
 	for (uint64_t left = tied; left; left &= left - 1)
 		pc_line_work(speakers[__builtin_ctzll(left) + 1].vm);

@@ -3,6 +3,10 @@
  * them is in front: it gets what is typed, and is seen. What the others say is kept, and shown
  * when they come to the front; or all are seen, a line at a time (follow). Ctrl-] and a key is
  * for the console itself, whatever is in front and whatever state it is in.
+ *
+ * All of it belongs to the loop of the first CPU, but for the functions under "devices", which the
+ * CPUs that VMs run on call. The first CPU takes the VMs' locks here, and holds none when it comes
+ * but one whose VM speaks or ends.
  */
 #ifndef UMBRA_VMM_CONSOLE_H
 #define UMBRA_VMM_CONSOLE_H
@@ -18,11 +22,6 @@ struct vm;
 /* A VM that there is from now on, at rest or not: room for what it says. Its number, which
  * follows Ctrl-], is its id + 1. 0 or -ENOMEM. */
 int console_add(struct vm *vm);
-/*
- * A byte from the VM's first serial port. False: there is no room now, and pc_console_ready(vm)
- * will be called when there is. Only one that is seen can meet with that: the line is slow.
- */
-bool console_vm_tx(struct vm *vm, uint8_t c);
 /* Who is in front from now on; NULL: the monitor. It is told with a banner line. */
 void console_set_front(struct vm *vm);
 /* The VM in front; NULL: the monitor. */
@@ -40,6 +39,15 @@ bool console_operator_stays(void);
 /* Until when he is taken to be there: he went to the monitor by himself, and has typed something at
  * it not long ago. 0: he is not. */
 uint64_t console_operator_until(void);
+
+/* --- devices --- */
+
+/*
+ * A byte from the VM's first serial port, with vm->lock held. False: there is no room now, and
+ * pc_console_ready(vm) will be called when there is: the line is slow and the VM is seen, or the
+ * first CPU has not come by for long.
+ */
+bool console_vm_tx(struct vm *vm, uint8_t c);
 
 /* --- the operator --- */
 

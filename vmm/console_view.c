@@ -44,6 +44,7 @@ static struct timer quiet;
 
 static bool log_waits;      /* lines of Umbra's wait for the end of a guest's, */
 static uint64_t log_ns;     /* and since when */
+static unsigned log_lines;  /* how many were found */
 static bool last_words_due; /* some speaker's */
 
 static bool follows(void)
@@ -179,17 +180,13 @@ static void put_followed(struct speaker *s, uint8_t c)
 		return;
 	}
 	if (c != '\n' && s->returned && open) {
-		console_try_putc('\r');
+		console_write("\r", 1);
 		open = false;
 	}
 	s->returned = false;
 	if (!open)
 		begin_line(s);
-	if (c == '\n') {
-		console_write("\n", 1);
-		return;
-	}
-	console_try_putc(c);
+	console_write((const char *)&c, 1);
 }
 
 /* Will the line that s writes soon have its end? */
@@ -227,7 +224,37 @@ static void say_held(void)
 			put_last_words(&speakers[i]);
 	last_words_due = false;
 	log_waits = false;
+	log_lines = 0;
 	log_send_held();
+}
+
+/* What guests have said up to now comes before lines of Umbra's that were logged up to now; but not
+ * what is shown again, or late, to somebody who comes. */
+static void mark_said(void)
+{
+	for (unsigned i = 1; i < SPEAKERS; i++) {
+		struct speaker *s = &speakers[i];
+		bool late = !follows() && kept_unseen(&s->out) > 1;
+
+		if (s->seen)
+			s->log_at = s->said.tail + (late ? 0 : ring_used(&s->said));
+	}
+}
+
+/* Has s said something before Umbra's line that is not shown yet? */
+static bool is_before_log(const struct speaker *s)
+{
+	int32_t left = (int32_t)(s->log_at - s->said.tail);
+
+	return left > 0 || (!left && !follows() && kept_unseen(&s->out) == 1);
+}
+
+static bool is_log_next(void)
+{
+	for (unsigned i = 1; i < SPEAKERS; i++)
+		if (speakers[i].seen && is_before_log(&speakers[i]))
+			return false;
+	return true;
 }
 
 /* Must they wait for the guest's line that is open? Its end comes soon, or its quiet. */
@@ -235,17 +262,24 @@ static bool log_must_wait(void)
 {
 	struct speaker *s = follows() ? writer : shown;
 
-	return s && s->vm && goes_on(s) && clock_ns() - log_ns < LOG_WAIT_NS;
+	if (clock_ns() - log_ns >= LOG_WAIT_NS)
+		return false;
+	return !is_log_next() || (s && s->vm && goes_on(s));
 }
 
 /* Lines of Umbra's do not tear a guest's that is being written. */
 static void look_for_log(void)
 {
-	if (!log_held() && !last_words_due)
+	unsigned lines = log_held();
+
+	if (!lines && !last_words_due)
 		return;
 	if (!log_waits)
 		log_ns = clock_ns();
+	if (!log_waits || lines != log_lines)
+		mark_said();
 	log_waits = true;
+	log_lines = lines;
 	if (!log_must_wait())
 		say_held();
 }
@@ -363,7 +397,7 @@ static void show(struct speaker *s, size_t room)
 		if (!console_try_putc((uint8_t)c))
 			break;
 		kept_advance(&s->out);
-		if (c == '\n' && log_waits)
+		if (c == '\n' && log_waits && is_log_next())
 			say_held();
 	}
 }
@@ -381,7 +415,7 @@ static void show_all(size_t room)
 		}
 		put_followed(s, (uint8_t)c);
 		kept_advance(&s->out);
-		if (c == '\n' && log_waits)
+		if (c == '\n' && log_waits && is_log_next())
 			say_held();
 	}
 }
@@ -391,6 +425,11 @@ static void show_all(size_t room)
 bool view_shows(const struct speaker *s)
 {
 	return s == shown || (follows() && s->vm);
+}
+
+void view_added(struct speaker *s)
+{
+	__atomic_store_n(&s->seen, view_shows(s), __ATOMIC_SEQ_CST);
 }
 
 /* The terminal of whoever leaves may be in the middle of anything. */
@@ -419,6 +458,8 @@ void view_set(struct speaker *s, bool all)
 	follow = all;
 	banner_due = true;
 	gone = 0;
+	for (unsigned i = 1; i < SPEAKERS; i++)
+		view_added(&speakers[i]);
 	console_tell(AHEAD_LOW); /* the run loop comes by */
 	if (!follows()) {
 		if (s->vm && (s != seen || following))

@@ -86,6 +86,11 @@ void cpu_kick(struct cpu *cpu)
 		lapic_send(cpu->apic_id, TRAP_KICK);
 }
 
+bool smp_on_boot_cpu(void)
+{
+	return this_cpu() == &boot_cpu;
+}
+
 void cpu_interrupt(struct cpu *cpu)
 {
 	lapic_send(cpu->apic_id, TRAP_KICK);

@@ -39,6 +39,9 @@ void smp_idle_main(struct cpu *cpu);
  * context but an NMI's. */
 void cpu_kick(struct cpu *cpu);
 
+/* Does the CPU that booted ask? Its loop is the operator's too. */
+bool smp_on_boot_cpu(void);
+
 /* Interrupt it, whatever is marked there: it counts one more (irq_count). */
 void cpu_interrupt(struct cpu *cpu);
 

@@ -34,6 +34,9 @@ extern uint16_t fake_fpu_control, fake_fpu_status;
 extern uint8_t fake_xmm[16][16];
 extern uint64_t fake_mmx[8];
 
+/* A thread is a CPU: is it another than the one that booted? */
+extern _Thread_local bool fake_other_cpu;
+
 /* A random number, and the state for the next: any start but 0 gives its own sequence. */
 uint64_t fake_random64(uint64_t *state);
 

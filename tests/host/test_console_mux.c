@@ -10,11 +10,13 @@
 #include <cmocka.h>
 
 #include "arch/x86_64/clock.h"
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/log.h"
 #include "tests/host/fakes.h"
 #include "vmm/console.h"
 #include "vmm/console_kept.h"
+#include "vmm/console_view.h"
 #include "vmm/dev/pc.h"
 #include "vmm/vm.h"
 
@@ -224,7 +226,9 @@ static void test_slow_line(void **state)
 	(void)state;
 	fake_console_room = 3;
 	say(0, "abcd");
-	assert_false(console_vm_tx(&vm[0], 'e'));
+	for (unsigned i = 0; i < SAID_AHEAD; i++)
+		say(0, "e");
+	assert_false(console_vm_tx(&vm[0], 'f'));
 	assert_out("abc");
 	for (unsigned i = 0; i < 10000; i++) {
 		char line[16];
@@ -233,11 +237,17 @@ static void test_slow_line(void **state)
 		say(1, line);
 	}
 	assert_int_equal(readies[0], 0);
-	fake_console_room = 100;
+	fake_console_room = 5;
 	console_work();
-	assert_out("abcd");
+	assert_out("abcdeeee");
+	assert_int_equal(readies[0], 0); /* it would soon be refused again */
+	fake_console_room = SAID_AHEAD / 2;
+	console_work();
 	assert_int_equal(readies[0], 1);
 	fake_console_room = SIZE_MAX;
+	console_work();
+	assert_int_equal(fake_console_len, 4 + SAID_AHEAD);
+	assert_int_equal(readies[0], 1);
 	forget_output();
 	keys("\x1d"
 	     "2");
@@ -472,6 +482,8 @@ static void test_follow(void **state)
 	fake_console_room = 0;
 	for (unsigned i = 0; i < KEPT_BYTES; i++)
 		assert_true(console_vm_tx(&vm[1], i % 64 == 63 ? '\n' : 'x'));
+	for (unsigned i = 0; i < SAID_AHEAD; i++)
+		say(1, "x");
 	assert_false(console_vm_tx(&vm[1], 'x'));
 	assert_true(console_vm_tx(&vm[2], 'x'));
 	keys("\x1d"
@@ -642,6 +654,112 @@ static void test_follow_progress_bar(void **state)
 		fail_msg("expected the other's line after 1 to 2.1 s, seen after %u/10 s", n);
 }
 
+/* --- VMs on other CPUs --- */
+
+static void say_afar(unsigned n, const char *text)
+{
+	fake_other_cpu = true;
+	say(n, text);
+	fake_other_cpu = false;
+}
+
+static bool is_kicked(void)
+{
+	bool was = boot_cpu.work_pending;
+
+	boot_cpu.work_pending = false;
+	return was;
+}
+
+/* The first CPU shows it, and is kicked for that once, not again while the line has no room; for
+ * one that is not seen when it has said much. */
+static void test_other_cpu(void **state)
+{
+	(void)state;
+	is_kicked();
+	say_afar(0, "a");
+	assert_true(is_kicked());
+	assert_out("");
+	say_afar(0, "bc");
+	assert_false(is_kicked());
+	console_work();
+	assert_out("abc");
+	fake_console_room = 0;
+	say_afar(0, "d");
+	assert_true(is_kicked());
+	console_work();
+	say_afar(0, "e");
+	assert_true(is_kicked());
+	console_work();
+	assert_false(is_kicked());
+	for (unsigned i = 1; i < SAID_AHEAD; i++)
+		say_afar(0, "f");
+	assert_false(is_kicked());
+	fake_other_cpu = true;
+	assert_false(console_vm_tx(&vm[0], 'g'));
+	fake_other_cpu = false;
+	fake_console_room = SIZE_MAX;
+	console_work();
+	assert_int_equal(fake_console_len, 4 + SAID_AHEAD);
+	assert_int_equal(readies[0], 1);
+	is_kicked();
+
+	for (unsigned i = 0; i < SAID_BYTES / 2; i++) {
+		assert_false(is_kicked());
+		say_afar(1, "x");
+	}
+	assert_true(is_kicked());
+	console_work();
+	forget_output();
+	say_afar(1, "more\n");
+	say_afar(2, "last words");
+	console_forget(&vm[2]);
+	keys("\x1d"
+	     "2");
+	assert_non_null(strstr(fake_console_out, "xxxmore\n"));
+	forget_output();
+	keys("\x1d"
+	     "3");
+	assert_non_null(strstr(fake_console_out, "\nlast words"));
+}
+
+/* What a guest has said before Umbra's line is shown before it. */
+static void test_log_from_other_cpu(void **state)
+{
+	(void)state;
+	console_show_log(true);
+	fake_log_shown = true;
+	say_afar(0, "one\ntwo\n");
+	log_info("after two");
+	say_afar(0, "three\n");
+	log_info("after three");
+	console_work();
+	assert_out("one\ntwo\nthree\numbra: after two\numbra: after three\n");
+	/* Not what it says later. */
+	forget_output();
+	fake_console_room = 1;
+	say_afar(0, "x\n");
+	console_work();
+	say_afar(0, "y\n");
+	log_info("after y");
+	console_work();
+	say_afar(0, "z\n");
+	fake_console_room = SIZE_MAX;
+	console_work();
+	assert_out("x\ny\numbra: after y\nz\n");
+	/* Nor what is shown again, for a long time. */
+	for (unsigned i = 0; i < 5000; i++)
+		say(1, "old line\n");
+	fake_console_room = 1000;
+	keys("\x1d"
+	     "2");
+	say_afar(1, "new\n");
+	log_info("in time");
+	fake_console_room = 100;
+	console_work();
+	assert_non_null(strstr(fake_console_out, "umbra: in time\nold line\n"));
+}
+
 #define TEST(test) cmocka_unit_test_setup(test, setup)
 
 int main(void)
@@ -665,6 +783,8 @@ int main(void)
 		TEST(test_log_waits_for_slow_line),
 		TEST(test_log_of_end),
 		TEST(test_follow_progress_bar),
+		TEST(test_other_cpu),
+		TEST(test_log_from_other_cpu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

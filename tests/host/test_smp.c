@@ -36,6 +36,8 @@ static _Noreturn void thread_ends(void);
 #define clock_ns host_ns
 #define smp_cpu real_smp_cpu
 #define smp_do_work real_smp_do_work
+#define smp_on_boot_cpu real_smp_on_boot_cpu
+#define cpu_kick real_cpu_kick
 #define smp_call_others real_smp_call_others
 #define smp_stopped_at real_smp_stopped_at
 #define cpu_halt thread_ends

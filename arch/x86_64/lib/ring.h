@@ -21,10 +21,12 @@ struct ring {
 		.buf = (array), .size = sizeof(array)                                              \
 	}
 
-/* Bytes that wait to be read. */
+/* Bytes that wait to be read. For either of the two; anybody else has a number that was so lately.
+ */
 static inline uint32_t ring_used(const struct ring *r)
 {
-	return r->head - r->tail;
+	return __atomic_load_n(&r->head, __ATOMIC_ACQUIRE) -
+	       __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE);
 }
 
 /* Bytes that there is room for. */
@@ -36,7 +38,7 @@ static inline uint32_t ring_space(const struct ring *r)
 /* Does none wait? */
 static inline bool ring_empty(const struct ring *r)
 {
-	return r->head == r->tail;
+	return !ring_used(r);
 }
 
 /* False: full, not taken. */
