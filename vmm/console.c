@@ -32,11 +32,10 @@ static bool after_escape;   /* Ctrl-] was typed: the next key is for the console
 static bool pressed;        /* a Ctrl-] may wait behind what is held back, */
 static uint64_t pressed_ns; /* and since when */
 static struct timer deaf;
-/* Bit n: VM n has input queued; has a port of the machine. */
-static uint64_t fed, tied;
+static uint64_t tied; /* bit n: VM n has a port of the machine */
 /* Bit n, atomic: VM n has said something, and the first CPU is going to look at it; had a byte
- * refused. */
-static uint64_t spoke, waiting;
+ * refused; has input queued. */
+static uint64_t spoke, waiting, fed;
 static uint64_t log_seen; /* log_sent() when the monitor's prompt was whole */
 static_assert(VM_MAX <= 64, "one bit a VM");
 
@@ -287,7 +286,14 @@ static void feed(struct speaker *s)
 		ring_get(in);
 		s->in_ns = clock_ns();
 	}
-	fed &= ~bit_of(s);
+	__atomic_fetch_and(&fed, ~bit_of(s), __ATOMIC_RELAXED);
+}
+
+/* Whoever was refused a byte, with the VM's lock held, has marked before that there are more. */
+void console_vm_listens(struct vm *vm)
+{
+	if (__atomic_load_n(&fed, __ATOMIC_RELAXED) & BIT(vm->id))
+		cpu_kick(&boot_cpu);
 }
 
 static void type(uint8_t c)
@@ -307,7 +313,7 @@ static void type(uint8_t c)
 	if (ring_empty(&s->in))
 		s->in_ns = clock_ns();
 	ring_put(&s->in, c);
-	fed |= bit_of(s);
+	__atomic_fetch_or(&fed, bit_of(s), __ATOMIC_RELAXED);
 	feed(s);
 }
 
@@ -407,7 +413,7 @@ void console_forget(struct vm *vm)
 
 	if (!s->vm)
 		return;
-	fed &= ~bit_of(s);
+	__atomic_fetch_and(&fed, ~bit_of(s), __ATOMIC_RELAXED);
 	s->in.tail = s->in.head;
 	s->ends = true;
 	take(s);
@@ -473,19 +479,18 @@ static void redraw(void)
 
 void console_work(void)
 {
-	uint64_t said;
+	uint64_t left;
 
 	begun = true;
 	carry_input();
-	for (uint64_t left = fed; left; left &= left - 1)
+	for (left = __atomic_load_n(&fed, __ATOMIC_RELAXED); left; left &= left - 1)
 		feed(&speakers[__builtin_ctzll(left) + 1]);
-	said = __atomic_load_n(&spoke, __ATOMIC_SEQ_CST);
-	for (; said; said &= said - 1)
-		take(&speakers[__builtin_ctzll(said) + 1]);
+	for (left = __atomic_load_n(&spoke, __ATOMIC_SEQ_CST); left; left &= left - 1)
+		take(&speakers[__builtin_ctzll(left) + 1]);
 	view_pump();
 	look_again();
 	tell_waiting();
-	for (uint64_t left = tied; left; left &= left - 1)
+	for (left = tied; left; left &= left - 1)
 		pc_line_work(speakers[__builtin_ctzll(left) + 1].vm);
 	redraw();
 }

@@ -48,6 +48,8 @@ uint64_t console_operator_until(void);
  * first CPU has not come by for long.
  */
 bool console_vm_tx(struct vm *vm, uint8_t c);
+/* That port may take a byte again, with vm->lock held: what was typed for it is carried soon. */
+void console_vm_listens(struct vm *vm);
 
 /* --- the operator --- */
 

@@ -32,6 +32,7 @@
 #define LINES 1500
 #define LINE_LEN 9 /* a digit each of the VM's and the sum's, five of the number, \r\n */
 #define COM1 0x3f8
+#define LSR_READY 0x01
 #define LSR_THRE 0x20
 #define STUCK_S 60
 #define FAST 50000 /* the line's room, that of what shows it */
@@ -80,6 +81,38 @@ static void *run_speaker(void *arg)
 		;
 	__atomic_fetch_add(&over, 1, __ATOMIC_SEQ_CST);
 	cpu_kick(&boot_cpu); /* for the test: it looks who has done */
+	return NULL;
+}
+
+#define TYPED 20000
+
+static char heard[VMS][TYPED];
+static size_t nr_heard[VMS]; /* guarded by vm->lock */
+
+/* Another byte that was typed, if there is one. False: all are there. */
+static bool listen(struct vm *v)
+{
+	size_t *n = &nr_heard[v->id];
+	bool more, ready;
+
+	owned_lock(&v->lock);
+	more = *n < TYPED;
+	ready = bus_in(&v->bus, COM1 + 5, 1) & LSR_READY;
+	if (more && ready)
+		heard[v->id][(*n)++] = (char)bus_in(&v->bus, COM1, 1);
+	owned_unlock(&v->lock);
+	if (!ready)
+		sched_yield();
+	return more;
+}
+
+static void *run_listener(void *arg)
+{
+	fake_other_cpu = true;
+	while (listen(arg))
+		;
+	__atomic_fetch_add(&over, 1, __ATOMIC_SEQ_CST);
+	cpu_kick(&boot_cpu);
 	return NULL;
 }
 
@@ -346,13 +379,40 @@ static void test_switching(void **state)
 	teardown_console();
 }
 
+/* What is typed reaches a guest that reads slowly or fast: its reading is what carries the rest. */
+static void test_input(void **state)
+{
+	static char text[VMS * (TYPED + 2) + 1];
+	pthread_t thread[VMS * VCPUS];
+	char *at = text;
+
+	(void)state;
+	setup_console(false);
+	for (unsigned n = 0; n < VMS; n++) {
+		*at++ = '\x1d';
+		*at++ = (char)('1' + n);
+		for (unsigned i = 0; i < TYPED; i++)
+			*at++ = (char)('!' + (i * (n + 3) + i / 90) % 90);
+		nr_heard[n] = 0;
+	}
+	for (unsigned i = 0; i < VMS * VCPUS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, run_listener, &vm[i % VMS]), 0);
+	fake_console_type(text);
+	cpu_kick(&boot_cpu);
+	run_loop(VMS * VCPUS, FAST, NULL);
+	for (unsigned i = 0; i < VMS * VCPUS; i++)
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+	for (unsigned n = 0; n < VMS; n++)
+		assert_memory_equal(heard[n], text + n * (TYPED + 2) + 2, TYPED);
+	teardown_console();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fast_line),
-		cmocka_unit_test(test_slow_line),
-		cmocka_unit_test(test_follow),
-		cmocka_unit_test(test_switching),
+		cmocka_unit_test(test_fast_line), cmocka_unit_test(test_slow_line),
+		cmocka_unit_test(test_follow),    cmocka_unit_test(test_switching),
+		cmocka_unit_test(test_input),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

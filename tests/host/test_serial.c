@@ -220,6 +220,41 @@ static void test_receive_without_fifo(void **state)
 	assert_int_equal(in(DATA), 'b');
 }
 
+static unsigned told;
+
+static void tell(void *ctx)
+{
+	(void)ctx;
+	assert_true(serial_rx_room(&uart));
+	told++;
+}
+
+/* Whoever was refused is told whatever it is that makes room. */
+static void test_receiver_has_room(void **state)
+{
+	(void)state;
+	told = 0;
+	uart.listens = tell;
+	while (serial_rx(&uart, 'a'))
+		;
+	in(LSR);
+	assert_int_equal(told, 0);
+	in(DATA);
+	assert_int_equal(told, 1);
+	out(FCR, 0x01);
+	told = 0;
+	while (serial_rx(&uart, 'a'))
+		;
+	out(FCR, 0x03);
+	assert_int_equal(told, 1);
+	out(MCR, 0x10);
+	out(DATA, 'a');
+	in(DATA);
+	assert_int_equal(told, 1); /* no way in */
+	out(MCR, 0x00);
+	assert_int_equal(told, 2);
+}
+
 static void test_receive_interrupt_off(void **state)
 {
 	(void)state;
@@ -488,6 +523,7 @@ int main(void)
 		cmocka_unit_test_setup(test_transmit_overrun, setup),
 		cmocka_unit_test_setup(test_no_cable, setup),
 		cmocka_unit_test_setup(test_receive_without_fifo, setup),
+		cmocka_unit_test_setup(test_receiver_has_room, setup),
 		cmocka_unit_test_setup(test_receive_interrupt_off, setup),
 		cmocka_unit_test_setup(test_receive_trigger, setup),
 		cmocka_unit_test_setup(test_fifo_clear, setup),

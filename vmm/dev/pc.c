@@ -7,6 +7,7 @@
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/serial_line.h"
+#include "arch/x86_64/smp.h"
 #include "vmm/console.h"
 #include "vmm/cpuid.h"
 #include "vmm/dev/acpi.h"
@@ -118,6 +119,22 @@ static bool pc_print(void *ctx, uint8_t byte)
 	struct pc *pc = ctx;
 
 	return console_vm_tx(pc->vm, byte);
+}
+
+static void pc_com1_listens(void *ctx)
+{
+	struct pc *pc = ctx;
+
+	console_vm_listens(pc->vm);
+}
+
+/* The first CPU carries it. */
+static void pc_com2_listens(void *ctx)
+{
+	struct pc *pc = ctx;
+
+	if (pc->line && serial_line_has_input(pc->line))
+		cpu_kick(&boot_cpu);
 }
 
 /* What the guest may have sent before the line has: its UART waits for the rest. */
@@ -354,6 +371,8 @@ static void pc_init_devices(struct pc *pc)
 	ps2_init(&pc->ps2, isa_line(pc, IRQ_KBD), pc_reset, pc);
 	serial_init(&pc->com[0], isa_line(pc, IRQ_COM1), pc_print, pc);
 	serial_init(&pc->com[1], isa_line(pc, IRQ_COM2), pc->line ? pc_line_tx : NULL, pc);
+	pc->com[0].listens = pc_com1_listens;
+	pc->com[1].listens = pc_com2_listens;
 	pci_init(&pc->pci, pc_reset, pc);
 	acpi_pm_init(&pc->pm, isa_line(pc, ACPI_SCI), pc_power_off, pc, &pc->vm->lock);
 	pc->debug = (struct debug_ports){ .print = pc_print, .exit = pc_debug_exit, .ctx = pc };

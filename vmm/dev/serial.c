@@ -154,6 +154,12 @@ bool serial_rx(struct serial *s, uint8_t byte)
 	return true;
 }
 
+static void serial_tell_room(struct serial *s)
+{
+	if (s->listens && serial_rx_room(s))
+		s->listens(s->tx_ctx);
+}
+
 static uint8_t serial_read_data(struct serial *s)
 {
 	uint8_t byte;
@@ -161,6 +167,7 @@ static uint8_t serial_read_data(struct serial *s)
 	if (!s->rx.count)
 		return 0;
 	byte = fifo_pop(&s->rx);
+	serial_tell_room(s);
 	if (s->rx.count)
 		serial_pulse_irq(s); /* the time-out starts anew for what is left */
 	else
@@ -256,6 +263,7 @@ static void serial_write_fcr(struct serial *s, uint8_t val)
 		s->thr_empty = true;
 	}
 	s->fcr = val & FCR_ENABLE ? val & (BITS(7, 6) | FCR_ENABLE) : 0;
+	serial_tell_room(s);
 	serial_update_irq(s);
 }
 
@@ -327,6 +335,7 @@ static void serial_write(struct serial *s, unsigned reg, uint8_t val)
 		break;
 	case REG_MCR:
 		s->mcr = val & MCR_WRITABLE;
+		serial_tell_room(s);
 		serial_update_modem(s);
 		serial_update_irq(s);
 		break;

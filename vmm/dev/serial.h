@@ -23,6 +23,8 @@ struct serial_fifo {
 struct serial {
 	/* Takes a byte; false: no room now, serial_tx_ready() will be called. */
 	bool (*tx)(void *ctx, uint8_t byte);
+	/* The receiver has room again, maybe; NULL: nobody needs to know. With tx's ctx. */
+	void (*listens)(void *ctx);
 	void *tx_ctx;
 	struct irq_line irq;
 	uint8_t ier, fcr, lcr, mcr, scr;
