@@ -494,14 +494,3 @@ void console_work(void)
 		pc_line_work(speakers[__builtin_ctzll(left) + 1].vm);
 	redraw();
 }
-
-bool console_input_held(void)
-{
-	for (uint64_t left = fed; left; left &= left - 1)
-		if (pc_console_listens(speakers[__builtin_ctzll(left) + 1].vm))
-			return true;
-	for (uint64_t left = tied; left; left &= left - 1)
-		if (pc_line_listens(speakers[__builtin_ctzll(left) + 1].vm))
-			return true;
-	return false;
-}

@@ -81,7 +81,5 @@ void console_show_log(bool always);
 
 /* Carry what is typed to who is in front and what is said to the line. */
 void console_work(void);
-/* Is an input byte waiting that a VM's serial port has room for now? */
-bool console_input_held(void);
 
 #endif

@@ -498,9 +498,6 @@ static void run_vcpu(struct cpu *cpu, struct vcpu *vcpu, bool others)
 			read_back_xcr0(vcpu);
 		slice_over = vcpu->exit.kind == EXIT_TIMER;
 		vm_exit_handle(vcpu);
-		/* The loop does it: what is typed may be a command that ends this very VM. */
-		if (console_input_held())
-			cpu->work_pending = true;
 	} while (vcpu->state == VCPU_RUNNABLE && vcpu->vm->stop_reason == VM_STOP_NONE &&
 		 !vcpu->vm->pause_requested && !slice_over && !(vcpu->yield && others) &&
 		 !vcpu_kicked());

@@ -42,11 +42,6 @@ bool pc_console_input(struct vm *v, uint8_t c)
 	return true;
 }
 
-bool pc_console_listens(const struct vm *v)
-{
-	return listens[v->id];
-}
-
 void pc_console_ready(struct vm *v)
 {
 	readies[v->id]++;
@@ -55,12 +50,6 @@ void pc_console_ready(struct vm *v)
 void pc_line_work(struct vm *v)
 {
 	(void)v;
-}
-
-bool pc_line_listens(const struct vm *v)
-{
-	(void)v;
-	return false;
 }
 
 /* --- the monitor --- */

@@ -500,11 +500,6 @@ void pc_power_button(struct vm *vm)
 		acpi_pm_power_button(&vm->pc->pm);
 }
 
-bool pc_console_listens(const struct vm *vm)
-{
-	return vm->pc && serial_rx_room(&vm->pc->com[0]);
-}
-
 void pc_console_ready(struct vm *vm)
 {
 	owned_lock(&vm->lock);
@@ -527,11 +522,4 @@ void pc_line_work(struct vm *vm)
 		serial_rx_lost(&pc->com[1]);
 	serial_tx_ready(&pc->com[1]);
 	owned_unlock(&vm->lock);
-}
-
-bool pc_line_listens(const struct vm *vm)
-{
-	const struct pc *pc = vm->pc;
-
-	return pc && pc->line && serial_rx_room(&pc->com[1]) && serial_line_has_input(pc->line);
 }

@@ -26,14 +26,10 @@ void pc_power_button(struct vm *vm);
 /* A byte typed at the console for the VM's first serial port; false: its FIFO is full, or it
  * has none now. */
 bool pc_console_input(struct vm *vm, uint8_t c);
-/* Would it take one? */
-bool pc_console_listens(const struct vm *vm);
 /* The host's console has room again: go on sending. */
 void pc_console_ready(struct vm *vm);
 
 /* A second serial port that is tied to one of the machine's (com2=): carry bytes both ways. */
 void pc_line_work(struct vm *vm);
-/* Has that a byte which the guest's has room for? */
-bool pc_line_listens(const struct vm *vm);
 
 #endif
