@@ -117,7 +117,7 @@ def test_follow(name):
     with start(name, keys("one", "two"), lib.QUIET_LINE + " console=follow") as m:
         m.expect_umbra()
         m.expect(r"^--- all VMs; keys go to one \(1, running\)")
-        for _ in range(2): # whichever has the processor first
+        for _ in range(2):  # whichever has the processor first
             m.expect(r"^(one|two)\| keys: ready$")
         begin = m.at
         press(m, "a", r"one\| ")
@@ -192,6 +192,8 @@ def test_second_port_changes_hands(name):
         m.expect_vm("gdb", "killed")
         m.type("start console\n")
         m.expect_vm("console", "started")
+        go(m, "2", "console")
+        m.expect(r"^keys: ready$")  # turning its FIFO on clears it
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(lib.timeout("line"))
             line.connect(path)
@@ -200,6 +202,7 @@ def test_second_port_changes_hands(name):
             while len(got) < 4:
                 got += line.recv(4096)
             lib.check(got == b"mine", "what was sent", got)
+        go(m, "m", "monitor")
         m.type("kill console\n")
         m.expect_vm("console", "killed")
         m.type("gdb gdb com2\n")
