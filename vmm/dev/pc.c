@@ -496,8 +496,10 @@ bool pc_console_input(struct vm *vm, uint8_t c)
 
 void pc_power_button(struct vm *vm)
 {
+	owned_lock(&vm->lock);
 	if (vm->pc)
 		acpi_pm_power_button(&vm->pc->pm);
+	owned_unlock(&vm->lock);
 }
 
 void pc_console_ready(struct vm *vm)

@@ -18,10 +18,10 @@ void pc_destroy(struct vm *vm);
  * mapped. */
 gpa_t pc_write_tables(struct vm *vm);
 
+/* What follows is for the first CPU's loop, and takes vm->lock. */
+
 /* Somebody presses the power button: a guest that listens to ACPI shuts itself down. */
 void pc_power_button(struct vm *vm);
-
-/* What follows is for the first CPU's loop, and takes vm->lock. */
 
 /* A byte typed at the console for the VM's first serial port; false: its FIFO is full, or it
  * has none now. */
