@@ -25,13 +25,6 @@ static int error_of(enum pt_status status)
 	}
 }
 
-/* Nothing walks the table while it is changed: what fell out of it can go at once. */
-static int finish(const struct pt_tree *t, struct pt_flush *flush, enum pt_status status)
-{
-	pt_release(t, flush);
-	return error_of(status);
-}
-
 int nested_init(struct nested *n, enum nested_kind kind, const struct pt_caps *caps,
 		const struct pt_mem *mem, bool (*may_map)(void *ctx, hpa_t, uint64_t),
 		void *may_map_ctx)
@@ -41,7 +34,9 @@ int nested_init(struct nested *n, enum nested_kind kind, const struct pt_caps *c
 
 	if (!may_map)
 		return -EINVAL;
-	*n = (struct nested){ .mem = mem, .may_map = may_map, .may_map_ctx = may_map_ctx };
+	*n = (struct nested){
+		.mem = mem, .may_map = may_map, .may_map_ctx = may_map_ctx, .left = PT_FLUSH_NONE
+	};
 	pt_format_init(&n->fmt, kind == NESTED_EPT ? PT_EPT : PT_NPT, caps);
 	status = pt_create(&t, &n->fmt, mem);
 	if (status == PT_OK)
@@ -53,6 +48,7 @@ void nested_destroy(struct nested *n)
 {
 	struct pt_tree t = nested_tree(n);
 
+	nested_release(n);
 	if (t.root)
 		pt_destroy(&t);
 	n->root = HPA(0);
@@ -61,32 +57,39 @@ void nested_destroy(struct nested *n)
 int nested_map(struct nested *n, gpa_t gpa, hpa_t pa, uint64_t size, unsigned rights)
 {
 	struct pt_tree t = nested_tree(n);
-	struct pt_flush flush = PT_FLUSH_NONE;
 
 	if (!rights || (rights & ~NESTED_RIGHTS) || !size || !IS_ALIGNED(pa.v | size, PAGE_SIZE) ||
 	    pa.v + size < pa.v)
 		return -EINVAL;
 	if (!n->may_map(n->may_map_ctx, pa, size))
 		return -EACCES;
-	return finish(&t, &flush, pt_map(&t, gpa.v, pa.v, size, rights | NESTED_ATTRS, &flush));
+	return error_of(pt_map(&t, gpa.v, pa.v, size, rights | NESTED_ATTRS, &n->left));
 }
 
 int nested_unmap(struct nested *n, gpa_t gpa, uint64_t size)
 {
 	struct pt_tree t = nested_tree(n);
-	struct pt_flush flush = PT_FLUSH_NONE;
 
-	return finish(&t, &flush, pt_unmap(&t, gpa.v, size, &flush));
+	return error_of(pt_unmap(&t, gpa.v, size, &n->left));
 }
 
 int nested_protect(struct nested *n, gpa_t gpa, uint64_t size, unsigned rights)
 {
 	struct pt_tree t = nested_tree(n);
-	struct pt_flush flush = PT_FLUSH_NONE;
 
 	if (!rights || (rights & ~NESTED_RIGHTS))
 		return -EINVAL;
-	return finish(&t, &flush, pt_protect(&t, gpa.v, size, PT_RIGHTS, rights | PT_U, &flush));
+	return error_of(pt_protect(&t, gpa.v, size, PT_RIGHTS, rights | PT_U, &n->left));
+}
+
+void nested_release(struct nested *n)
+{
+	struct pt_tree t = nested_tree(n);
+
+	if (n->left.freed)
+		pt_release(&t, &n->left);
+	n->left.start = UINT64_MAX;
+	n->left.last = 0;
 }
 
 bool nested_lookup(const struct nested *n, gpa_t gpa, hpa_t *pa, unsigned *rights,

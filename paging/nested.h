@@ -24,6 +24,7 @@ struct nested {
 	bool (*may_map)(void *ctx, hpa_t pa, uint64_t size);
 	void *may_map_ctx;
 	hpa_t root;
+	struct pt_flush left; /* tables that have fallen out, until nested_release() */
 };
 
 /* 0 or -ENOMEM. caps: MAXPHYADDR and 1 GiB pages of this machine. */
@@ -37,7 +38,8 @@ void nested_destroy(struct nested *n);
  * Map [gpa, gpa + size) to [pa, ...) in the largest pages that alignment, size and the
  * format allow. rights: PT_R | PT_W | PT_X. gpa, pa, size: multiples of 4 KiB, size > 0.
  * Replaces what was mapped. 0, -EINVAL (alignment, wrap), -EACCES (may_map said no),
- * -ENOMEM. The caller flushes the guest's TLB when something was mapped there before.
+ * -ENOMEM. The caller flushes the TLBs of all vCPUs when something was mapped there before. They
+ * may run meanwhile: each access finds the old mapping or the new one.
  */
 int nested_map(struct nested *n, gpa_t gpa, hpa_t pa, uint64_t size, unsigned rights);
 /* Leave the range absent: every access exits. 0, -EINVAL or -ENOMEM, as nested_map(). */
@@ -45,6 +47,8 @@ int nested_unmap(struct nested *n, gpa_t gpa, uint64_t size);
 /* Change the rights of what is mapped in the range; absent parts stay absent. 0, -EINVAL
  * or -ENOMEM. */
 int nested_protect(struct nested *n, gpa_t gpa, uint64_t size, unsigned rights);
+/* All vCPUs have been flushed since the changes above: the tables that fell out go. */
+void nested_release(struct nested *n);
 /* The table as a tree, for looking at it only. */
 struct pt_tree nested_tree(const struct nested *n);
 /* Where gpa leads, without rights; false: absent. */

@@ -118,6 +118,8 @@ void vm_tables_changed(struct vm *vm, gpa_t gpa, uint64_t size)
 	if (vm->shadow)
 		shadow_forget(vm->shadow, gpa, size);
 	vm_tables_flush(vm, vm->has_nested ? FLUSH_NESTED : FLUSH_GUEST);
+	if (vm->has_nested)
+		nested_release(&vm->nested);
 	for (unsigned i = 0; vm->shadow && i < vm->nr_vcpus; i++)
 		vm->vcpu[i]->stale |= VCPU_STALE_ROOT;
 }

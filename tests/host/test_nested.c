@@ -94,8 +94,14 @@ static void expect_absent(uint64_t gpa)
 			 (unsigned long long)to.v);
 }
 
+static uint64_t entry_at(hpa_t table, unsigned index)
+{
+	return ((const uint64_t *)hpa_to_ptr(table))[index];
+}
+
 static uint64_t tables(void)
 {
+	nested_release(&nested);
 	assert_int_equal(frame_bytes_owned(FRAME_PAGE_TABLE), fake_frame_bytes);
 	return fake_frame_bytes / PAGE_SIZE;
 }
@@ -165,6 +171,35 @@ static void test_unmap_frees_tables(void **state)
 	assert_int_equal(tables(), 1);
 	expect_absent(KIB(4));
 	assert_int_equal(nested_unmap(&nested, GPA(0), GIB(8)), 0);
+}
+
+/* Until all vCPUs have been flushed, what one of them may still walk stays as it was. */
+static void test_tables_stay_until_release(void **state)
+{
+	uint64_t had, e, at;
+
+	(void)state;
+	assert_int_equal(nested_map(&nested, GPA(KIB(4)), HPA(KIB(4)), MIB(8), RWX), 0);
+	had = fake_frame_bytes;
+	e = entry_at(nested.root, 0);
+	e = entry_at(HPA(e & BITS(51, 12)), 0);
+	e = entry_at(HPA(e & BITS(51, 12)), 0);
+	at = entry_at(HPA(e & BITS(51, 12)), 1);
+	assert_int_equal(nested_unmap(&nested, GPA(0), MIB(4)), 0);
+	/* The first table goes as a whole, the last one is merged. */
+	assert_int_equal(nested_map(&nested, GPA(MIB(8)), HPA(MIB(8)), MIB(2), RWX), 0);
+	expect_absent(KIB(4));
+	expect_page(MIB(8), MIB(8), RWX, MIB(2));
+	assert_int_equal(fake_frame_bytes, had);
+	assert_int_equal(entry_at(HPA(e & BITS(51, 12)), 1) & ~BIT(11), at & ~BIT(11));
+	nested_release(&nested);
+	assert_int_equal(fake_frame_bytes, had - KIB(8));
+	nested_release(&nested);
+	assert_int_equal(fake_frame_bytes, had - KIB(8));
+	/* What is left when the table goes, goes with it. */
+	assert_int_equal(nested_unmap(&nested, GPA(0), GIB(1)), 0);
+	nested_destroy(&nested);
+	assert_int_equal(fake_frame_bytes, 0);
 }
 
 static void test_replaces(void **state)
@@ -239,11 +274,6 @@ static void test_ept_rights(void **state)
 	assert_int_equal(nested_map(&nested, GPA(0), HPA(MIB(1)), KIB(4), PT_R), 0);
 	assert_int_equal(nested_protect(&nested, GPA(0), KIB(4), PT_X), -EINVAL);
 	expect_page(0, MIB(1), PT_R, KIB(4));
-}
-
-static uint64_t entry_at(hpa_t table, unsigned index)
-{
-	return ((const uint64_t *)hpa_to_ptr(table))[index];
 }
 
 /* The bits that hardware sees. APM vol. 2, 15.25.5: U at every level. */
@@ -347,6 +377,7 @@ int main(void)
 		BOTH(test_write_hook),
 		BOTH(test_protect_leaves_absent_absent),
 		BOTH(test_unmap_frees_tables),
+		BOTH(test_tables_stay_until_release),
 		BOTH(test_replaces),
 		BOTH(test_foreign_frame_is_refused),
 		BOTH(test_bad_arguments),
