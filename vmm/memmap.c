@@ -184,14 +184,14 @@ int memmap_unhook(struct memmap *map, gpa_t start, uint64_t size)
 
 static struct region *find(struct memmap *map, gpa_t gpa)
 {
-	unsigned i = map->last_hit;
+	unsigned i = __atomic_load_n(&map->last_hit, __ATOMIC_RELAXED);
 
 	if (i < map->nr && region_holds(&map->region[i], gpa.v))
 		return &map->region[i];
 	i = region_index(map, gpa.v);
 	if (i == map->nr || !region_holds(&map->region[i], gpa.v))
 		return NULL;
-	map->last_hit = i;
+	__atomic_store_n(&map->last_hit, i, __ATOMIC_RELAXED);
 	return &map->region[i];
 }
 
@@ -202,7 +202,14 @@ const struct region *memmap_find(struct memmap *map, gpa_t gpa)
 
 uint64_t memmap_disk_page(const struct region *r, gpa_t gpa)
 {
-	return r->page ? r->page[(gpa.v - r->start.v) >> PAGE_SHIFT] : 0;
+	if (!r->page)
+		return 0;
+	return __atomic_load_n(&r->page[(gpa.v - r->start.v) >> PAGE_SHIFT], __ATOMIC_ACQUIRE);
+}
+
+void memmap_disk_enter(struct region *r, uint64_t page, hpa_t frame)
+{
+	__atomic_store_n(&r->page[page], frame.v, __ATOMIC_RELEASE);
 }
 
 bool memmap_is_plain(const struct region *r, bool write)
@@ -224,11 +231,12 @@ bool memmap_is_plain(const struct region *r, bool write)
 static void *disk_ptr(struct memmap *map, struct region *r, uint64_t off, uint64_t *avail)
 {
 	uint64_t page = off >> PAGE_SHIFT, in_page = off & (PAGE_SIZE - 1);
+	gpa_t gpa = GPA(r->start.v + off);
 
-	if (!r->page[page] && (!map->bring_in || !map->bring_in(map->ctx, r, page)))
+	if (!memmap_disk_page(r, gpa) && (!map->bring_in || !map->bring_in(map->ctx, r, page)))
 		return NULL;
 	*avail = PAGE_SIZE - in_page;
-	return (uint8_t *)hpa_to_ptr(HPA(r->page[page])) + in_page;
+	return (uint8_t *)hpa_to_ptr(HPA(memmap_disk_page(r, gpa))) + in_page;
 }
 
 void *memmap_ptr(struct memmap *map, gpa_t gpa, bool write, uint64_t *avail)

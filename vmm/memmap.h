@@ -46,9 +46,9 @@ struct memmap {
 	unsigned last_hit; /* index of the region found last */
 	uint64_t changes;  /* so often it has been: what memmap_ptr() gave holds until the next */
 	/*
-	 * Bring the page of this DISK region into memory and enter it in page[]. False: it
-	 * can't be had, and the VM is to stop. NULL: no page ever comes in. It does not add
-	 * or remove regions.
+	 * Bring the page of this DISK region into memory and enter it, by memmap_disk_enter().
+	 * False: it can't be had, and the VM is to stop. NULL: no page ever comes in. It does
+	 * not add or remove regions.
 	 */
 	bool (*bring_in)(void *ctx, struct region *region, uint64_t page);
 	void *ctx;
@@ -77,6 +77,8 @@ const struct region *memmap_find(struct memmap *map, gpa_t gpa);
 /* The page of a DISK region, hooked or not, that holds gpa: its host address; 0: it has not come
  * in, or it is no such region. */
 uint64_t memmap_disk_page(const struct region *r, gpa_t gpa);
+/* The page of that number has come in, with all that is in it. */
+void memmap_disk_enter(struct region *r, uint64_t page, hpa_t frame);
 /* Does the memory map give such an access without anybody's help but bring_in's? */
 bool memmap_is_plain(const struct region *r, bool write);
 

@@ -213,7 +213,7 @@ static bool bring_in(void *ctx, struct region *r, uint64_t page)
 				(unsigned long long)gpa.v);
 		return false;
 	}
-	r->page[page] = frame.v;
+	memmap_disk_enter(r, page, frame);
 	return true;
 }
 
