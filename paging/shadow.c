@@ -58,6 +58,9 @@ void sp_flush(struct shadow *s)
 {
 	s->stats.flushes++;
 	s->ops.flush(s->ops.ctx);
+	s->lost_write = s->lost_way = false;
+	sp_bury(s);
+	sp_update_invlpg(s);
 }
 
 void sp_flush_vcpu(struct shadow_vcpu *sv)
@@ -176,6 +179,16 @@ static void leave_root(struct shadow *s, uint32_t nr)
 		sp_free(s, p);
 }
 
+/* What is made from a table without an access is gone; a root stays one. */
+static void empty(struct shadow *s, struct sp *p)
+{
+	if (!p->roots) {
+		sp_free(s, p);
+		return;
+	}
+	for_each_used(p, slot) sp_zap(s, p, slot);
+}
+
 /*
  * The guest has gone over to tables of another kind, or one of its vCPUs has. Where an accessed or
  * dirty bit is in those, the others have something else: what was made from the others is to be
@@ -198,7 +211,7 @@ void sp_use_kind(struct shadow *s, unsigned kind)
 			sp_open_frame(s, p->gfn, false, 0);
 			continue;
 		}
-		sp_free(s, p);
+		empty(s, p);
 		freed = true;
 	}
 	if (freed)
@@ -212,6 +225,7 @@ hpa_t shadow_load(struct shadow_vcpu *sv, const struct guest_paging *gp)
 	struct sp *root;
 
 	sp_sync_all(s);
+	sv->opened_rip = NO_RIP;
 	sv->gp = *gp;
 	sv->role = mode_of(gp);
 	pt_policy_init(&sv->policy, gp->cr0, gp->cr4, gp->efer, gp->pkru);
@@ -246,6 +260,8 @@ void shadow_leave(struct shadow_vcpu *sv)
 
 	leave_root(s, sv->root);
 	s->rooted -= sv->root != 0;
+	if (s->unsync_by == sv)
+		s->unsync_by = NULL;
 	*sv = (struct shadow_vcpu){ .s = s, .low_root = sv->low_root };
 	if (!s->nr_chunks)
 		return;
@@ -256,8 +272,8 @@ void shadow_leave(struct shadow_vcpu *sv)
 	while (s->nr_unsync)
 		sp_unsync_drop(s, &s->sp[s->unsync[0]]);
 	s->nr_opened = 0;
-	sp_pool_reset(s);
 	sp_flush(s);
+	sp_pool_reset(s);
 }
 
 /* --- what else changes --- */
@@ -265,8 +281,18 @@ void shadow_leave(struct shadow_vcpu *sv)
 void shadow_invlpg(struct shadow_vcpu *sv, gva_t gva)
 {
 	(void)gva;
+	sv->opened_rip = NO_RIP;
 	sp_sync_all(sv->s);
 	sp_flush_vcpu(sv);
+}
+
+void shadow_write_begins(struct shadow *s, gpa_t gpa, uint64_t size)
+{
+	uint64_t last = (gpa.v + size - 1) >> PAGE_SHIFT;
+
+	for (uint64_t gfn = gpa.v >> PAGE_SHIFT; size && gfn <= last; gfn++)
+		if (sp_frame_closed(s, gfn))
+			sp_open_frame(s, gfn, false, 0);
 }
 
 void shadow_written(struct shadow *s, gpa_t gpa, uint64_t size)

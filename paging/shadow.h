@@ -41,11 +41,13 @@ struct shadow_ops {
 	void (*free)(void *ctx, void *p, size_t size); /* p: also NULL */
 	/* Where the hypervisor sees the memory at pa. */
 	void *(*ptr)(hpa_t pa);
-	/* Drop every translation of the VM's vCPUs, or of one, before they are entered again. */
+	/* Drop every translation of the VM's vCPUs: back when none of them runs with what it knew
+	 * before. */
 	void (*flush)(void *ctx);
+	/* Of one, which is not in the guest, before it is entered again. */
 	void (*flush_vcpu)(struct shadow_vcpu *sv);
-	/* Let INVLPG exit, or run in the guest by itself: on each vCPU before it is entered again.
-	 */
+	/* Let INVLPG exit: back when no vCPU runs without that. Or run in the guest by itself, for
+	 * each vCPU from an entry on. */
 	void (*intercept_invlpg)(void *ctx, bool on);
 	/* The guest's memory, for walking and marking its tables. */
 	const struct pt_mem *guest_mem;
@@ -89,9 +91,16 @@ struct shadow_vcpu {
 	uint32_t opened_for;               /* the table that a write opened last */
 	uint64_t opened_gva, opened_rip;   /* and by which instruction */
 	bool reused;                       /* it was taken into use again before that got on */
-	bool refused;                      /* hardware did not let through what the entry did, */
-	uint64_t refused_gva, refused_rip; /* the last time it faulted, here */
+	unsigned refused;                  /* hardware did not let through what the entry did, */
+	uint64_t refused_gva, refused_rip; /* so often when it faulted last, here; */
+	uint64_t refused_grants;           /* and no entry had come to let more through */
 };
+
+/*
+ * All functions but the looking ones at the end want to be called by one CPU at a time, whichever
+ * it is; the VM's other vCPUs may run meanwhile. What a function is given of a vCPU is of one
+ * that is not in the guest.
+ */
 
 /* A shadow with room for max_bytes of shadow pages (at least SHADOW_MIN), for a guest whose
  * processor has these capabilities. caps->maxphyaddr is the machine's too: the bits above it are
@@ -147,13 +156,20 @@ enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t erro
 void shadow_invlpg(struct shadow_vcpu *sv, gva_t gva);
 
 /*
- * The hypervisor has written to [gpa, gpa + size) in the guest's place: tables that lie there
- * have changed.
+ * The hypervisor is about to write to [gpa, gpa + size) in the guest's place. To be called before
+ * it does: vCPUs that run see the write, and expect their INVLPG to do, at once.
+ */
+void shadow_write_begins(struct shadow *s, gpa_t gpa, uint64_t size);
+
+/*
+ * It has set accessed and dirty bits there, or has written anything while no vCPU ran: tables that
+ * lie there have changed.
  */
 void shadow_written(struct shadow *s, gpa_t gpa, uint64_t size);
 
-/* The memory map of [gpa, gpa + size) has changed: no entry leads there now. All vCPUs are to be
- * given their roots anew by shadow_load(). */
+/* The memory map of [gpa, gpa + size) has changed: no entry leads there now, and no vCPU knows of
+ * one. All are to be given their roots anew by shadow_load() before they are entered again; a
+ * fault that one has had before is SHADOW_RESUME. */
 void shadow_forget(struct shadow *s, gpa_t gpa, uint64_t size);
 
 /*

@@ -203,7 +203,8 @@ static bool audit(struct audit *a)
 	for (uint32_t i = 1; i < a->s->nr_sps; i++) {
 		a->p = &a->s->sp[i];
 		a->slot = 0;
-		if (a->p->state != SP_FREE && !a->p->orphan && !check_sp(a))
+		if (a->p->state != SP_FREE && a->p->state != SP_DEAD && !a->p->orphan &&
+		    !check_sp(a))
 			return false;
 	}
 	return true;

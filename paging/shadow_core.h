@@ -54,6 +54,7 @@ enum sp_state {
 	SP_CLOSED, /* the table is write-protected; what is here agrees with it */
 	SP_OPEN,   /* the guest writes as it likes; no hardware walk comes here */
 	SP_UNSYNC, /* the guest writes, walks come here; INVLPG exits */
+	SP_DEAD,   /* given up; hardware may be in it until the next flush of all vCPUs */
 };
 
 /*
@@ -76,6 +77,7 @@ struct sp {
 	uint8_t state;  /* enum sp_state */
 	bool rom;       /* the table can't be written by the guest */
 	bool orphan;    /* in use as a root for the last time */
+	bool protects;  /* SP_DEAD: its table may still be write-protected */
 	uint8_t pins;   /* not to be reclaimed: a fault works on it */
 	uint16_t roots; /* vCPUs that have it as their root */
 	hpa_t pa;
@@ -124,6 +126,8 @@ struct sp_chunk {
  * loads have come before. */
 #define MAX_OPENED 32
 #define OPENED_LOADS 4
+/* No instruction is there. */
+#define NO_RIP UINT64_MAX
 #define FORMATS 16 /* by the guest's kind of tables, NXE, PSE */
 
 static_assert(MAX_UNSYNC > SHADOW_VCPUS, "more than there are roots in use at a time");
@@ -137,7 +141,12 @@ struct shadow {
 	uint32_t nr_sps, free_sp;
 	uint32_t *pa_hash;
 	uint32_t pa_mask;
-	uint64_t pages, max_pages; /* in use; at most */
+	uint64_t pages, max_pages; /* in use, dead ones' too; at most */
+	uint32_t dead;             /* SP_DEAD, by next_same */
+	uint64_t dead_pages;       /* what they have of memory */
+	/* Since all vCPUs were flushed last, without that: */
+	bool lost_write; /* an entry that let writes through was taken away */
+	bool lost_way;   /* one above level 0 was */
 	uint32_t lru_first, lru_last;
 	uint32_t bucket[CHUNK_BUCKETS];
 	struct sp_chunk *block[CHUNK_BLOCKS];
@@ -145,6 +154,7 @@ struct shadow {
 	uint32_t unsync[MAX_UNSYNC];
 	unsigned nr_unsync;
 	uint64_t unsync_rip;
+	const struct shadow_vcpu *unsync_by; /* whose instruction that is; NULL: nobody's */
 	struct {
 		uint32_t page;
 		uint32_t loads;
@@ -154,6 +164,7 @@ struct shadow {
 	unsigned rooted; /* vCPUs that have a root */
 	bool invlpg_exits;
 	bool no_memory;            /* something could not be had */
+	uint64_t grants;           /* so often an entry has come to let more through */
 	struct shadow_target last; /* what resolve() said last */
 	struct shadow_stats stats;
 };
@@ -236,7 +247,7 @@ static inline struct sp *entry_sp(struct shadow *s, uint32_t id)
 
 int sp_pool_init(struct shadow *s, uint64_t max_bytes);
 void sp_pool_destroy(struct shadow *s);
-/* Only the low roots stay, empty. No other is a root, pinned, or SP_UNSYNC. The TLBs are to be
+/* Only the low roots stay, empty. No other is a root, pinned, or SP_UNSYNC. All vCPUs have been
  * flushed. */
 void sp_pool_reset(struct shadow *s);
 
@@ -256,8 +267,11 @@ struct sp *sp_get(struct shadow *s, uint64_t gfn, uint32_t role);
 struct sp *sp_at(struct shadow *s, uint64_t pa);
 /* The one that a link leads to. */
 struct sp *sp_child(struct shadow *s, uint64_t spte);
-/* Give it up, with all entries in it and to it. The TLBs are to be flushed. */
+/* Give it up, with all entries in it and to it. sp_flush() is to follow: it then gives back the
+ * memory, which hardware may be walking until then. */
 void sp_free(struct shadow *s, struct sp *p);
+/* All vCPUs have been flushed: what is dead goes. */
+void sp_bury(struct shadow *s);
 /* Is there so little room left that it matters which shadow page was used when? */
 static inline bool sp_order_counts(const struct shadow *s)
 {
@@ -286,8 +300,8 @@ const struct pt_format *sp_hw_format(const struct shadow *s, uint32_t role);
 /* Look at the guest's entries around the one behind slot for the first time, or at all of them. */
 void sp_mirror(struct shadow *s, struct sp *p, unsigned slot);
 void sp_mirror_all(struct shadow *s, struct sp *p);
-/* The entry behind slot has become e, and what p has was made from that. */
-void sp_set_snap(struct sp *p, unsigned slot, uint64_t e);
+/* What p has at slot is being made from the guest's entry e. */
+void sp_made_from(struct shadow *s, struct sp *p, unsigned slot, uint64_t e);
 
 /*
  * Compare its entries with the guest's, and make those again that differ. Around the entry at slot,
@@ -298,8 +312,11 @@ void sp_resync(struct shadow *s, struct sp *p, unsigned slot);
 void sp_close(struct shadow *s, struct sp *p, unsigned slot);
 /* Let the guest write to the frame. unsync: all made from it stay in use. */
 void sp_open_frame(struct shadow *s, uint64_t gfn, bool unsync, uint64_t rip);
-/* It is SP_UNSYNC no longer. */
+/* It is SP_UNSYNC no longer. INVLPG exits until sp_update_invlpg(). */
 void sp_unsync_drop(struct shadow *s, const struct sp *p);
+void sp_update_invlpg(struct shadow *s);
+/* Let the guest write to the frame again where no table in it is in use. */
+void sp_unprotect(struct shadow *s, uint64_t gfn);
 /* Close what was opened lately and is reached from this root. */
 void sp_close_opened(struct shadow *s, const struct sp *root);
 /* Close all that are SP_UNSYNC. */

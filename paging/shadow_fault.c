@@ -4,6 +4,7 @@
 #include "paging/shadow_core.h"
 
 #define MARK_TRIES 64
+#define REFUSALS 8
 
 /* One fault, as far as it has been followed. */
 struct fault {
@@ -16,6 +17,7 @@ struct fault {
 	bool table;           /* at was made from a table, with which the guest's walk begins */
 	const void *table_at; /* and which is here */
 	unsigned rights;      /* that the levels above leave */
+	bool changed;         /* the guest's tables have, since they were walked */
 	struct pt_mem near, bus;
 	struct pt_tree tree;
 	struct pt_walk w;
@@ -215,12 +217,17 @@ static void use(struct fault *f, struct sp *p)
 static void table_written(struct fault *f, uint64_t gfn, bool on_the_way)
 {
 	struct shadow_vcpu *sv = f->sv;
-	bool again = sv->opened_for == gfn && sv->opened_rip == f->rip && sv->reused;
+	uint64_t unsynced = f->s->stats.unsynced;
+	bool again = sv->opened_for == gfn && sv->opened_rip == f->rip &&
+		     (sv->reused || sv->opened_gva == f->gva);
 
 	sp_open_frame(f->s, gfn, on_the_way || again, f->rip);
+	if (f->s->stats.unsynced != unsynced)
+		f->s->unsync_by = sv;
 	if (!again)
 		sv->reused = false;
 	sv->opened_for = gfn;
+	sv->opened_gva = f->gva;
 	sv->opened_rip = f->rip;
 }
 
@@ -230,10 +237,17 @@ struct way {
 	struct sp *page[PT_MAX_LEVELS + 1];
 };
 
+/*
+ * The walk was before the table was protected: another vCPU may have changed the entry in between,
+ * and nobody would look at it again. One out of sync will be compared.
+ */
 static void add_to_way(struct fault *f, struct way *way, struct sp *p)
 {
 	use(f, p);
 	way->page[way->n++] = p;
+	if (sp_is_table(p) && p->state == SP_CLOSED && !p->rom &&
+	    sp_guest_entry(p, fault_slot(f, p)) != f->w.entry[role_level(p->role)])
+		f->changed = true;
 }
 
 /* Does the last page of the way hold the page that is accessed? */
@@ -254,7 +268,7 @@ static enum shadow_result make_way(struct fault *f, const struct sp_leaf *leaf,
 	struct sp *p = f->at, *child;
 
 	add_to_way(f, way, p);
-	while (!at_leaf(f, p, leaf, t)) {
+	while (!f->changed && !at_leaf(f, p, leaf, t)) {
 		unsigned slot = fault_slot(f, p);
 		bool fresh;
 		uint64_t e, misses = s->stats.misses;
@@ -266,10 +280,8 @@ static enum shadow_result make_way(struct fault *f, const struct sp_leaf *leaf,
 		e = p->spt[slot];
 		if (!(e & SPTE_LINK) || sp_child(s, e) != child)
 			sp_set_link(s, p, slot, child);
-		if (sp_is_table(p)) {
-			sp_mirror(s, p, slot);
-			sp_set_snap(p, slot, f->w.entry[role_level(p->role)]);
-		}
+		if (sp_is_table(p))
+			sp_made_from(s, p, slot, f->w.entry[role_level(p->role)]);
 		s->stats.splintered += child->role & ROLE_DIRECT && fresh;
 		add_to_way(f, way, child);
 		p = child;
@@ -324,10 +336,8 @@ static bool enter_last(struct fault *f, struct sp *p, const struct sp_leaf *leaf
 	f->s->stats.fills++;
 	if (is_filled(f, p, slot))
 		return true;
-	if (sp_is_table(p)) {
-		sp_mirror(f->s, p, slot);
-		sp_set_snap(p, slot, f->w.entry[role_level(p->role)]);
-	}
+	if (sp_is_table(p))
+		sp_made_from(f->s, p, slot, f->w.entry[role_level(p->role)]);
 	return sp_enter(f->s, p, slot, leaf, t);
 }
 
@@ -346,7 +356,7 @@ static enum shadow_result fill(struct fault *f, const struct sp_leaf *leaf,
 	uint64_t gfn = leaf->gpa >> PAGE_SHIFT;
 	enum shadow_result result = make_way(f, leaf, t, &way);
 
-	if (result == SHADOW_RESUME) {
+	if (result == SHADOW_RESUME && !f->changed) {
 		if ((f->access & PT_ACC_WRITE) && sp_frame_closed(s, gfn)) {
 			way_above(f, &above);
 			table_written(f, gfn, is_on_way(&way, gfn) || is_on_way(&above, gfn));
@@ -447,23 +457,36 @@ static bool is_let_through(const struct fault *f)
 /*
  * The processor's own accesses (to descriptor tables, say) can't be told from the kernel's, but AC
  * does not excuse them: hardware refuses what the entry lets through. So it may when it knows of
- * the entry as it was before; therefore it is to try once more, and know nothing.
+ * the entry as it was before; therefore it is to try once more, and know nothing. Where another
+ * vCPU has come to something between the two, that may have been what hardware missed.
  */
 static bool is_implicit(struct fault *f, uint32_t error)
 {
 	struct shadow_vcpu *sv = f->sv;
-	bool again = sv->refused && sv->refused_gva == f->gva && sv->refused_rip == f->rip;
+	bool same = sv->refused && sv->refused_gva == f->gva && sv->refused_rip == f->rip;
+	bool again = same && (sv->refused_grants == f->s->grants || sv->refused >= REFUSALS);
 	bool refused = (error & PF_P) && !(error & PF_I) && (f->access & PT_ACC_NO_SMAP) &&
 		       (sv->gp.cr4 & CR4_SMAP) && f->w.status == PT_OK && (f->w.rights & PT_U) &&
 		       is_let_through(f);
 
-	sv->refused = refused && !again;
+	sv->refused = refused && !again ? (same ? sv->refused : 0) + 1 : 0;
 	if (!sv->refused)
 		return refused;
 	sv->refused_gva = f->gva;
 	sv->refused_rip = f->rip;
 	sp_flush_vcpu(sv);
 	return false;
+}
+
+/* What another instruction has begun is through, if this vCPU began it. */
+static void new_instruction(struct shadow_vcpu *sv, uint64_t rip)
+{
+	struct shadow *s = sv->s;
+
+	if (rip != sv->opened_rip)
+		sv->opened_rip = NO_RIP;
+	if (s->nr_unsync && rip != s->unsync_rip && (!s->unsync_by || s->unsync_by == sv))
+		sp_sync_all(s);
 }
 
 enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t error, uint64_t rip,
@@ -485,13 +508,15 @@ enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t erro
 	f.w = (struct pt_walk){ .status = PT_NOT_PRESENT };
 	f.near = (struct pt_mem){ .read = near_read, .cmpxchg = near_cmpxchg, .ctx = &f };
 	s->stats.faults++;
+	/* Another vCPU has changed the memory map meanwhile: there is a new root to come. */
+	if (!sv->root || s->sp[sv->root].orphan)
+		return SHADOW_RESUME;
 	s->no_memory = false;
 	sv->policy.pkru = pkru;
 	sp_use_kind(s, role_kind(sv->role));
-	/* The instruction that needed them in use is through. */
-	if (s->nr_unsync && rip != s->unsync_rip)
-		sp_sync_all(s);
+	new_instruction(sv, rip);
 	for (unsigned i = 0; i < MARK_TRIES; i++) {
+		f.changed = false;
 		descend(&f);
 		walk_guest(&f);
 		if (role_kind(sv->role) == ROLE_UNPAGED)
@@ -504,12 +529,14 @@ enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t erro
 		}
 		if (pt_mark(&f.tree, &f.w, f.access & PT_ACC_WRITE)) {
 			result = allowed(&f, out);
-			break;
+			if (!f.changed)
+				break;
 		}
 	}
 	/* What has been done for the guest, or is its own fault, is not tried again: the next time
 	 * is another. */
 	if (result != SHADOW_RESUME)
-		sv->refused = false;
+		sv->refused = 0;
+	sv->refused_grants = s->grants;
 	return result;
 }

@@ -56,6 +56,12 @@ int sp_pool_init(struct shadow *s, uint64_t max_bytes)
 	return 0;
 }
 
+/* Pages of memory that it has. */
+static unsigned sp_pages(const struct sp *p)
+{
+	return (p->pa.v ? 1 : 0) + (p->link ? 1 : 0) + (p->snap ? 1 : 0);
+}
+
 /* What a shadow page has of memory; where it could not have all, what it got. */
 static void sp_memory_free(struct shadow *s, struct sp *p)
 {
@@ -234,10 +240,14 @@ static void mark_used(struct sp *p, unsigned slot, bool used)
 
 void sp_zap(struct shadow *s, struct sp *p, unsigned slot)
 {
-	if (!p->spt[slot])
+	uint64_t e = p->spt[slot];
+
+	if (!e)
 		return;
 	list_del(s, entry_id(s, p, slot));
 	spte_write(p, slot, 0);
+	s->lost_write |= !(e & SPTE_LINK) && (e & SPTE_W);
+	s->lost_way |= role_level(p->role) > 0 && !(p->role & ROLE_LOW_ROOT);
 	mark_used(p, slot, false);
 	s->stats.zapped++;
 }
@@ -263,6 +273,8 @@ bool sp_set_page(struct shadow *s, struct sp *p, unsigned slot, uint64_t gfn, ui
 
 	/* Only its rights change. */
 	if (old && !(old & SPTE_LINK) && !((old ^ spte) & SPTE_ADDR)) {
+		s->lost_write |= (old & ~spte & SPTE_W) != 0;
+		s->grants++;
 		spte_write(p, slot, spte);
 		return true;
 	}
@@ -277,6 +289,7 @@ bool sp_set_page(struct shadow *s, struct sp *p, unsigned slot, uint64_t gfn, ui
 		 large ? REF_CHUNK | nr
 		       : REF_FRAME | (uint32_t)(nr * CHUNK_FRAMES + gfn % CHUNK_FRAMES),
 		 entry_id(s, p, slot));
+	s->grants++;
 	spte_write(p, slot, spte);
 	mark_used(p, slot, true);
 	return true;
@@ -369,33 +382,59 @@ static void frame_remove(struct shadow *s, struct sp *p)
 		c->tables--;
 }
 
-/* The guest may write to the table that nothing is made from any more. */
-static void release_table(struct shadow *s, struct sp *p)
+static void give_back(struct shadow *s, struct sp *p)
 {
-	bool closed = p->state == SP_CLOSED && sp_is_table(p) && !p->orphan;
+	uint64_t gfn = p->gfn;
+	bool protects = p->protects;
 
-	sp_unsync_drop(s, p);
-	p->state = SP_OPEN;
-	if (closed && !sp_frame_closed(s, p->gfn))
-		sp_open_frame(s, p->gfn, false, 0);
+	sp_memory_free(s, p);
+	*p = (struct sp){ .next_same = s->free_sp };
+	s->free_sp = sp_number(s, p);
+	if (protects)
+		sp_unprotect(s, gfn);
 }
 
+/*
+ * First the ways to it go, then what is in it. A walk that came in before may still be under way,
+ * and other processors may remember the way: memory and table wait for a flush of them all. An
+ * orphan has seen one since its ways went.
+ */
 void sp_free(struct shadow *s, struct sp *p)
 {
-	release_table(s, p);
-	for_each_used(p, slot) sp_zap(s, p, slot);
+	bool orphan = p->orphan;
+
+	p->protects |= p->state == SP_CLOSED && sp_is_table(p) && !orphan;
+	sp_unsync_drop(s, p);
 	while (p->parents)
 		sp_zap(s, entry_sp(s, p->parents), p->parents % SPTES);
+	for_each_used(p, slot) sp_zap(s, p, slot);
 	frame_remove(s, p);
 	if (p->pins || p->roots) {
+		p->state = SP_OPEN;
 		p->orphan = true;
 		return;
 	}
 	chain_remove(s, pa_bucket(s, p->pa.v), p, offsetof(struct sp, next_pa));
 	lru_remove(s, p);
-	sp_memory_free(s, p);
-	*p = (struct sp){ .next_same = s->free_sp };
-	s->free_sp = sp_number(s, p);
+	if (orphan) {
+		give_back(s, p);
+		return;
+	}
+	p->state = SP_DEAD;
+	p->next_same = s->dead;
+	s->dead = sp_number(s, p);
+	s->dead_pages += sp_pages(p);
+}
+
+void sp_bury(struct shadow *s)
+{
+	while (s->dead) {
+		struct sp *p = &s->sp[s->dead];
+
+		s->dead = p->next_same;
+		s->dead_pages -= sp_pages(p);
+		give_back(s, p);
+	}
 }
 
 static void empty_low_root(struct sp *p)
@@ -436,9 +475,8 @@ void sp_pool_reset(struct shadow *s)
 static bool make_room(struct shadow *s, unsigned n)
 {
 	uint32_t i = s->lru_last;
-	bool freed = false;
 
-	while (i && (s->pages + n > s->max_pages || !s->free_sp)) {
+	while (i && (s->pages - s->dead_pages + n > s->max_pages || !(s->free_sp || s->dead))) {
 		struct sp *p = &s->sp[i];
 
 		i = p->lru_prev;
@@ -446,9 +484,8 @@ static bool make_room(struct shadow *s, unsigned n)
 			continue;
 		sp_free(s, p);
 		s->stats.reclaimed++;
-		freed = true;
 	}
-	if (freed)
+	if (s->dead && (s->pages + n > s->max_pages || !s->free_sp))
 		sp_flush(s);
 	return s->pages + n <= s->max_pages && s->free_sp;
 }

@@ -47,11 +47,6 @@ static void set_snap(struct sp *p, unsigned i, uint64_t e)
 		((uint64_t *)p->snap)[i] = e;
 }
 
-void sp_set_snap(struct sp *p, unsigned slot, uint64_t e)
-{
-	set_snap(p, slot >> sp_slots_shift(p), e);
-}
-
 static void mirror_block(struct shadow *s, struct sp *p, unsigned block)
 {
 	unsigned shift = sp_slots_shift(p);
@@ -84,6 +79,15 @@ void sp_mirror_all(struct shadow *s, struct sp *p)
 		sp_mirror(s, p, slot);
 }
 
+/* Where two of ours stand for one of the guest's, the other one is to be made from the same. */
+void sp_made_from(struct shadow *s, struct sp *p, unsigned slot, uint64_t e)
+{
+	sp_mirror(s, p, slot);
+	if (sp_slots_shift(p) && sp_get_snap(p, slot) != e)
+		sp_remake(s, p, slot ^ 1, e);
+	set_snap(p, slot >> sp_slots_shift(p), e);
+}
+
 /* The guest's entry i has changed: make ours again. Did they hold something? */
 static bool resync_entry(struct shadow *s, struct sp *p, unsigned i)
 {
@@ -101,7 +105,8 @@ static bool resync_entry(struct shadow *s, struct sp *p, unsigned i)
 
 #define WORDS_PER_TURN 8
 
-/* Nothing else writes to either meanwhile; the loop is what a resync costs. */
+/* The table is protected, or will be compared once more when it is; the loop is what a resync
+ * costs. */
 static bool resync_block(struct shadow *s, struct sp *p, unsigned block)
 {
 	unsigned per_word = 8u / p->fmt->entry_size, words = BLOCK / per_word;
@@ -135,11 +140,14 @@ bool sp_frame_closed(struct shadow *s, uint64_t gfn)
 	return false;
 }
 
-/* Give, or take away, the right to write to the frame in all entries that map it. */
+/*
+ * Give, or take away, the right to write to the frame in all entries that map it. Taken away, it is
+ * believed when no vCPU knows of such an entry any more, nor of one that has gone before.
+ */
 static void protect(struct shadow *s, uint64_t gfn, bool on)
 {
 	struct sp_frame *f = sp_frame_find(s, gfn);
-	bool lost = false;
+	bool lost = on && s->lost_write;
 
 	for (uint32_t id = f ? f->rmap : 0; id;) {
 		struct sp *p = entry_sp(s, id);
@@ -149,6 +157,7 @@ static void protect(struct shadow *s, uint64_t gfn, bool on)
 		if (!on && (e & SPTE_MAY_W))
 			want |= SPTE_W;
 		lost |= e & ~want & SPTE_W;
+		s->grants += (want & ~e) != 0;
 		if (want != e)
 			__atomic_store_n(&p->spt[slot], want, __ATOMIC_RELEASE);
 		id = p->link[slot].next;
@@ -157,9 +166,16 @@ static void protect(struct shadow *s, uint64_t gfn, bool on)
 		sp_flush(s);
 }
 
+void sp_unprotect(struct shadow *s, uint64_t gfn)
+{
+	if (!sp_frame_closed(s, gfn))
+		protect(s, gfn, false);
+}
+
 /* Let hardware follow the links to p, or not. */
 static void set_linked(struct shadow *s, struct sp *p, bool on)
 {
+	s->grants += on;
 	for (uint32_t id = p->parents; id;) {
 		struct sp *parent = entry_sp(s, id);
 		uint64_t *e = &parent->spt[id % SPTES];
@@ -171,7 +187,7 @@ static void set_linked(struct shadow *s, struct sp *p, bool on)
 
 /* --- open, close --- */
 
-static void update_invlpg(struct shadow *s)
+void sp_update_invlpg(struct shadow *s)
 {
 	bool on = s->nr_unsync > 0;
 
@@ -199,7 +215,7 @@ static void unsync_add(struct shadow *s, struct sp *p)
 	s->unsync[s->nr_unsync++] = sp_number(s, p);
 	p->state = SP_UNSYNC;
 	s->stats.unsynced++;
-	update_invlpg(s);
+	sp_update_invlpg(s);
 }
 
 void sp_unsync_drop(struct shadow *s, const struct sp *p)
@@ -207,7 +223,6 @@ void sp_unsync_drop(struct shadow *s, const struct sp *p)
 	for (unsigned i = 0; i < s->nr_unsync; i++)
 		if (s->unsync[i] == sp_number(s, p))
 			s->unsync[i--] = s->unsync[--s->nr_unsync];
-	update_invlpg(s);
 }
 
 /* Entries of ours that hold something, in the block. */
@@ -251,7 +266,8 @@ static bool resync_other(struct shadow *s, struct sp *p, unsigned block)
 	return changed;
 }
 
-void sp_resync(struct shadow *s, struct sp *p, unsigned slot)
+/* Has it taken away something that hardware may know of, and that is more than one page? */
+static bool resync(struct shadow *s, struct sp *p, unsigned slot)
 {
 	unsigned asked = (slot >> sp_slots_shift(p)) / BLOCK;
 	bool changed = false;
@@ -262,25 +278,40 @@ void sp_resync(struct shadow *s, struct sp *p, unsigned slot)
 		changed |= block == asked ? resync_block(s, p, block) : resync_other(s, p, block);
 	}
 	s->stats.resynced++;
+	return changed && role_level(p->role);
+}
+
+void sp_resync(struct shadow *s, struct sp *p, unsigned slot)
+{
 	/* One INVLPG of the guest's has to drop all pieces of a large page. */
-	if (changed && role_level(p->role))
+	if (resync(s, p, slot))
 		sp_flush(s);
 }
 
+/*
+ * Protected on all vCPUs, then compared, then linked, or INVLPG let run. Nobody has come by one
+ * that was open since the flush when it was opened: what it loses no vCPU knows.
+ */
 void sp_close(struct shadow *s, struct sp *p, unsigned slot)
 {
 	enum sp_state was = p->state;
+	bool protected, lost;
 
 	if (was == SP_CLOSED)
 		return;
+	protected = p->rom || sp_frame_closed(s, p->gfn);
 	p->state = SP_CLOSED;
-	if (was == SP_UNSYNC)
-		sp_unsync_drop(s, p);
-	if (!p->rom)
+	if (!protected)
 		protect(s, p->gfn, true);
-	sp_resync(s, p, slot);
-	if (was == SP_OPEN)
+	lost = resync(s, p, slot);
+	if (was == SP_OPEN) {
 		set_linked(s, p, true);
+	} else {
+		if (lost || (role_level(p->role) && s->lost_way))
+			sp_flush(s);
+		sp_unsync_drop(s, p);
+		sp_update_invlpg(s);
+	}
 	sp_touch(s, p);
 }
 
@@ -293,14 +324,16 @@ static void open_page(struct shadow *s, struct sp *p)
 		s->opened[s->nr_opened].page = sp_number(s, p);
 		s->opened[s->nr_opened++].loads = 0;
 	}
-	/* See sp_resync(). */
-	if (role_level(p->role))
-		sp_flush(s);
 }
 
+/*
+ * Before the guest may write, the ways are cut on all vCPUs, or their INVLPG exits. Of a way to a
+ * table of level 0 that a vCPU remembers its INVLPG drops all that matters.
+ */
 void sp_open_frame(struct shadow *s, uint64_t gfn, bool unsync, uint64_t rip)
 {
 	struct sp_frame *f = sp_frame_find(s, gfn);
+	bool flush = false;
 
 	for (uint32_t i = f ? f->pages : 0; i; i = s->sp[i].next_same) {
 		struct sp *p = &s->sp[i];
@@ -310,10 +343,15 @@ void sp_open_frame(struct shadow *s, uint64_t gfn, bool unsync, uint64_t rip)
 		if (unsync || p->roots) {
 			unsync_add(s, p);
 			s->unsync_rip = rip;
+			s->unsync_by = NULL;
 		} else {
 			open_page(s, p);
+			flush |= role_level(p->role) > 0;
 		}
 	}
+	/* See sp_resync(). */
+	if (flush)
+		sp_flush(s);
 	protect(s, gfn, false);
 }
 

@@ -86,11 +86,11 @@ static bool is_rom(struct vm *vm, gpa_t gpa)
 	return r && r->kind == REGION_ROM;
 }
 
-/* The guest's tables may lie there. */
-static void written(struct vm *vm, gpa_t gpa, uint64_t size)
+/* The guest's tables may lie there, and its other vCPUs run. */
+static void write_begins(struct vm *vm, gpa_t gpa, uint64_t size)
 {
 	if (vm->shadow)
-		shadow_written(vm->shadow, gpa, size);
+		shadow_write_begins(vm->shadow, gpa, size);
 }
 
 void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
@@ -104,8 +104,8 @@ void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
 
 		if (to) {
 			part = MIN(size, avail);
+			write_begins(vm, gpa, part);
 			copy_once(to, from, part);
-			written(vm, gpa, part);
 		} else if (is_rom(vm, gpa)) {
 			part = MIN(size, page_rest(gpa.v));
 		} else {
@@ -166,6 +166,7 @@ bool gmem_phys_replace(struct vm *vm, gpa_t gpa, const void *old, const void *ne
 		gmem_phys_write(vm, gpa, new, size);
 		return true;
 	}
+	write_begins(vm, gpa, size);
 	switch (size) {
 	case 1:
 		done = cmpxchg_1(p, old, new);
@@ -183,8 +184,6 @@ bool gmem_phys_replace(struct vm *vm, gpa_t gpa, const void *old, const void *ne
 		done = cmpxchg_16(p, old, new);
 		break;
 	}
-	if (done)
-		written(vm, gpa, size);
 	return done;
 }
 
@@ -231,9 +230,12 @@ static bool table_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, u
 
 static bool shadowed_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, uint64_t val)
 {
+	struct vm *vm = ctx;
+
 	if (!table_cmpxchg(ctx, pa, size, old, val))
 		return false;
-	written(ctx, GPA(pa), size);
+	if (vm->shadow)
+		shadow_written(vm->shadow, GPA(pa), size);
 	return true;
 }
 
@@ -371,7 +373,7 @@ static void fetch_phys(struct vm *vm, gpa_t gpa, uint8_t *bytes, size_t n)
 		memset(bytes, 0xff, n);
 }
 
-unsigned gmem_fetch(struct vcpu *vcpu, uint8_t *bytes, unsigned max, struct guest_fault *fault)
+static unsigned fetch(struct vcpu *vcpu, uint8_t *bytes, unsigned max, struct guest_fault *fault)
 {
 	const struct pt_mem *mem = gmem_pt_mem(vcpu->vm);
 	struct guest_paging gp;
@@ -407,12 +409,23 @@ unsigned gmem_fetch(struct vcpu *vcpu, uint8_t *bytes, unsigned max, struct gues
 	return n;
 }
 
+unsigned gmem_fetch(struct vcpu *vcpu, uint8_t *bytes, unsigned max, struct guest_fault *fault)
+{
+	unsigned n;
+
+	owned_lock(&vcpu->vm->lock);
+	n = fetch(vcpu, bytes, max, fault);
+	owned_unlock(&vcpu->vm->lock);
+	return n;
+}
+
 bool gmem_fetch_allowed(struct vcpu *vcpu, unsigned n, struct guest_fault *fault)
 {
 	struct guest_access access = { .fetch = true, .user = vcpu_cpl(vcpu) == 3 };
 	struct guest_paging gp;
 	unsigned room;
 	uint64_t addr = code_window(vcpu, &room).v;
+	bool allowed;
 	gpa_t gpa;
 
 	if (n >= room) {
@@ -420,5 +433,8 @@ bool gmem_fetch_allowed(struct vcpu *vcpu, unsigned n, struct guest_fault *fault
 		return false;
 	}
 	vcpu_guest_paging(vcpu, &gp);
-	return translate(vcpu, &gp, wrap(&gp, addr + n), access, &gpa, fault);
+	owned_lock(&vcpu->vm->lock);
+	allowed = translate(vcpu, &gp, wrap(&gp, addr + n), access, &gpa, fault);
+	owned_unlock(&vcpu->vm->lock);
+	return allowed;
 }

@@ -1,6 +1,7 @@
 /*
  * Guest memory by virtual address, on the guest's behalf: through its own tables,
- * judged as its own access, to RAM or to devices.
+ * judged as its own access, to RAM or to devices. With vm->lock held, where nothing else is said;
+ * the guest's other vCPUs write to its memory all the time.
  */
 #ifndef UMBRA_VMM_GMEM_H
 #define UMBRA_VMM_GMEM_H
@@ -28,11 +29,13 @@ bool gmem_write(struct vcpu *vcpu, gva_t gva, const void *src, size_t size,
 
 /*
  * Instruction bytes at CS:RIP, at most max (<= 15): how many could be fetched without a
- * fault. No accessed bits are set. With 0, *fault is what the fetch would raise.
+ * fault. No accessed bits are set. With 0, *fault is what the fetch would raise. With vm->lock
+ * held or without.
  */
 unsigned gmem_fetch(struct vcpu *vcpu, uint8_t *bytes, unsigned max, struct guest_fault *fault);
 
-/* May the byte n behind CS:RIP be fetched? Sets accessed bits. False: *fault. */
+/* May the byte n behind CS:RIP be fetched? Sets accessed bits. False: *fault. With vm->lock held or
+ * without. */
 bool gmem_fetch_allowed(struct vcpu *vcpu, unsigned n, struct guest_fault *fault);
 
 /* As the functions above, for the first address of a span that stays in its page. */

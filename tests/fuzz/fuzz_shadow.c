@@ -377,8 +377,8 @@ static void step_written(struct input *in)
 {
 	uint64_t gpa = take_gpa(in) + take_slot(in) * 8;
 
+	shadow_write_begins(v.s, GPA(gpa), 8);
 	put(gpa, 8, take_entry(in));
-	shadow_written(v.s, GPA(gpa), 8);
 }
 
 static void step_forget(struct input *in)

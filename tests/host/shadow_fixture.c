@@ -167,6 +167,8 @@ static void fx_page_free(void *ctx, hpa_t pa)
 	assert_ptr_equal(ctx, &fx);
 	assert_true(IS_ALIGNED(pa.v, PAGE_SIZE));
 	assert_non_null(fx_table(pa.v));
+	if (fx.on_page_free)
+		fx.on_page_free(pa.v);
 	free(fx_table(pa.v));
 	table[!low][(pa.v - (low ? LOW_HPA : HIGH_HPA)) / PAGE_SIZE] = NULL;
 	fx.nr_pages--;
@@ -457,6 +459,8 @@ static void fx_flush_vcpu(struct shadow_vcpu *sv)
 static void fx_intercept_invlpg(void *ctx, bool on)
 {
 	assert_ptr_equal(ctx, &fx);
+	if (fx.on_intercept)
+		fx.on_intercept(on);
 	fx.invlpg_exits = on;
 }
 

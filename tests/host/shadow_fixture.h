@@ -48,6 +48,8 @@ extern struct fx {
 	bool cut_targets; /* resolve() says less than it could */
 	void (*on_flush)(void);
 	void (*on_flush_vcpu)(const struct shadow_vcpu *sv);
+	void (*on_page_free)(uint64_t hpa); /* before a table page is given back */
+	void (*on_intercept)(bool on);      /* before invlpg_exits changes */
 } fx;
 
 extern const struct shadow_ops fx_ops;

@@ -13,6 +13,7 @@
 
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
+#include "paging/shadow_core.h"
 #include "tests/host/shadow_fixture.h"
 #include "tests/host/shadow_machine.h"
 
@@ -101,6 +102,7 @@ static inline void start_with(enum pt_kind k, uint64_t max_bytes)
 	kind = k;
 	next_table = FX_SCATTERED + 16 * PAGE_SIZE;
 	mc_start(&test_caps, max_bytes);
+	mc.is_closed = sp_frame_closed;
 	mc.what = k == PT_32 ? "32" : k == PT_PAE ? "PAE" : k == PT_4LEVEL ? "4-level" : "5-level";
 }
 

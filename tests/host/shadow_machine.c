@@ -112,6 +112,13 @@ static void drop_all(void)
 	}
 }
 
+static void flush_all(void)
+{
+	if (mc.on_flush)
+		mc.on_flush();
+	drop_all();
+}
+
 static void drop_vcpu(const struct shadow_vcpu *sv)
 {
 	if (sv == &mc.sv)
@@ -246,14 +253,16 @@ static void hw_walk(uint64_t va, struct oracle_access a, struct oracle_result *r
 		oracle_pae(&c, va, a, res);
 }
 
-/* What a good walk leaves behind: A and D, the caches. */
+/* What a good walk leaves behind: the caches. */
 static struct tlb *hw_remember(uint64_t va, const struct oracle_result *res)
 {
 	unsigned size = res->size == KIB(4) ? 0 : res->size == MIB(2) ? 1 : 2;
 	struct tlb *t = tlb_at(size, va);
 
-	for (unsigned i = 0; i < res->nr_writes; i++)
-		fx_table(res->write[i].pa)[res->write[i].pa % PAGE_SIZE / 8] = res->write[i].val;
+	/* The shadow changes its entries at any time, and loses no mark that way. */
+	if (res->nr_writes)
+		mc_fail("hardware has to mark the shadow's entry at %#llx",
+			(unsigned long long)res->write[0].pa);
 	for (unsigned i = 0; i + 1 < hw_reads; i++)
 		psc[hw_path[i].pa / 8 % 127] =
 			(struct psc){ hw_path[i].pa, hw_path[i].entry | BIT(5) };
@@ -386,6 +395,28 @@ void mc_invlpg(uint64_t va)
 	}
 }
 
+static bool leads_to_page(const struct psc *p, uint64_t hpa)
+{
+	for (unsigned i = 0; i < PSC_SETS; i++)
+		if (p[i].pa && (p[i].entry & BITS(51, 12)) == hpa)
+			return true;
+	return false;
+}
+
+/* A table page is given back: does a vCPU know a way to it? */
+static void page_goes(uint64_t hpa)
+{
+	if (!mc.s)
+		return;
+	for (unsigned i = 0; i < MC_VCPUS; i++)
+		if (i == current ? leads_to_page(psc, hpa)
+				 : leads_to_page(others[i].psc, hpa) ||
+					   (others[i].made && others[i].sv.root &&
+					    others[i].root.v == hpa))
+			mc_fail("table page %#llx is given back, and vCPU %u knows a way to it",
+				(unsigned long long)hpa, i);
+}
+
 void mc_start(const struct pt_caps *caps, uint64_t max_bytes)
 {
 	fx_reset(caps);
@@ -393,8 +424,9 @@ void mc_start(const struct pt_caps *caps, uint64_t max_bytes)
 	drop_all();
 	memset(others, 0, sizeof(others));
 	current = 0;
-	fx.on_flush = drop_all;
+	fx.on_flush = flush_all;
 	fx.on_flush_vcpu = drop_vcpu;
+	fx.on_page_free = page_goes;
 	mc.maxphyaddr = MAX(caps->maxphyaddr, 40u);
 	mc.rip = 0x1000;
 	mc.s_max = max_bytes;
@@ -406,8 +438,10 @@ void mc_start(const struct pt_caps *caps, uint64_t max_bytes)
 
 void mc_stop(void)
 {
-	shadow_destroy(mc.s);
+	struct shadow *s = mc.s;
+
 	mc.s = NULL;
+	shadow_destroy(s);
 	fx_check_empty();
 }
 
@@ -543,7 +577,9 @@ static void emulate(const struct mc_access *a, unsigned from, unsigned n, struct
 		}
 		if (!a[i].write)
 			continue;
+		shadow_write_begins(mc.s, x.gpa, a[i].size);
 		fx_put(x.gpa.v, a[i].size, a[i].val);
+		/* A device behind a hook may have written to memory that the guest can't. */
 		shadow_written(mc.s, x.gpa, a[i].size);
 	}
 }
@@ -763,11 +799,53 @@ void mc_check_tables(void)
 	fx_for_each_table(check_table);
 }
 
+/* Nor does a vCPU's TLB let through what its entry must not any more. */
+static void check_tlb(unsigned vcpu, const struct tlb *t, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (uint64_t off = 0; t[i].valid && t[i].w && off < t[i].size; off += PAGE_SIZE) {
+			uint64_t gpa;
+
+			if (fx_frame_gpa(t[i].pa + off, &gpa) &&
+			    mc.is_closed(mc.s, gpa / PAGE_SIZE))
+				mc_fail("vCPU %u may write to the table in use at %#llx, by %#llx",
+					vcpu, (unsigned long long)gpa, (unsigned long long)t[i].va);
+		}
+}
+
+bool mc_other_may_write(unsigned vcpu, uint64_t va)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		const struct tlb *t = &others[vcpu].tlb[i][va / tlb_sizes[i] % 251];
+
+		if (t->valid && va - t->va < t->size)
+			return t->w && t->dirty;
+	}
+	return false;
+}
+
+enum pt_status mc_other_walk(unsigned vcpu, uint64_t va, struct pt_walk *w)
+{
+	const struct guest_paging *gp = &others[vcpu].gp;
+	struct pt_caps caps = { .maxphyaddr = (uint8_t)mc.maxphyaddr, .nx = true };
+	struct pt_format f;
+	struct pt_tree t = { .fmt = &f, .mem = &fx_table_mem, .root = others[vcpu].root.v };
+
+	pt_format_init(&f,
+		       !(gp->efer & EFER_LMA) ? PT_PAE
+		       : gp->cr4 & CR4_LA57   ? PT_5LEVEL
+					      : PT_4LEVEL,
+		       &caps);
+	return pt_walk(&t, va, w);
+}
+
 void mc_audit(void)
 {
 	char why[256] = "";
 	uint64_t at = fx_first_difference();
 
+	for (unsigned i = 0; mc.is_closed && i < MC_VCPUS; i++)
+		check_tlb(i, i == current ? tlb[0] : others[i].tlb[0], 3 * TLB_SETS);
 	if (!shadow_audit(mc.s, why, sizeof(why)))
 		mc_fail("the auditor says: %s", why);
 	if (at != UINT64_MAX)

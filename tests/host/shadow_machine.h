@@ -56,6 +56,9 @@ extern struct mc {
 	unsigned faults;                /* taken so far */
 	const char *what;               /* the step, for messages */
 	void (*on_entry)(uint64_t gpa); /* the model has read an entry there */
+	void (*on_flush)(void);         /* all vCPUs are about to lose what they have cached */
+	/* Is the frame a table that must not be written to? May be NULL. */
+	bool (*is_closed)(struct shadow *s, uint64_t gfn);
 	/* The entries of the last model walk, top first, and of all of one instruction. */
 	unsigned nr_walk, nr_read;
 	struct mc_entry walk[8], read[64];
@@ -74,8 +77,12 @@ void mc_stop(void);
  * 0; another that comes for the first time has paging off. */
 #define MC_VCPUS 3
 void mc_switch(unsigned vcpu);
-/* What the vCPUs have of translations in their TLBs. */
+/* What the vCPU has of translations in its TLB. */
 unsigned mc_tlb_entries(void);
+/* Would a write of another vCPU to va pass without a look at the tables? */
+bool mc_other_may_write(unsigned vcpu, uint64_t va);
+/* What another vCPU's hardware would find for va in its tables now. */
+enum pt_status mc_other_walk(unsigned vcpu, uint64_t va, struct pt_walk *w);
 
 /* The guest has the registers in mc.gp now. */
 void mc_load(void);
@@ -97,7 +104,8 @@ void mc_run(struct mc_access *a, unsigned n, struct mc_result *out);
 
 /* No entry of the tree at the root, nor of any other table page, may lead where it must not. */
 void mc_check_tables(void);
-/* shadow_audit() must be content, and memory as the model has it. */
+/* shadow_audit() must be content, memory as the model has it, and no vCPU know how to write to a
+ * table in use. */
 void mc_audit(void);
 /* The entry of the shadow's that maps va, or NULL; *level as the engine counts. */
 uint64_t *mc_shadow_entry(uint64_t va, unsigned *level);

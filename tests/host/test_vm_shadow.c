@@ -159,10 +159,19 @@ static void test_every_vcpu_catches_up(void **state)
 	assert_true(other.invlpg_exits);
 }
 
-/* Its own marks in the guest's tables it knows of; others' it is told of. */
+static uint64_t at_begin;
+
+/* What memory holds when the shadow is told that it will be written to. */
+static void look_at_begin(void)
+{
+	gmem_phys_read(&fake_vm, GPA(0x6ff8), &at_begin, 8);
+}
+
+/* Its own marks in the guest's tables it knows of; others' it is told of, and of all else that is
+ * written before it is. */
 static void test_told_of_writes(void **state)
 {
-	const uint64_t val = 1;
+	const uint64_t zero = 0, val = 1, other = 2;
 
 	(void)state;
 	assert_true(core.ops.guest_mem->cmpxchg(core.ops.guest_mem->ctx, 0x5008, 8, 0, 7));
@@ -173,17 +182,26 @@ static void test_told_of_writes(void **state)
 	assert_int_equal(seen.size, 8);
 	assert_false(gmem_pt_mem(&fake_vm)->cmpxchg(&fake_vm, 0x5008, 8, 7, 0x27));
 	assert_int_equal(seen.writes, 1);
-	gmem_phys_write(&fake_vm, GPA(0x6ffc), &val, 8);
-	assert_int_equal(seen.writes, 2);
-	assert_int_equal(seen.gpa.v, 0x6ffc);
+	seen.on_begin = look_at_begin;
+	at_begin = 7;
+	gmem_phys_write(&fake_vm, GPA(0x6ff8), &val, 8);
+	assert_int_equal(seen.begins, 1);
+	assert_int_equal(seen.gpa.v, 0x6ff8);
+	assert_int_equal(at_begin, 0);
+	assert_false(gmem_phys_replace(&fake_vm, GPA(0x6ff8), &zero, &other, 8));
+	assert_true(gmem_phys_replace(&fake_vm, GPA(0x6ff8), &val, &other, 8));
+	assert_int_equal(at_begin, 1);
+	assert_int_equal(seen.begins, 3);
+	seen.on_begin = NULL;
 	gmem_phys_write(&fake_vm, GPA(DEVICE), &val, 8);
-	assert_int_equal(seen.writes, 2);
+	assert_int_equal(seen.begins, 3);
+	assert_int_equal(seen.writes, 1);
 	assert_int_equal(inspect_write_gpa(&fake_vm, GPA(0x7ffd), &val, 5), 5);
-	assert_int_equal(seen.writes, 3);
+	assert_int_equal(seen.writes, 2);
 	assert_int_equal(seen.gpa.v, 0x7ffd);
 	assert_int_equal(seen.size, 5);
 	assert_int_equal(inspect_write_gpa(&fake_vm, GPA(DEVICE), &val, 8), 0);
-	assert_int_equal(seen.writes, 3);
+	assert_int_equal(seen.writes, 2);
 }
 
 /* The memory map's changes reach it, and the root is made anew. */

@@ -70,7 +70,7 @@ static void test_fault_is_emulated_on_memory(void **state)
 	assert_int_equal(fake_vm.stop_reason, VM_STOP_NONE);
 	assert_memory_equal(fake_ram + 0x5010, "\x78\x56\x34\x12", 4);
 	assert_int_equal(fake_vcpu.regs.rip, 0x1005);
-	assert_int_equal(seen.writes, 1);
+	assert_int_equal(seen.begins, 1);
 }
 
 static void test_fault_on_a_fetch_from_nowhere(void **state)

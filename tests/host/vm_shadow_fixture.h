@@ -39,7 +39,9 @@ struct shadow {
 
 static struct shadow core;
 static struct {
-	unsigned created, destroyed, loads, leaves, faults, invlpgs, forgets, writes, audits;
+	unsigned created, destroyed, loads, leaves, faults, invlpgs, forgets, writes, begins,
+		audits;
+	void (*on_begin)(void);
 	struct guest_paging gp;
 	gva_t gva;
 	uint32_t error;
@@ -115,6 +117,16 @@ void shadow_written(struct shadow *s, gpa_t gpa, uint64_t size)
 	seen.writes++;
 	seen.gpa = gpa;
 	seen.size = size;
+}
+
+void shadow_write_begins(struct shadow *s, gpa_t gpa, uint64_t size)
+{
+	(void)s;
+	seen.begins++;
+	seen.gpa = gpa;
+	seen.size = size;
+	if (seen.on_begin)
+		seen.on_begin();
 }
 
 void shadow_forget(struct shadow *s, gpa_t gpa, uint64_t size)
