@@ -95,15 +95,7 @@ static void flush(struct vcpu *vcpu, enum flush_scope scope)
 
 static void set_deadline(struct vcpu *vcpu, uint64_t tsc)
 {
-	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
-	uint32_t pin;
-
-	if (!vv->deadline != !tsc) {
-		vmx_use(vcpu);
-		pin = vmread32(VMCS_PIN_CONTROLS) & ~(uint32_t)PIN_PREEMPTION_TIMER;
-		vmwrite32(VMCS_PIN_CONTROLS, pin | (tsc ? (uint32_t)PIN_PREEMPTION_TIMER : 0));
-	}
-	vv->deadline = tsc;
+	vmx_vcpu(vcpu)->deadline = tsc;
 }
 
 const struct vmm_backend vmx_backend = {

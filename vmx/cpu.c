@@ -1,6 +1,7 @@
 /* The machine and its CPUs: what VMX they have, and turning it on. */
 #include "arch/x86_64/cpu.h"
 
+#include "arch/x86_64/clock.h"
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/errno.h"
@@ -16,6 +17,8 @@
 #include "vmx/vmx.h"
 
 #define VMX_MAX_CPUS 256
+/* So often a guest with IF clear is left, at least. */
+#define DEAF_PER_SEC 1000
 #define EPT_WALK_BITS 48u /* what four levels translate */
 
 struct vmx_machine vmx_machine;
@@ -120,6 +123,8 @@ int vmx_probe(void)
 		log_err("VMX: the processor has no %s", missing);
 		return -ENODEV;
 	}
+	vmx_machine.deaf_ticks =
+		(uint32_t)MIN(clock_tsc_hz() / DEAF_PER_SEC >> caps->timer_shift, UINT32_MAX);
 	describe_features(caps->features);
 	vmx_machine.caps = (struct backend_caps){
 		.nested_paging = caps->ept,

@@ -28,13 +28,27 @@ static void settle_shadow(struct vmx_vcpu *vv, uint64_t rflags)
 	vmwriten(VMCS_GUEST_PENDING_DEBUG, pending);
 }
 
-/* What is left to the deadline; none is not the same as one that is past. */
-static void set_timer(const struct vmx_vcpu *vv)
+/* What is left to the deadline, in the timer's own ticks; none is not the same as one that is past.
+ */
+static uint64_t ticks_left(const struct vmx_vcpu *vv)
 {
-	uint64_t now = rdtsc(), left = vv->deadline > now ? vv->deadline - now : 0;
+	uint64_t now;
 
-	left >>= vmx_machine.vmx.timer_shift;
-	vmwrite32(VMCS_PREEMPTION_TIMER, (uint32_t)MIN(left, UINT32_MAX));
+	if (!vv->deadline)
+		return UINT32_MAX;
+	now = rdtsc();
+	return vv->deadline > now ? (vv->deadline - now) >> vmx_machine.vmx.timer_shift : 0;
+}
+
+/* Bochs: a guest that is entered with IF clear, and leaves it so, is not left for external
+ * interrupts, by which it may have to answer for its translations. It is looked after. */
+static void set_timer(struct vmx_vcpu *vv, bool interruptible)
+{
+	uint64_t ticks = ticks_left(vv);
+
+	ticks = MIN(ticks, interruptible ? UINT32_MAX : vmx_machine.deaf_ticks);
+	if (ticks != vv->timer)
+		vmwrite32(VMCS_PREEMPTION_TIMER, vv->timer = (uint32_t)ticks);
 }
 
 static void before_entry(struct vcpu *vcpu, struct vmx_vcpu *vv)
@@ -43,8 +57,8 @@ static void before_entry(struct vcpu *vcpu, struct vmx_vcpu *vv)
 	uint64_t rflags = regs->rflags;
 
 	vmx_tlb_prepare(vv);
-	if (vv->deadline)
-		set_timer(vv);
+	if (vmx_machine.vmx.preemption_timer)
+		set_timer(vv, rflags & RFLAGS_IF);
 	settle_shadow(vv, rflags);
 	if (vv->nmi_window)
 		vmx_set_windows(vv);
@@ -185,6 +199,10 @@ static void after_exit(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vm_exit *e
 		if (exit->exception.vector == VEC_DB && !exit->insn_len)
 			note_debug_exception(vcpu, info.qualification);
 		break;
+	case EXIT_TIMER:
+		if (ticks_left(vv))
+			exit->kind = EXIT_INTR;
+		break;
 	case EXIT_INVALID_STATE:
 		entry_failed(&info);
 		break;
@@ -217,9 +235,7 @@ static void not_entered(struct vm_exit *exit)
  */
 static void cannot_run(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vm_exit *exit)
 {
-	bool late = vv->deadline && rdtsc() >= vv->deadline;
-
-	*exit = (struct vm_exit){ .kind = late ? EXIT_TIMER : EXIT_EMULATE,
+	*exit = (struct vm_exit){ .kind = ticks_left(vv) ? EXIT_EMULATE : EXIT_TIMER,
 				  .hw_name = "no VM entry" };
 	if (!vv->injecting)
 		return;

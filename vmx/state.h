@@ -21,6 +21,7 @@
 struct vmx_machine {
 	struct vmx_caps vmx;
 	struct backend_caps caps;
+	uint32_t deaf_ticks; /* of the preemption timer: how long a guest may be with IF clear */
 };
 extern struct vmx_machine vmx_machine;
 
@@ -92,6 +93,7 @@ struct vmx_vcpu {
 	bool intr_window, nmi_window;   /* asked for by the core */
 	uint64_t cr4_owned;             /* bits that the guest changes without an exit */
 	uint64_t deadline;              /* TSC at which its run is to end; 0: none */
+	uint32_t timer;                 /* the VMCS's */
 	struct segment seg[SEG_TR + 1]; /* MODE_V86: as the guest knows them, but for selector
 					 * and base of the first six */
 	uint32_t sysenter_cs;           /* MODE_V86: the guest's; the VMCS's is 0 */

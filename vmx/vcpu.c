@@ -18,8 +18,6 @@
 #define PLE_GAP 128
 #define PLE_WINDOW 131072
 
-/* Bochs: a guest that is entered with IF clear, and leaves it so, is not left for external
- * interrupts. With nobody beside it, whose turn a timer would begin, it has the machine. */
 #define PIN_ALWAYS (PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS)
 /*
  * What leaves the guest always, beside what can't be let through (CPUID, INVD,
@@ -68,9 +66,11 @@ static void init_controls(const struct vcpu *vcpu)
 {
 	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
 	const struct vmx_caps *vmx = &vmx_machine.vmx;
-	uint32_t proc = PROC_ALWAYS, exit = EXIT_CTL_SAVE_DEBUG | EXIT_CTL_HOST_LONG_MODE,
-		 entry = ENTRY_CTL_LOAD_DEBUG;
+	uint32_t pin = PIN_ALWAYS, proc = PROC_ALWAYS,
+		 exit = EXIT_CTL_SAVE_DEBUG | EXIT_CTL_HOST_LONG_MODE, entry = ENTRY_CTL_LOAD_DEBUG;
 
+	if (vmx->preemption_timer)
+		pin |= PIN_PREEMPTION_TIMER;
 	proc |= vmx->tpr_shadow ? PROC_TPR_SHADOW : PROC_CR8_LOAD | PROC_CR8_STORE;
 	if (vmx->proc.may & PROC_SECONDARY)
 		proc |= PROC_SECONDARY;
@@ -82,7 +82,7 @@ static void init_controls(const struct vcpu *vcpu)
 		exit |= EXIT_CTL_LOAD_PAT;
 		entry |= ENTRY_CTL_LOAD_PAT;
 	}
-	vmwrite32(VMCS_PIN_CONTROLS, vmx_control_word(&vmx->pin, PIN_ALWAYS));
+	vmwrite32(VMCS_PIN_CONTROLS, vmx_control_word(&vmx->pin, pin));
 	vmwrite32(VMCS_EXIT_CONTROLS, vmx_control_word(&vmx->exit, exit));
 	vmwrite32(VMCS_PROC_CONTROLS, vv->proc = vmx_control_word(&vmx->proc, proc));
 	vmwrite32(VMCS_ENTRY_CONTROLS, vv->entry = vmx_control_word(&vmx->entry, entry));
@@ -104,6 +104,8 @@ static void init_constants(const struct vcpu *vcpu)
 	vmwrite64(VMCS_IO_BITMAP_A, vm->io_bitmaps.v);
 	vmwrite64(VMCS_IO_BITMAP_B, vm->io_bitmaps.v + IO_BITMAPS_SIZE / 2);
 	vmwrite64(VMCS_MSR_BITMAP, vm->msr_bitmap.v);
+	if (vmx_machine.vmx.preemption_timer)
+		vmwrite32(VMCS_PREEMPTION_TIMER, 0);
 	if (vv->virtual_apic) {
 		vmwrite64(VMCS_VIRTUAL_APIC_ADDR, ptr_to_hpa(vv->virtual_apic).v);
 		vmwrite32(VMCS_TPR_THRESHOLD, 0);

@@ -136,6 +136,16 @@ def test_smp_vmx_shadow(name):
         m.expect_ends({vm: "debug-exit status 33" for vm in ("smp", "real")})
 
 
+def test_interrupts_off(name):
+    """A guest that loops with them off does not have the machine, alone on it as it is."""
+    with boot(name, lib.tiny("spin", "cli_loop", "memory=16M"), "--cpu", "corei7_haswell_4770") as m:
+        m.expect(r"looping with interrupts off", "umbra")
+        m.type("\x1dm")
+        m.expect(r"^umbra> ")
+        m.type("kill spin\r")
+        m.expect_vm("spin", "killed")
+
+
 def test_clocks(name):
     """Umbra's clock and timer against the machine's, to 0.1%; a reboot of the machine."""
     umbra = "com1=115200 loglevel=debug on-idle=reboot"

@@ -402,9 +402,9 @@ static void test_deadline_without_entry(void **state)
 	(void)state;
 	between_modes();
 	fake_cpu.tsc = 1000;
-	vmx_backend.set_deadline(&vcpu, 1001);
+	vmx_backend.set_deadline(&vcpu, 1032);
 	runs_in(MODE_EMULATE);
-	fake_cpu.tsc = 1001;
+	fake_cpu.tsc = 1001; /* less than a tick of the timer is left */
 	run_plays(plays, 0);
 	assert_int_equal(exit_info.kind, EXIT_TIMER);
 	vmx_backend.set_deadline(&vcpu, 0);

@@ -137,8 +137,9 @@ static bool has_any(uint32_t field, uint64_t bits)
 static void test_controls(void **state)
 {
 	(void)state;
-	assert_int_equal(fake_vmcs_get(VMCS_PIN_CONTROLS),
-			 0x16 | PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS);
+	assert_int_equal(fake_vmcs_get(VMCS_PIN_CONTROLS), 0x16 | PIN_EXTERNAL_INTERRUPT | PIN_NMI |
+								   PIN_VIRTUAL_NMIS |
+								   PIN_PREEMPTION_TIMER);
 	assert_int_equal(fake_vmcs_get(VMCS_PROC_CONTROLS),
 			 0x04006172 | PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC |
 				 PROC_TPR_SHADOW | PROC_TSC_OFFSETTING | PROC_IO_BITMAPS |

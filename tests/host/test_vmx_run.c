@@ -574,44 +574,62 @@ static void test_nmi_window_after_sti(void **state)
 
 /* --- the deadline --- */
 
-static bool want_timer;
 static uint32_t want_ticks;
 
 static void play_timer(void)
 {
-	bool on = fake_vmcs_get(VMCS_PIN_CONTROLS) & PIN_PREEMPTION_TIMER;
-
-	assert_int_equal(on, want_timer);
-	if (want_timer)
-		assert_int_equal(fake_vmcs_get(VMCS_PREEMPTION_TIMER), want_ticks);
+	assert_true(fake_vmcs_get(VMCS_PIN_CONTROLS) & PIN_PREEMPTION_TIMER);
+	assert_int_equal(fake_vmcs_get(VMCS_PREEMPTION_TIMER), want_ticks);
+	fake_cpu.tsc += want_ticks * 32; /* as the Haswell of fake_vmx.c counts */
 	set_exit(52, 0);
 }
 
-static void deadline_gives(uint64_t tsc, bool timer, uint32_t ticks)
+static void deadline_gives(uint64_t tsc, uint32_t ticks, enum vm_exit_kind kind)
 {
 	vmx_backend.set_deadline(&vcpu, tsc);
-	want_timer = timer;
 	want_ticks = ticks;
 	run_one(play_timer);
-	assert_int_equal(exit_info.kind, EXIT_TIMER);
+	assert_int_equal(exit_info.kind, kind);
 }
 
 static void test_deadline(void **state)
 {
 	(void)state;
 	fake_cpu.tsc = 1000000;
-	deadline_gives(0, false, 0);
-	/* The Haswell of fake_vmx.c counts 32 ticks as one. */
-	deadline_gives(1003200, true, 100);
-	deadline_gives(1003231, true, 100);
+	deadline_gives(0, UINT32_MAX, EXIT_INTR);
+	fake_cpu.tsc = 1000000;
+	deadline_gives(1003200, 100, EXIT_TIMER);
+	fake_cpu.tsc = 1000000;
+	deadline_gives(1003231, 100, EXIT_TIMER);
 	fake_cpu.tsc = 1001600;
-	want_ticks = 50;
-	run_one(play_timer);
-	deadline_gives(1000000, true, 0);
-	deadline_gives(1, true, 0);
-	deadline_gives(UINT64_MAX, true, UINT32_MAX);
-	deadline_gives(0, false, 0);
-	assert_int_equal(fake_vmcs_get(VMCS_PIN_CONTROLS), 0x16 | 0x29);
+	deadline_gives(1003231, 50, EXIT_TIMER);
+	deadline_gives(1000000, 0, EXIT_TIMER);
+	deadline_gives(1, 0, EXIT_TIMER);
+	deadline_gives(UINT64_MAX, UINT32_MAX, EXIT_INTR);
+	deadline_gives(0, UINT32_MAX, EXIT_INTR);
+}
+
+/* With IF clear it is left every millisecond, of 1 GHz here; the core is told when its own time has
+ * come. */
+static void test_deaf(void **state)
+{
+	unsigned writes;
+
+	(void)state;
+	assert_int_equal(vmx_machine.deaf_ticks, 1000000 / 32);
+	vcpu.regs.rflags = RFLAGS_FIXED;
+	fake_cpu.tsc = 1000000;
+	deadline_gives(0, 31250, EXIT_INTR);
+	deadline_gives(4000000, 31250, EXIT_INTR);
+	fake_cpu.tsc = 3996800;
+	deadline_gives(4000000, 100, EXIT_TIMER);
+	deadline_gives(0, 31250, EXIT_INTR);
+	/* The field is written when it is to change. */
+	writes = fake_vmcs_writes(VMCS_PREEMPTION_TIMER);
+	deadline_gives(0, 31250, EXIT_INTR);
+	assert_int_equal(fake_vmcs_writes(VMCS_PREEMPTION_TIMER), writes);
+	vcpu.regs.rflags |= RFLAGS_IF;
+	deadline_gives(0, UINT32_MAX, EXIT_INTR);
 }
 
 /* --- refusals --- */
@@ -779,7 +797,6 @@ static void use_each(struct vcpu *of)
 	FROM_ANOTHER(b->set_intercept_invlpg(of, true));
 	FROM_ANOTHER(b->set_root(of, HPA(NESTED_ROOT), ROOT_NESTED));
 	FROM_ANOTHER(b->get_pdptes(of, pdpte));
-	FROM_ANOTHER(b->set_deadline(of, 1));
 	FROM_ANOTHER(b->dump(of, &fake_log_printer));
 	FROM_ANOTHER(b->vcpu_load(of));
 #undef FROM_ANOTHER
@@ -832,6 +849,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_tpr_shadow, setup_no_tpr_shadow, teardown),
 		TEST(test_nmi_window_after_sti),
 		TEST(test_deadline),
+		TEST(test_deaf),
 		cmocka_unit_test_setup_teardown(test_no_timer, setup_no_timer, teardown),
 		TEST(test_instruction_fails),
 		TEST(test_guest_state_is_refused),
