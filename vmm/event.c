@@ -175,6 +175,7 @@ static void deliver(struct vcpu *vcpu, struct vm_event ev)
 		vcpu->vm->backend->inject(vcpu, &ev);
 		return;
 	}
+	owned_lock(&vcpu->vm->lock);
 	emulate_deliver(vcpu, &ev);
 	while (pending->kind != EVENT_NONE && vcpu->vm->stop_reason == VM_STOP_NONE) {
 		ev = *pending;
@@ -183,6 +184,7 @@ static void deliver(struct vcpu *vcpu, struct vm_event ev)
 	}
 	if (vcpu->debug.on)
 		debug_delivered(vcpu);
+	owned_unlock(&vcpu->vm->lock);
 }
 
 /* Something waits, or the backend is to learn that nothing does any more. */
@@ -235,11 +237,14 @@ void vcpu_inject_pending(struct vcpu *vcpu)
 	const struct vcpu_events *events = &vcpu->events;
 	bool intr = intr_pending(vcpu);
 
-	if (vcpu->debug.on)
+	if (vcpu->debug.on) {
+		owned_lock(&vcpu->vm->lock);
 		inject_debugged(vcpu);
-	else if (intr || events->nmi || events->pending.kind != EVENT_NONE ||
-		 events->window_requested[0] || events->window_requested[1])
+		owned_unlock(&vcpu->vm->lock);
+	} else if (intr || events->nmi || events->pending.kind != EVENT_NONE ||
+		   events->window_requested[0] || events->window_requested[1]) {
 		inject_one(vcpu, intr);
+	}
 	if (vcpu->lapic.irr.used || events->tpr_threshold)
 		watch_tpr(vcpu);
 }

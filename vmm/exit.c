@@ -7,6 +7,7 @@
 
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/log.h"
 #include "vmm/backend.h"
@@ -443,9 +444,22 @@ static bool nothing_wakes(const struct vm *vm)
 	return true;
 }
 
-static void handle_hlt(struct vcpu *vcpu)
+/* Say so, once; unless another one may still end it. */
+static void halted_for_ever(const struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
+
+	owned_lock(&vm->lock);
+	if (!(vm->notices & VM_NOTICE_HALT) && nothing_wakes(vm)) {
+		vm->notices |= VM_NOTICE_HALT;
+		log_info("vm %s: halted with interrupts off, rip 0x%llx", vm->cfg->name,
+			 (unsigned long long)vcpu->regs.rip);
+	}
+	owned_unlock(&vm->lock);
+}
+
+static void handle_hlt(struct vcpu *vcpu)
+{
 	unsigned len = insn_len(vcpu);
 
 	if (!len)
@@ -454,11 +468,8 @@ static void handle_hlt(struct vcpu *vcpu)
 	if (vcpu_has_wakeup(vcpu))
 		return;
 	vcpu->state = VCPU_HALTED;
-	if (!(vm->notices & VM_NOTICE_HALT) && nothing_wakes(vm)) {
-		vm->notices |= VM_NOTICE_HALT;
-		log_info("vm %s: halted with interrupts off, rip 0x%llx", vm->cfg->name,
-			 (unsigned long long)vcpu->regs.rip);
-	}
+	if (!(vcpu->regs.rflags & RFLAGS_IF))
+		halted_for_ever(vcpu);
 }
 
 static void handle_pause(struct vcpu *vcpu)
@@ -599,6 +610,34 @@ void vm_exit_dispatch(struct vcpu *vcpu)
 	handlers[vcpu->exit.kind](vcpu);
 }
 
+/* Those whose handlers touch nothing that is not the vCPU's own, or take the lock for it. The
+ * length of an instruction that the hardware does not tell is found in the guest's memory. */
+#define PRIVATE_KINDS                                                                              \
+	(BIT(EXIT_INTR) | BIT(EXIT_NMI) | BIT(EXIT_TIMER) | BIT(EXIT_INTR_WINDOW) |                \
+	 BIT(EXIT_NMI_WINDOW))
+#define PRIVATE_INSNS                                                                              \
+	(BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_PAUSE) | BIT(EXIT_RDTSC) | BIT(EXIT_WBINVD))
+
+#define PRIVATE_MSRS (BIT(EXIT_RDMSR) | BIT(EXIT_WRMSR))
+
+/* Of the local APIC's registers, without where it is. */
+static bool is_apic_msr(uint32_t msr)
+{
+	return (msr & ~0xffu) == MSR_X2APIC_BASE || msr == MSR_TSC_DEADLINE;
+}
+
+static bool is_private(const struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	uint64_t kind = BIT(exit->kind);
+
+	if (vcpu->debug.on || vcpu->vm->audit_left)
+		return false;
+	if ((kind & PRIVATE_MSRS) && is_apic_msr((uint32_t)vcpu->regs.gpr[RCX]))
+		return exit->insn_len;
+	return (kind & PRIVATE_KINDS) || ((kind & PRIVATE_INSNS) && exit->insn_len);
+}
+
 void vm_exit_handle(struct vcpu *vcpu)
 {
 	const struct vm_exit *exit = &vcpu->exit;
@@ -612,6 +651,10 @@ void vm_exit_handle(struct vcpu *vcpu)
 		debug_after_exit(vcpu);
 	if (exit->interrupted.kind != EVENT_NONE)
 		vcpu_requeue(vcpu, &exit->interrupted);
+	if (is_private(vcpu)) {
+		vm_exit_dispatch(vcpu);
+		return;
+	}
 	owned_lock(&vm->lock);
 	vm_exit_dispatch(vcpu);
 	if (vcpu->debug.on)

@@ -1,4 +1,4 @@
-/* The run loop of a physical CPU, and the VMs that it runs. */
+/* The VMs, and what CPU 0 does for the operator beside its turns. */
 #ifndef UMBRA_VMM_RUN_H
 #define UMBRA_VMM_RUN_H
 
@@ -15,6 +15,14 @@ int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *backend);
 
 /* Run guests, for ever. Interrupts must be on. */
 _Noreturn void vmm_run(void);
+
+/*
+ * Take a VM's vCPUs off their CPUs while CPU 0 looks at the VM or changes it: what they are is in
+ * memory then, and no handler of an exit is at work. Until it is let go as often as it was held.
+ * For CPU 0's loop, without any lock; harmless on a VM that does not run.
+ */
+void vmm_hold_vm(struct vm *vm);
+void vmm_let_vm(struct vm *vm);
 
 /* The VMs, running or stopped, in the order of their lines; NULL from the count on. */
 struct vm *vmm_vm(unsigned index);

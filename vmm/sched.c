@@ -350,16 +350,21 @@ static int64_t within_debt(const struct sched *s, uint64_t ahead)
 	return MAX(MIN((int64_t)ahead, most), least);
 }
 
-static void send_away(struct sched *s, struct sched_entity *e, struct sched *to)
+void sched_set_aside(struct sched *s, struct sched_entity *e)
 {
 	int64_t ahead = within_debt(s, e->vtime - e->group->inner);
 	int64_t group_ahead = within_debt(s, e->group->vtime - s->vtime);
 
-	__atomic_store_n(&s->runnable, s->runnable - 1, __ATOMIC_RELAXED);
-	__atomic_store_n(&s->load, s->load - MIN(load_of(e), s->load), __ATOMIC_RELAXED);
 	sched_remove(s, e);
 	e->ahead = ahead;
 	e->group_ahead = group_ahead;
+}
+
+static void send_away(struct sched *s, struct sched_entity *e, struct sched *to)
+{
+	__atomic_store_n(&s->runnable, s->runnable - 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->load, s->load - MIN(load_of(e), s->load), __ATOMIC_RELAXED);
+	sched_set_aside(s, e);
 	send_to(e, to);
 }
 

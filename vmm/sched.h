@@ -106,6 +106,9 @@ void sched_entity_init(struct sched_entity *e, struct sched_share *share, uint64
 void sched_add(struct sched *s, struct sched_entity *e);
 /* Harmless on one that is not there. One that is on its way will not come. */
 void sched_remove(struct sched *s, struct sched_entity *e);
+/* Take one out of the queue for a while: when it is added again, here or elsewhere, it is as far
+ * from the others as it was. */
+void sched_set_aside(struct sched *s, struct sched_entity *e);
 
 /* Whose turn it is has had the CPU for so long. A clock that went back counts as one that stood. */
 void sched_charge(struct sched *s, uint64_t ticks);

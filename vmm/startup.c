@@ -17,23 +17,6 @@
 #define SIGNAL_STARTUP BIT(9)
 #define SIGNAL_VECTOR BITS(7, 0) /* of the STARTUP */
 
-/* One CPU runs guests: it picks again among all vCPUs. */
-static bool kicked;
-
-void vcpu_kick(struct vcpu *vcpu)
-{
-	(void)vcpu;
-	kicked = true;
-}
-
-bool vcpu_kicked(void)
-{
-	bool was = kicked;
-
-	kicked = false;
-	return was;
-}
-
 /* A BSP that gets an INIT goes to the firmware, which on a PC makes the machine anew, as it does
  * when the keyboard's controller or port 92h sends it one. */
 void vcpu_init_signal(struct vcpu *vcpu)

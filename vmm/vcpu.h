@@ -7,6 +7,7 @@
 
 #include "arch/x86_64/include/desc.h"
 #include "arch/x86_64/include/fault.h"
+#include "arch/x86_64/smp.h"
 #include "paging/guest.h"
 #include "paging/shadow.h"
 #include "vmm/debug_core.h"
@@ -66,11 +67,18 @@ struct vcpu_msrs {
 #define VCPU_STALE_ROOT 0x4u /* shadow paging: what the root was made for has changed */
 #define VCPU_STALE_DR 0x8u   /* dr_hardware() */
 
-/* Touched by the run loop alone, as its VM. */
+/*
+ * Touched by its home's loop alone (turns.h), or by CPU 0 while it has none, but for what is
+ * atomic.
+ */
 struct vcpu {
 	struct vcpu_regs regs;
 	struct vm *vm;
 	unsigned id;
+	struct cpu *home;       /* atomic; NULL: none */
+	struct cpu_work arrive; /* on its way home */
+	unsigned last_cpu;      /* the number of its home, or of the last one */
+	bool in_guest;          /* atomic: between the last look at vm->tables and its exit */
 	enum vcpu_state state;
 	uint32_t signals; /* startup.c: an INIT or STARTUP that has come; 0: none */
 	struct vcpu_events events;
@@ -87,7 +95,7 @@ struct vcpu {
 	struct lookahead lookahead; /* lookahead.c alone touches it */
 	struct shadow_vcpu shadow;  /* when vm->shadow is there */
 	bool nested_root;           /* and this set, it runs through the nested tables for now */
-	uint64_t tables_seen;       /* vm_tables.c: of vm->tables, what it has caught up with */
+	uint64_t tables_seen; /* vm_tables.c: of vm->tables, what it has caught up with; atomic */
 	bool invlpg_exits;
 	struct sched_entity sched;
 	bool yield;                   /* it spins (PAUSE): its turn is over when another can run */
@@ -154,7 +162,14 @@ extern const char vcpu_gpr_names[GPRS][4];
 /* One line per register group at info level. */
 void vcpu_dump(const struct vcpu *vcpu);
 
-/* --- startup.c: what other processors do to it; from any vCPU's exit, its own too --- */
+/* The CPU that it is at home on; NULL: none. Not for long, but for that CPU's own loop. */
+static inline struct cpu *vcpu_home(const struct vcpu *vcpu)
+{
+	return __atomic_load_n(&vcpu->home, __ATOMIC_ACQUIRE);
+}
+
+/* --- startup.c, vcpu_kick.c: what other processors do to it; from any vCPU's exit, its own too ---
+ */
 
 /* INIT: it is reset and waits for a STARTUP, whatever it was doing. Of the BSP: the VM is reset. */
 void vcpu_init_signal(struct vcpu *vcpu);
@@ -162,10 +177,11 @@ void vcpu_init_signal(struct vcpu *vcpu);
  */
 void vcpu_startup(struct vcpu *vcpu, uint8_t vector);
 /* It has something to look at: an interrupt, an NMI, an INIT... that a device or another vCPU has
- * sent it. If it waits it is looked at soon. */
+ * sent it. It leaves the guest for it, or its HLT. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
-/* Has any been, since the last call of this? */
-bool vcpu_kicked(void);
+/* The vCPUs that are in the guest on other CPUs with vm->tables from before the count `seen` leave
+ * it; when this returns they have. With vm->lock held. */
+void vcpus_drive_out(const struct vm *vm, uint64_t seen);
 /* Do what has been signalled: the run loop, between two runs. */
 void vcpu_take_signals(struct vcpu *vcpu);
 /* Has something been? */

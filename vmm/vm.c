@@ -7,35 +7,42 @@
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
+#include "arch/x86_64/smp.h"
 
-static bool stop_requested;
+static bool stop_requested; /* atomic */
+
+/* CPU 0's loop does it. */
+static void tell_operator(void)
+{
+	__atomic_store_n(&stop_requested, true, __ATOMIC_RELEASE);
+	cpu_kick(smp_cpu(0));
+}
 
 void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (vm->stop_reason != VM_STOP_NONE)
-		return;
-	vm->stop_reason = reason;
-	vm->stop_status = status;
-	va_start(ap, fmt);
-	kvsnprintf(vm->stop_text, sizeof(vm->stop_text), fmt, ap);
-	va_end(ap);
-	stop_requested = true;
+	owned_lock(&vm->lock);
+	if (vm->stop_reason == VM_STOP_NONE) {
+		vm->stop_status = status;
+		va_start(ap, fmt);
+		kvsnprintf(vm->stop_text, sizeof(vm->stop_text), fmt, ap);
+		va_end(ap);
+		__atomic_store_n(&vm->stop_reason, reason, __ATOMIC_RELEASE);
+		tell_operator();
+	}
+	owned_unlock(&vm->lock);
 }
 
 void vm_request_pause(struct vm *vm)
 {
-	vm->pause_requested = true;
-	stop_requested = true;
+	__atomic_store_n(&vm->pause_requested, true, __ATOMIC_RELEASE);
+	tell_operator();
 }
 
 bool vm_stop_requested(void)
 {
-	bool requested = stop_requested;
-
-	stop_requested = false;
-	return requested;
+	return __atomic_exchange_n(&stop_requested, false, __ATOMIC_ACQUIRE);
 }
 
 int vm_exits_make(struct vm *vm, unsigned n)

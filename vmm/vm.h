@@ -68,8 +68,9 @@ struct vm_intr_source {
  * change that they must follow: before it is entered, a vCPU that is behind catches up.
  */
 struct vm_tables_state {
-	uint64_t count;
+	uint64_t count;         /* atomic, as what follows: vCPUs look without the lock */
 	uint64_t guest, nested; /* the count of the last FLUSH_GUEST, FLUSH_NESTED */
+	uint64_t roots;         /* and since which a shadow's roots are to be made anew */
 	bool invlpg_exits;
 };
 
@@ -83,7 +84,7 @@ struct vm_tables_state {
  */
 struct vm {
 	struct owned_lock lock; /* LOCK_VM */
-	unsigned id; /* frames of this VM have owner FRAME_VM0 + id */
+	unsigned id;            /* frames of this VM have owner FRAME_VM0 + id */
 	const struct vm_config *cfg;
 	enum vm_state state;
 	enum vm_stop_reason stop_reason;
@@ -104,6 +105,9 @@ struct vm {
 	struct vm_intr_source intr;
 	struct lapic_set lapics; /* those of its vCPUs */
 	struct pc *pc;
+	/* turns.c: its vCPUs are to be on no CPU; atomic. run.c: how many want it so. */
+	bool held;
+	unsigned holds;
 	struct sched_share sched; /* its vCPUs' */
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_MAX_VCPUS];

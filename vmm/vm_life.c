@@ -253,8 +253,11 @@ int vm_start(struct vm *vm)
 
 static void destroy_devices(struct vm *vm)
 {
+	/* Their timers may be about to go off on any CPU. */
+	owned_lock(&vm->lock);
 	if (vm->pc)
 		pc_destroy(vm);
+	owned_unlock(&vm->lock);
 	vm->pc = NULL;
 	vm->intr = (struct vm_intr_source){ 0 };
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)

@@ -84,42 +84,71 @@ int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights)
 	return vm->has_nested ? nested_protect(&vm->nested, gpa, size, rights) : 0;
 }
 
+/* The count under which something is told to the vCPUs. With vm->lock held. */
+static uint64_t next_count(const struct vm *vm)
+{
+	return vm->tables.count + 1;
+}
+
+static void set(uint64_t *word, uint64_t val)
+{
+	__atomic_store_n(word, val, __ATOMIC_RELAXED);
+}
+
+/* What was set before is to be followed: by who is in the guest, now. */
+static void tell(struct vm *vm, bool wait)
+{
+	uint64_t count = next_count(vm);
+
+	__atomic_store_n(&vm->tables.count, count, __ATOMIC_SEQ_CST);
+	if (wait && vm->nr_vcpus > 1)
+		vcpus_drive_out(vm, count);
+}
+
 void vm_tables_flush(struct vm *vm, enum flush_scope scope)
 {
 	struct vm_tables_state *t = &vm->tables;
 
-	t->count++;
-	*(scope == FLUSH_NESTED ? &t->nested : &t->guest) = t->count;
+	set(scope == FLUSH_NESTED ? &t->nested : &t->guest, next_count(vm));
+	tell(vm, true);
 }
 
+/* Who still exits for nothing may go on. */
 void vm_tables_intercept_invlpg(struct vm *vm, bool on)
 {
-	vm->tables.invlpg_exits = on;
-	vm->tables.count++;
+	__atomic_store_n(&vm->tables.invlpg_exits, on, __ATOMIC_RELAXED);
+	tell(vm, on);
 }
 
 void vm_tables_catch_up(struct vcpu *vcpu)
 {
 	const struct vm_tables_state *t = &vcpu->vm->tables;
 	const struct vmm_backend *backend = vcpu->vm->backend;
+	uint64_t count = __atomic_load_n(&t->count, __ATOMIC_SEQ_CST), seen = vcpu->tables_seen;
+	bool exits = __atomic_load_n(&t->invlpg_exits, __ATOMIC_RELAXED);
 
-	if (vcpu->tables_seen < t->nested)
+	if (seen < __atomic_load_n(&t->nested, __ATOMIC_RELAXED))
 		backend->flush(vcpu, FLUSH_NESTED);
-	else if (vcpu->tables_seen < t->guest)
+	else if (seen < __atomic_load_n(&t->guest, __ATOMIC_RELAXED))
 		backend->flush(vcpu, FLUSH_GUEST);
-	if (vcpu->invlpg_exits != t->invlpg_exits)
-		backend->set_intercept_invlpg(vcpu, t->invlpg_exits);
-	vcpu->invlpg_exits = t->invlpg_exits;
-	vcpu->tables_seen = t->count;
+	if (seen < __atomic_load_n(&t->roots, __ATOMIC_RELAXED))
+		vcpu->stale |= VCPU_STALE_ROOT;
+	if (vcpu->invlpg_exits != exits)
+		backend->set_intercept_invlpg(vcpu, exits);
+	vcpu->invlpg_exits = exits;
+	__atomic_store_n(&vcpu->tables_seen, count, __ATOMIC_RELEASE);
 }
 
 void vm_tables_changed(struct vm *vm, gpa_t gpa, uint64_t size)
 {
-	if (vm->shadow)
+	struct vm_tables_state *t = &vm->tables;
+
+	/* First: who leaves the guest for what the shadow flushes comes back with a new root. */
+	if (vm->shadow) {
+		set(&t->roots, next_count(vm));
 		shadow_forget(vm->shadow, gpa, size);
+	}
 	vm_tables_flush(vm, vm->has_nested ? FLUSH_NESTED : FLUSH_GUEST);
 	if (vm->has_nested)
 		nested_release(&vm->nested);
-	for (unsigned i = 0; vm->shadow && i < vm->nr_vcpus; i++)
-		vm->vcpu[i]->stale |= VCPU_STALE_ROOT;
 }

@@ -36,9 +36,12 @@ int vm_tables_map(struct vm *vm, gpa_t gpa, hpa_t pa, uint64_t size, unsigned ri
 int vm_tables_unmap(struct vm *vm, gpa_t gpa, uint64_t size);
 int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights);
 
-/* Every vCPU drops its translations before it is entered again. */
+/*
+ * Every vCPU drops its translations before it is entered again, and none is in the guest with them
+ * any more when this returns. This and the next with vm->lock held, or the VM held.
+ */
 void vm_tables_flush(struct vm *vm, enum flush_scope scope);
-/* INVLPG of each vCPU is to exit, from its next entry on, or not. */
+/* INVLPG of each vCPU is to exit, from here on, or not, from its next entry on. */
 void vm_tables_intercept_invlpg(struct vm *vm, bool on);
 /* Before the vCPU is entered, when vcpu->tables_seen is not vm->tables.count. */
 void vm_tables_catch_up(struct vcpu *vcpu);

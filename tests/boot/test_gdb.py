@@ -388,7 +388,7 @@ def test_panic(name):
             gdb.ask("stepi", "nothing runs")
             gdb.ask("info threads", r"(?s)\* 1 .*CPU 0.* 2 .*CPU 1, idle")
             gdb.ask("thread 2", "Switching to thread")
-            gdb.ask("bt", r"(?s)cpu_idle .*smp_idle_main .*smp_loop .*ap_main ")
+            gdb.ask("bt", r"(?s)cpu_idle .*turns_round .*smp_loop .*ap_main ")
             gdb.ask("p ((struct cpu *)$gs_base)->id", "= 1")
             gdb.type("monitor poweroff")
             m.expect_exit()

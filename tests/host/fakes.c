@@ -21,6 +21,7 @@
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/timer.h"
 #include "arch/x86_64/trap.h"
+#include "tests/host/fake_run.h"
 
 /* --- the image, of which hosted programs have none; a test may bring its own --- */
 
@@ -122,6 +123,32 @@ void fake_timers_reset(void)
 
 struct cpu boot_cpu;
 
+/* A test with several CPUs brings its own. */
+__attribute__((weak)) struct cpu *fake_run_cpu(void)
+{
+	return &boot_cpu;
+}
+
+__attribute__((weak)) unsigned smp_count(void)
+{
+	return 1;
+}
+
+__attribute__((weak)) bool smp_queue(struct cpu *cpu, struct cpu_work *w)
+{
+	(void)cpu;
+	(void)w;
+	abort();
+}
+
+unsigned fake_cpu_kicks;
+
+__attribute__((weak)) void cpu_interrupt(struct cpu *cpu)
+{
+	(void)cpu;
+	fake_cpu_kicks++;
+}
+
 /* A thread is a CPU. */
 static _Thread_local char thread_cpu;
 
@@ -183,6 +210,7 @@ bool smp_on_boot_cpu(void)
 void cpu_kick(struct cpu *cpu)
 {
 	__atomic_store_n(&cpu->work_pending, true, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&fake_cpu_kicks, 1, __ATOMIC_RELAXED);
 }
 
 void smp_do_work(void)

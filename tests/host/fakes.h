@@ -62,4 +62,7 @@ extern const char *fake_line_why; /* why it cannot be opened; NULL: it can */
 const void *fake_line_owner(void);
 void fake_line_type(const char *text);
 
+/* How often cpu_kick() and cpu_interrupt() were called. */
+extern unsigned fake_cpu_kicks;
+
 #endif

@@ -34,13 +34,13 @@
 
 /* --- the machine --- */
 
-static struct cpu cpu;
+
 static uint64_t dr[4];
 static jmp_buf back;
 
 struct cpu *fake_run_cpu(void)
 {
-	return &cpu;
+	return &boot_cpu;
 }
 
 /* The steps say themselves what interrupts come. */
@@ -129,7 +129,7 @@ static inline void interrupt(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	(void)vcpu;
 	(void)exit;
-	cpu.timer_due = cpu.work_pending = true;
+	boot_cpu.timer_due = boot_cpu.work_pending = true;
 }
 
 static inline void interrupt_1ms(struct vcpu *vcpu, struct vm_exit *exit)

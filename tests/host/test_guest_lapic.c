@@ -240,10 +240,13 @@ static void test_held_class(void **state)
 	lapic_write_cr8(l, 9);
 	assert_int_equal(lapic_held_class(l), 0);
 	fixed(0x35);
+	lapic_next(l);
 	assert_int_equal(lapic_held_class(l), 3);
 	fixed(0x94);
+	lapic_next(l);
 	assert_int_equal(lapic_held_class(l), 9);
 	fixed(0xa1);
+	lapic_next(l);
 	assert_int_equal(lapic_held_class(l), 0);
 	assert_int_equal(lapic_ack(l), 0xa1);
 	assert_int_equal(lapic_held_class(l), 0); /* a1 is in service */

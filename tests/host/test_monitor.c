@@ -37,6 +37,17 @@ struct vm *vmm_vm(unsigned index)
 	return index == 0 ? &fake_vm : index == 1 ? &second : NULL;
 }
 
+/* Held while a command is carried out, and let go of. */
+void vmm_hold_vm(struct vm *vm)
+{
+	assert_int_equal(vm->holds++, 0);
+}
+
+void vmm_let_vm(struct vm *vm)
+{
+	assert_int_equal(--vm->holds, 0);
+}
+
 static int note(const char *what, const struct vm *vm, bool right)
 {
 	size_t at = strlen(asked);

@@ -24,6 +24,17 @@ struct vm *vmm_vm(unsigned index)
 	return index == 0 ? &fake_vm : NULL;
 }
 
+/* Held while a command is carried out, and let go of. */
+void vmm_hold_vm(struct vm *vm)
+{
+	assert_int_equal(vm->holds++, 0);
+}
+
+void vmm_let_vm(struct vm *vm)
+{
+	assert_int_equal(--vm->holds, 0);
+}
+
 #define NEVER(name)                                                                                \
 	int name(struct vm *vm)                                                                    \
 	{                                                                                          \

@@ -177,6 +177,25 @@ static void test_late_comer(void **state)
 /* --- sleepers --- */
 
 /* One that sleeps nearly always has its turn when it wakes, however many do not sleep. */
+/* Who is looked at again and again, in the middle of turns, has neither more nor less for it. */
+static void test_set_aside(void **state)
+{
+	static struct task a, b;
+
+	(void)state;
+	start();
+	task_add(&a, 0, 0, 0);
+	task_add(&b, 0, 0, 0);
+	for (unsigned i = 0; i < 400; i++) {
+		simulate(SLICE / 4);
+		sched_set_aside(&s, &a.e);
+		sched_set_aside(&s, &b.e);
+		sched_add(&s, &a.e);
+		sched_add(&s, &b.e);
+	}
+	assert_true(a.e.ran > 480 * SLICE / 10 && a.e.ran < 520 * SLICE / 10);
+}
+
 static void test_sleeper_is_not_kept_waiting(void **state)
 {
 	struct task busy[31], sleeper;
@@ -503,6 +522,7 @@ int main(void)
 		cmocka_unit_test(test_equal),
 		cmocka_unit_test(test_weights),
 		cmocka_unit_test(test_late_comer),
+		cmocka_unit_test(test_set_aside),
 		cmocka_unit_test(test_sleeper_is_not_kept_waiting),
 		cmocka_unit_test(test_sleepers_cannot_starve),
 		cmocka_unit_test(test_long_sleep),

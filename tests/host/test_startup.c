@@ -14,6 +14,8 @@
 #include "vmm/cpuid.h"
 #include "vmm/vcpu.h"
 
+static struct cpu elsewhere;
+
 /* A vCPU that is no BSP, somewhere in a guest's kernel. */
 static int setup(void **state)
 {
@@ -21,7 +23,8 @@ static int setup(void **state)
 	fake_vm_reset();
 	fake_log_reset();
 	cpuid_init(fake_cpuid_amd, XCR0_X87 | XCR0_SSE | XCR0_AVX);
-	vcpu_kicked();
+	fake_vcpu.home = &elsewhere;
+	fake_cpu_kicks = 0;
 	fake_vcpu.id = 1;
 	fake_vcpu.xcr0 = XCR0_X87 | XCR0_SSE;
 	for (unsigned i = 0; i < GPRS; i++)
@@ -40,10 +43,11 @@ static int setup(void **state)
 
 static void wait_for_startup(void)
 {
+	fake_cpu_kicks = 0;
 	vcpu_init_signal(&fake_vcpu);
 	vcpu_take_signals(&fake_vcpu);
 	assert_int_equal(fake_vcpu.state, VCPU_WAIT_SIPI);
-	assert_true(vcpu_kicked());
+	assert_int_equal(fake_cpu_kicks, 1);
 }
 
 /* Nothing of it changes while its exit is handled, which may be its own doing. */
@@ -51,8 +55,7 @@ static void test_init(void **state)
 {
 	(void)state;
 	vcpu_init_signal(&fake_vcpu);
-	assert_true(vcpu_kicked());
-	assert_false(vcpu_kicked());
+	assert_int_equal(fake_cpu_kicks, 1);
 	assert_true(vcpu_is_signalled(&fake_vcpu));
 	assert_int_equal(fake_vcpu.regs.rip, 0x1000);
 	assert_int_equal(fake_vcpu.state, VCPU_RUNNABLE);
@@ -90,7 +93,7 @@ static void test_startup(void **state)
 	wait_for_startup();
 	vcpu_raise_nmi(&fake_vcpu);
 	vcpu_startup(&fake_vcpu, 0x9a);
-	assert_true(vcpu_kicked());
+	assert_int_equal(fake_cpu_kicks, 2);
 	vcpu_take_signals(&fake_vcpu);
 	assert_int_equal(fake_vcpu.state, VCPU_RUNNABLE);
 	assert_int_equal(fake_hw.seg[SEG_CS].selector, 0x9a00);
@@ -102,7 +105,7 @@ static void test_startup(void **state)
 	fake_vcpu.regs.rip = 0x77;
 	vcpu_startup(&fake_vcpu, 0x10);
 	assert_false(vcpu_is_signalled(&fake_vcpu));
-	assert_false(vcpu_kicked());
+	assert_int_equal(fake_cpu_kicks, 2);
 }
 
 /* What comes before the vCPU has looked: in the order in which it came. */

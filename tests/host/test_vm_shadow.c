@@ -213,6 +213,7 @@ static void test_forgets(void **state)
 	assert_int_equal(seen.forgets, 1);
 	assert_int_equal(seen.gpa.v, 0x2000);
 	assert_int_equal(seen.size, 0x3000);
+	vm_tables_catch_up(&fake_vcpu);
 	assert_true(fake_vcpu.stale & VCPU_STALE_ROOT);
 	assert_int_equal(vm_unhook(&fake_vm, GPA(0x2000), 0x3000), 0);
 	assert_int_equal(seen.forgets, 2);

@@ -31,18 +31,45 @@ void gdb_send(void)
 	}
 }
 
+/* What GDB says may be about any VM. */
+static void hold_all(bool on)
+{
+	struct vm *vm;
+
+	for (unsigned i = 0; (vm = vmm_vm(i)); i++) {
+		if (on)
+			vmm_hold_vm(vm);
+		else
+			vmm_let_vm(vm);
+	}
+}
+
+/* False: all that has come is taken. */
+static bool take_input(void)
+{
+	int c = serial_line_getc(line);
+	unsigned n = 0;
+
+	if (c < 0)
+		return false;
+	hold_all(true);
+	do {
+		gdb_stub_take(&stub, (uint8_t)c);
+		gdb_send();
+	} while (++n < SERIAL_LINE_RX && (c = serial_line_getc(line)) >= 0);
+	hold_all(false);
+	return c >= 0;
+}
+
 void gdb_work(void)
 {
-	int c = -1;
+	bool more;
 
 	if (!line)
 		return;
-	for (unsigned n = 0; n < SERIAL_LINE_RX && (c = serial_line_getc(line)) >= 0; n++) {
-		gdb_stub_take(&stub, (uint8_t)c);
-		gdb_send();
-	}
+	more = take_input();
 	gdb_send();
-	if (c >= 0) /* there may be more: in the next round */
+	if (more) /* in the next round */
 		serial_line_tell(line, SERIAL_LINE_TX);
 }
 

@@ -74,7 +74,10 @@ static inline void monitor_print_line(void *ctx, const char *text)
 /* Say what is wrong with the command's words. Always false. */
 bool monitor_wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* The VM that word i names, by its name or its number in vms (from 1); NULL: none, and said. */
+/* Hold the VM (vmm_hold_vm()) until the command is done; NULL is harmless. The VM itself. */
+struct vm *monitor_hold(struct vm *vm);
+/* The VM that word i names, by its name or its number in vms (from 1), held; NULL: none, and said.
+ */
 struct vm *monitor_vm(const struct monitor_args *args, unsigned i);
 /* The same, and *nr: of NAME.N the N, below VM_MAX_VCPUS, whether there is such a virtual CPU or
  * not; VM_MAX_VCPUS: NAME stands alone. */

@@ -88,6 +88,24 @@ static void output_end(void)
 
 /* --- words --- */
 
+static uint64_t held; /* bit n: VM n, by the command that is carried out */
+static_assert(VM_MAX <= 64, "one bit a VM");
+
+struct vm *monitor_hold(struct vm *vm)
+{
+	if (vm && !(held & BIT(vm->id))) {
+		held |= BIT(vm->id);
+		vmm_hold_vm(vm);
+	}
+	return vm;
+}
+
+static void let_all(void)
+{
+	for (; held; held &= held - 1)
+		vmm_let_vm(vmm_vm((unsigned)__builtin_ctzll(held)));
+}
+
 static struct vm *find_vm(const char *name, size_t len)
 {
 	struct token tok = { name, len };
@@ -96,8 +114,10 @@ static struct vm *find_vm(const char *name, size_t len)
 
 	for (unsigned i = 0; (vm = vmm_vm(i)); i++)
 		if (token_is(&tok, vm->cfg->name))
-			return vm;
-	return parse_u64(&tok, &nr) && nr && nr <= VM_MAX ? vmm_vm((unsigned)nr - 1) : NULL;
+			return monitor_hold(vm);
+	if (!parse_u64(&tok, &nr) || !nr || nr > VM_MAX)
+		return NULL;
+	return monitor_hold(vmm_vm((unsigned)nr - 1));
 }
 
 struct vm *monitor_vm(const struct monitor_args *args, unsigned i)
@@ -270,8 +290,10 @@ static void run_command(const char *text)
 bool dispatch_line(const char *line, char **text, size_t *len)
 {
 	struct pipeline pipe;
+	uint64_t were_held = held;
 	const char *wrong;
 
+	held = 0;
 	output_len = 0;
 	output_missing = 0;
 	current = NULL;
@@ -282,6 +304,8 @@ bool dispatch_line(const char *line, char **text, size_t *len)
 		monitor_wrong("%s", wrong);
 	else
 		run_command(typed);
+	let_all();
+	held = were_held;
 	output_end();
 	if (!wrong)
 		output_len = pipe_run(&pipe, output, output_len, output_size);

@@ -275,23 +275,26 @@ static const char *mode_name(const struct vcpu *vcpu)
 
 static bool cmd_vcpus(const struct monitor_args *args)
 {
-	const struct vm *only = args->count ? monitor_vm(args, 0) : NULL, *vm;
+	const struct vm *only = args->count ? monitor_vm(args, 0) : NULL;
+	struct vm *vm;
 
 	if (args->count && !only)
 		return false;
-	monitor_printf("%-22s %-9s %3s %4s %-8s %-18s %-8s\n", "VCPU", "STATE", "CPL", "BITS",
-		       "PAGING", "RIP", "LAST EXIT");
+	monitor_printf("%-22s %-9s %3s %4s %-8s %-18s %-10s %s\n", "VCPU", "STATE", "CPL", "BITS",
+		       "PAGING", "RIP", "LAST EXIT", "ON CPU");
 	for (unsigned i = 0; (vm = vmm_vm(i)); i++) {
+		if (!only || only == vm)
+			monitor_hold(vm);
 		for (unsigned k = 0; k < vm->nr_vcpus && (!only || only == vm); k++) {
 			const struct vcpu *vcpu = vm->vcpu[k];
 			char name[VM_NAME_MAX + 8];
 
 			ksnprintf(name, sizeof(name), "%s.%u", vm->cfg->name, vcpu->id);
-			monitor_printf("%-22s %-9s %3u %4u %-8s 0x%016llx %-8s\n", name,
+			monitor_printf("%-22s %-9s %3u %4u %-8s 0x%016llx %-10s %u\n", name,
 				       vcpu_state_name(vcpu), vcpu_cpl(vcpu),
 				       vcpu_code_size(vcpu) * 8, mode_name(vcpu),
 				       (unsigned long long)vcpu->regs.rip,
-				       vm_exit_name(vcpu->exit.kind));
+				       vm_exit_name(vcpu->exit.kind), vcpu->last_cpu);
 		}
 	}
 	return true;

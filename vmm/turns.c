@@ -1,0 +1,494 @@
+#include "vmm/turns.h"
+
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/fpu.h"
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/include/msr.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/log.h"
+#include "arch/x86_64/panic.h"
+#include "arch/x86_64/smp.h"
+#include "arch/x86_64/timer.h"
+#include "vmm/dr.h"
+#include "vmm/sched.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+#include "vmm/vm_shadow.h"
+#include "vmm/vm_tables.h"
+
+/* A CPU's; its loop alone touches it, but for what is atomic. */
+struct turns {
+	struct cpu *cpu;
+	struct sched sched;
+	/* The end of a turn: the backend's deadline, or a timer where the processor has none. */
+	struct timer slice;
+	bool slice_runs, slice_over;
+	struct cpu_work leave; /* CPU 0's message: take `leaving` off */
+	struct cpu_work ask;   /* its own, to a CPU that has much to do: give it one */
+};
+
+static const struct vmm_backend *backend;
+static void (*start_some)(struct vcpu *vcpu, uint64_t end);
+static struct turns *turns[SCHED_CPUS];  /* by the CPU's number; NULL: it runs no guests */
+static struct sched *scheds[SCHED_CPUS]; /* theirs */
+static unsigned nr_turns;                /* those beyond have none */
+
+static struct turns *own_turns(void)
+{
+	return turns[this_cpu()->id];
+}
+
+/* --- which vCPU's state is on this CPU --- */
+
+static void load_stale(struct vcpu *vcpu)
+{
+	const struct cpu_features *cpu = cpu_features();
+
+	if (cpu->xsave && (vcpu->stale & VCPU_STALE_XCR0))
+		xsetbv(0, vcpu->xcr0);
+	if (cpu->rdtscp && (vcpu->stale & VCPU_STALE_TSC_AUX))
+		wrmsr(MSR_TSC_AUX, vcpu->msrs.tsc_aux);
+	if (vcpu->stale & VCPU_STALE_DR) {
+		const uint64_t *dr = dr_hardware(vcpu);
+
+		write_dr0(dr[0]);
+		write_dr1(dr[1]);
+		write_dr2(dr[2]);
+		write_dr3(dr[3]);
+	}
+	vcpu->stale &= ~(VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX | VCPU_STALE_DR);
+}
+
+/* QEMU: a guest's XSETBV does not exit. What counts is the register, which the guest leaves in
+ * place. */
+static void read_back_xcr0(struct vcpu *vcpu)
+{
+	if (cpu_features()->xsave && !(vcpu->stale & VCPU_STALE_XCR0))
+		vcpu->xcr0 = xgetbv(0);
+}
+
+static void put_vcpu(struct cpu *cpu)
+{
+	struct vcpu *vcpu = cpu->current;
+
+	if (!vcpu)
+		return;
+	backend->vcpu_put(vcpu);
+	read_back_xcr0(vcpu);
+	load_stale(vcpu);
+	fpu_save(vcpu->fpu, vcpu->xcr0);
+	if (!vcpu->debug.on) {
+		vcpu->dr[0] = read_dr0();
+		vcpu->dr[1] = read_dr1();
+		vcpu->dr[2] = read_dr2();
+		vcpu->dr[3] = read_dr3();
+	}
+	vcpu->loaded = false;
+	cpu->current = NULL;
+}
+
+static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
+{
+	if (cpu->current == vcpu)
+		return;
+	put_vcpu(cpu);
+	fpu_load(vcpu->fpu, vcpu->xcr0);
+	vcpu->stale |= VCPU_STALE_XCR0 | VCPU_STALE_TSC_AUX | VCPU_STALE_DR;
+	load_stale(vcpu);
+	backend->vcpu_load(vcpu);
+	vcpu->loaded = true;
+	cpu->current = vcpu;
+}
+
+/* --- who is at home where --- */
+
+/* One that starts does so on CPU 0, and one that is debugged stays where it is. */
+static uint64_t allowed(const struct vcpu *vcpu)
+{
+	const struct vm *vm = vcpu->vm;
+
+	if (vcpu->state == VCPU_STARTING || vcpu->debug.on)
+		return BIT(vcpu->last_cpu);
+	return vm->cfg->cpus ? vm->cfg->cpus : ~UINT64_C(0);
+}
+
+/* A message to the vCPU's home, or its own doing. */
+static void arrive(void *ctx)
+{
+	struct vcpu *vcpu = ctx;
+
+	if (__atomic_load_n(&vcpu->vm->held, __ATOMIC_ACQUIRE)) {
+		sched_remove(&own_turns()->sched, &vcpu->sched);
+		__atomic_store_n(&vcpu->home, NULL, __ATOMIC_RELEASE);
+		return;
+	}
+	vcpu->sched.cpus = allowed(vcpu);
+	sched_add(&own_turns()->sched, &vcpu->sched);
+	lapic_arrive(&vcpu->lapic);
+}
+
+static void send_home(struct vcpu *vcpu, struct cpu *cpu)
+{
+	vcpu->last_cpu = cpu->id;
+	__atomic_store_n(&vcpu->home, cpu, __ATOMIC_RELEASE);
+	vcpu->arrive.fn = arrive;
+	vcpu->arrive.ctx = vcpu;
+	if (cpu == this_cpu())
+		arrive(vcpu);
+	else
+		smp_queue(cpu, &vcpu->arrive);
+}
+
+/* All of its state is in memory then, and the next CPU may load it. It is in no queue. */
+static void go_off(const struct turns *t, struct vcpu *vcpu)
+{
+	if (t->cpu->current == vcpu)
+		put_vcpu(t->cpu);
+	lapic_leave(&vcpu->lapic);
+	backend->vcpu_release(vcpu);
+}
+
+static struct cpu *choose_home(struct vcpu *vcpu)
+{
+	const struct vm *vm = vcpu->vm;
+	struct sched *s;
+
+	if (vm->vcpu[0]->state == VCPU_STARTING)
+		return this_cpu();
+	if (vcpu->debug.on && vcpu->id)
+		return vcpu_home(vm->vcpu[0]);
+	vcpu->sched.cpus = vm->cfg->cpus ? vm->cfg->cpus : ~UINT64_C(0);
+	s = sched_place(scheds, nr_turns, &vcpu->sched);
+	return s ? turns[s->cpu]->cpu : this_cpu();
+}
+
+void turns_join(struct vm *vm)
+{
+	bool starts = vm->vcpu[0]->state == VCPU_STARTING;
+
+	__atomic_store_n(&vm->held, false, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < vm->nr_vcpus && (!i || !starts); i++) {
+		struct vcpu *vcpu = vm->vcpu[i];
+
+		if (vcpu_home(vcpu))
+			continue;
+		/* The operator may have had a look at it here. */
+		backend->vcpu_release(vcpu);
+		send_home(vcpu, choose_home(vcpu));
+	}
+}
+
+/* It is in no queue any more, and e->to says where it is to be. */
+static void send_away(const struct turns *t, struct sched_entity *e)
+{
+	struct vcpu *vcpu = container_of(e, struct vcpu, sched);
+
+	go_off(t, vcpu);
+	send_home(vcpu, turns[e->to->cpu]->cpu);
+}
+
+/* A CPU that has nothing to do asks for something. */
+static void give(void *ctx)
+{
+	struct turns *t = own_turns(), *asks = ctx;
+	struct sched_entity *e = sched_give(&t->sched, &asks->sched);
+
+	if (e)
+		send_away(t, e);
+}
+
+static void ask(struct turns *t)
+{
+	struct sched *s = nr_turns > 1 ? sched_busiest(scheds, nr_turns) : NULL;
+
+	if (!s || s == &t->sched)
+		return;
+	t->ask.fn = give;
+	t->ask.ctx = t;
+	smp_queue(turns[s->cpu]->cpu, &t->ask);
+}
+
+static struct vm *leaving;   /* CPU 0's: whose vCPUs are to go */
+static unsigned still_to_go; /* how many CPUs have not answered; atomic */
+
+static void leave_here(struct vm *vm)
+{
+	struct turns *t = own_turns();
+
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		if (vcpu_home(vm->vcpu[i]) != t->cpu || list_empty(&vm->vcpu[i]->sched.node))
+			continue;
+		sched_set_aside(&t->sched, &vm->vcpu[i]->sched);
+		go_off(t, vm->vcpu[i]);
+		__atomic_store_n(&vm->vcpu[i]->home, NULL, __ATOMIC_RELEASE);
+	}
+}
+
+static void leave(void *ctx)
+{
+	(void)ctx;
+	leave_here(leaving);
+	__atomic_sub_fetch(&still_to_go, 1, __ATOMIC_RELEASE);
+}
+
+static bool any_home(const struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vcpu_home(vm->vcpu[i]))
+			return true;
+	return false;
+}
+
+/* One that is being given to another CPU is in neither's queue: it finds the VM held when it
+ * arrives. */
+void turns_leave(struct vm *vm)
+{
+	kassert(!owned_lock_held(&vm->lock));
+	__atomic_store_n(&vm->held, true, __ATOMIC_SEQ_CST);
+	leave_here(vm);
+	if (!any_home(vm))
+		return;
+	leaving = vm;
+	__atomic_store_n(&still_to_go, nr_turns - 1, __ATOMIC_RELEASE);
+	for (unsigned i = 1; i < nr_turns; i++) {
+		if (!turns[i]) {
+			__atomic_sub_fetch(&still_to_go, 1, __ATOMIC_RELEASE);
+			continue;
+		}
+		turns[i]->leave.fn = leave;
+		smp_queue(turns[i]->cpu, &turns[i]->leave);
+	}
+	while (__atomic_load_n(&still_to_go, __ATOMIC_ACQUIRE) || any_home(vm))
+		cpu_relax();
+}
+
+/* --- turns --- */
+
+/* Is the VM to be taken off, or to stop? */
+static bool is_wanted(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->held, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&vm->stop_reason, __ATOMIC_RELAXED) != VM_STOP_NONE ||
+	       __atomic_load_n(&vm->pause_requested, __ATOMIC_RELAXED);
+}
+
+static bool can_run(struct sched_entity *e)
+{
+	struct vcpu *vcpu = container_of(e, struct vcpu, sched);
+
+	if (vcpu_is_signalled(vcpu))
+		vcpu_take_signals(vcpu);
+	if (vcpu->state == VCPU_HALTED && vcpu_has_wakeup(vcpu))
+		vcpu->state = VCPU_RUNNABLE;
+	return (vcpu->state == VCPU_RUNNABLE || vcpu->state == VCPU_STARTING) &&
+	       !is_wanted(vcpu->vm);
+}
+
+static void end_slice(void *ctx)
+{
+	struct turns *t = ctx;
+
+	t->slice_runs = false;
+}
+
+/* Have the turn ended when its slice is over, or not at all. */
+static void set_slice(struct turns *t, struct vcpu *vcpu, bool on)
+{
+	uint64_t left = sched_left(&t->sched);
+
+	t->slice_runs = on;
+	if (backend->caps()->preemption_timer)
+		backend->set_deadline(vcpu, on ? rdtsc() + left : 0);
+	else if (on)
+		timer_arm(&t->slice, clock_ns() + mul_div64(left, NS_PER_SEC, clock_tsc_hz()));
+	else
+		timer_cancel(&t->slice);
+}
+
+/* With nobody else to run a turn has no end. */
+static void take_turn(struct turns *t, struct vcpu *vcpu, bool others)
+{
+	if (!t->sched.used) /* it is a new one */
+		set_slice(t, vcpu, false);
+	if (others != t->slice_runs)
+		set_slice(t, vcpu, others);
+}
+
+/* Are its tables the ones of now? */
+static bool follow_tables(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	bool ok;
+
+	if (vcpu->tables_seen != __atomic_load_n(&vm->tables.count, __ATOMIC_SEQ_CST))
+		vm_tables_catch_up(vcpu);
+	if (!(vcpu->stale & VCPU_STALE_ROOT))
+		return true;
+	owned_lock(&vm->lock);
+	ok = vm_shadow_load(vcpu);
+	owned_unlock(&vm->lock);
+	return ok;
+}
+
+/*
+ * Enter the guest and leave it again. Interrupts are off. False: its tables have changed meanwhile.
+ * Whoever changes them sees either that it is in the guest, and drives it out, or that it is not:
+ * then it sees here what has changed.
+ */
+static bool enter(struct vcpu *vcpu)
+{
+	__atomic_store_n(&vcpu->in_guest, true, __ATOMIC_SEQ_CST);
+	if (vcpu->tables_seen != __atomic_load_n(&vcpu->vm->tables.count, __ATOMIC_SEQ_CST)) {
+		__atomic_store_n(&vcpu->in_guest, false, __ATOMIC_RELEASE);
+		return false;
+	}
+	exit_stats_enter(vcpu->exits, rdtsc());
+	backend->run(vcpu, &vcpu->exit);
+	__atomic_store_n(&vcpu->in_guest, false, __ATOMIC_RELEASE);
+	exit_stats_leave(vcpu->exits, rdtsc());
+	return true;
+}
+
+/*
+ * Enter and handle exits until there is something else to do. That is looked at with
+ * interrupts off, so that what comes later makes the guest exit at once.
+ */
+static void run_vcpu(struct turns *t, struct vcpu *vcpu, bool others)
+{
+	struct cpu *cpu = t->cpu;
+	bool entered;
+
+	do {
+		if (!follow_tables(vcpu))
+			return;
+		irq_disable();
+		if (cpu->work_pending) {
+			irq_enable();
+			return;
+		}
+		vcpu_inject_pending(vcpu);
+		if (vcpu->stale)
+			load_stale(vcpu);
+		/* What the core delivers itself may be one fault too many, or a debugger's step. */
+		if (is_wanted(vcpu->vm)) {
+			irq_enable();
+			return;
+		}
+		entered = enter(vcpu);
+		irq_enable();
+		if (!entered)
+			continue;
+		if (vcpu->exit.kind == EXIT_CPUID)
+			read_back_xcr0(vcpu);
+		t->slice_over = vcpu->exit.kind == EXIT_TIMER;
+		vm_exit_handle(vcpu);
+	} while (vcpu->state == VCPU_RUNNABLE && !is_wanted(vcpu->vm) && !t->slice_over &&
+		 !(vcpu->yield && others) && !vcpu_is_signalled(vcpu));
+}
+
+/* All that it does to the machine from here on is on its own account. */
+static void have_turn(struct turns *t, struct vcpu *vcpu, bool others)
+{
+	uint64_t begin = rdtsc(), in_guest = vcpu->exits->guest_ticks;
+
+	/* One that starts may go on as a guest in the same turn, which has to have its end then. */
+	take_turn(t, vcpu, others);
+	if (vcpu->state == VCPU_STARTING) {
+		start_some(vcpu, begin + sched_left(&t->sched));
+		sched_charge(&t->sched, rdtsc() - begin);
+		return;
+	}
+	load_vcpu(t->cpu, vcpu);
+	t->slice_over = false;
+	run_vcpu(t, vcpu, others);
+	debug_lift(vcpu->vm);
+	exit_stats_close(vcpu->exits, rdtsc());
+	t->cpu->guest_ticks += vcpu->exits->guest_ticks - in_guest;
+	if (t->slice_over)
+		set_slice(t, vcpu, false);
+	vcpu->sched.yields = vcpu->yield && others;
+	vcpu->yield = false;
+	sched_charge(&t->sched, rdtsc() - begin);
+}
+
+void turns_messages(struct cpu *cpu)
+{
+	if (cpu->timer_due) {
+		cpu->timer_due = false;
+		timer_run_expired();
+	}
+	smp_do_work();
+}
+
+void turns_round(struct cpu *cpu)
+{
+	struct turns *t = turns[cpu->id];
+	struct sched_entity *next;
+	bool others;
+
+	next = sched_pick(&t->sched, can_run, &others);
+	if (nr_turns > 1) {
+		struct sched_entity *away = sched_balance(&t->sched, scheds, nr_turns);
+
+		if (away)
+			send_away(t, away);
+	}
+	if (next) {
+		have_turn(t, container_of(next, struct vcpu, sched), others);
+		return;
+	}
+	ask(t);
+	irq_disable();
+	cpu_idle();
+	irq_enable();
+}
+
+/* The loop of a CPU other than CPU 0. */
+static void others_main(struct cpu *cpu)
+{
+	cpu->work_pending = false;
+	turns_messages(cpu);
+	turns_round(cpu);
+}
+
+static int make_turns(struct cpu *cpu)
+{
+	struct turns *t = kalloc(sizeof(*t));
+
+	if (!t)
+		return trace_error(-ENOMEM);
+	t->cpu = cpu;
+	timer_setup(&t->slice, end_slice, t, NULL);
+	sched_init(&t->sched, cpu->id, clock_tsc_hz());
+	scheds[cpu->id] = &t->sched;
+	turns[cpu->id] = t;
+	nr_turns = MAX(nr_turns, cpu->id + 1);
+	return 0;
+}
+
+int turns_init(const struct vmm_backend *be, void (*start)(struct vcpu *vcpu, uint64_t end))
+{
+	backend = be;
+	start_some = start;
+	return make_turns(this_cpu());
+}
+
+int turns_start_others(void)
+{
+	for (unsigned id = 1; id < smp_count() && id < SCHED_CPUS; id++) {
+		struct cpu *cpu = smp_cpu(id);
+		int err = cpu->state == CPU_ONLINE ? make_turns(cpu) : 0;
+
+		if (err)
+			return err;
+	}
+	for (unsigned id = 1; id < nr_turns; id++) {
+		if (!turns[id])
+			continue;
+		turns[id]->cpu->main = others_main;
+		cpu_kick(turns[id]->cpu);
+	}
+	return 0;
+}

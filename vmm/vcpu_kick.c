@@ -1,0 +1,35 @@
+/* How one CPU makes another look at a vCPU that is at home there. */
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/smp.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+	struct cpu *home = vcpu_home(vcpu), *self = this_cpu();
+
+	/* One whose exit is being handled looks by itself before it is entered again. */
+	if (home && (home != self || self->current != vcpu))
+		cpu_kick(home);
+}
+
+static bool is_behind(const struct vcpu *vcpu, uint64_t seen)
+{
+	return __atomic_load_n(&vcpu->in_guest, __ATOMIC_SEQ_CST) &&
+	       __atomic_load_n(&vcpu->tables_seen, __ATOMIC_ACQUIRE) < seen;
+}
+
+/* One that is not in the guest looks at the count before it is entered. */
+void vcpus_drive_out(const struct vm *vm, uint64_t seen)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		struct cpu *home = vcpu_home(vm->vcpu[i]);
+
+		if (home && home != this_cpu() && is_behind(vm->vcpu[i], seen))
+			cpu_interrupt(home);
+	}
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		while (vcpu_home(vm->vcpu[i]) != this_cpu() && is_behind(vm->vcpu[i], seen))
+			cpu_relax();
+}
