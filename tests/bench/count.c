@@ -14,9 +14,9 @@
  * stores=FROM:TO: where the hypervisor's instructions at these addresses store, and how often.
  * Of the function that counts exits by kind these are the counters: how often each went up.
  *
- * With several virtual CPUs QEMU has to run them in turns, as it does with -icount: else only the
- * times mean something. Result, a line a phase: phase N guest hypervisor exits nanoseconds;
- * then a line an address stored to: store ADDRESS, its number for each phase.
+ * Instructions of several virtual CPUs are counted right only where QEMU runs them in turns, as it
+ * does with -icount; all else always. Result, a line a phase: phase N guest hypervisor exits
+ * nanoseconds; then a line an address stored to: store ADDRESS, its number for each phase.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -156,7 +156,7 @@ static void on_vmrun(unsigned vcpu, void *user)
 		begin();
 	settle();
 	in_guest[vcpu] = true;
-	phases[phase].exits++;
+	__atomic_fetch_add(&phases[phase].exits, 1, __ATOMIC_RELAXED);
 }
 
 static void on_after_vmrun(unsigned vcpu, void *user)
@@ -197,11 +197,13 @@ static void on_store(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, 
 		return;
 	for (unsigned n = 0; n < STORES; n++) {
 		struct store *s = &stores[(vaddr / 8 + n) % STORES];
+		uint64_t at = 0;
 
-		if (s->at && s->at != vaddr)
+		if (!__atomic_compare_exchange_n(&s->at, &at, vaddr, false, __ATOMIC_RELAXED,
+						 __ATOMIC_RELAXED) &&
+		    at != vaddr)
 			continue;
-		s->at = vaddr;
-		s->times[phase]++;
+		__atomic_fetch_add(&s->times[phase], 1, __ATOMIC_RELAXED);
 		return;
 	}
 }

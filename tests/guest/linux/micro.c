@@ -8,6 +8,7 @@
 #define FIRST_PHASE 4 /* those before are of /init: boot, fork+exec by a shell, dd, sha1sum */
 #define BETWEEN 31    /* not counted */
 #define MAX_TASKS 64
+#define SETTLE 2 /* seconds until an idle machine is idle */
 
 #define MARK(n)                                                                                    \
 	case n:                                                                                    \
@@ -29,20 +30,24 @@ static void mark(unsigned phase)
 		MARKS4(4, 5, 6, 7);
 		MARKS4(8, 9, 10, 11);
 		MARKS4(12, 13, 14, 15);
+		MARK(16);
 		MARK(31);
 	}
 }
 
-static unsigned current; /* the phase that was asked for */
+static unsigned current;    /* the phase that was asked for */
+static bool marking = true; /* a worker does not mark: its parent does */
 
 static void begin(void)
 {
-	mark(current);
+	if (marking)
+		mark(current);
 }
 
 static void end(void)
 {
-	mark(BETWEEN);
+	if (marking)
+		mark(BETWEEN);
 }
 
 static void must(long ret, const char *what)
@@ -212,6 +217,80 @@ static void copy_on_write(unsigned long n)
 	must(sys_wait(pid), "wait");
 }
 
+/* As many processes as workers= says share the n between them, and work at the same time. */
+static void parallel(unsigned long n, void (*work)(unsigned long n))
+{
+	static uint8_t starts[MAX_TASKS];
+	static int gate[2];
+	unsigned long workers = option("workers", 1);
+
+	if (workers > MAX_TASKS)
+		workers = MAX_TASKS;
+	must(sys3(SYS_PIPE, gate, 0, 0), "pipe");
+	for (unsigned long i = 0; i < workers; i++) {
+		long pid = sys_fork();
+
+		must(pid, "fork");
+		if (!pid) {
+			marking = false;
+			must(sys3(SYS_READ, gate[0], &starts[0], 1), "read");
+			work(n / workers);
+			sys_exit(0);
+		}
+	}
+	begin();
+	must(sys3(SYS_WRITE, gate[1], starts, workers), "write");
+	for (unsigned long i = 0; i < workers; i++)
+		must(sys_wait(-1) ? -1 : 0, "worker");
+	end();
+}
+
+static void fork_parallel(unsigned long n)
+{
+	parallel(n, fork_exit);
+}
+
+static void touch_parallel(unsigned long n)
+{
+	parallel(n, first_touch);
+}
+
+static void switch_parallel(unsigned long n)
+{
+	parallel(n, switch_2);
+}
+
+static void show(const char *path)
+{
+	static uint8_t text[8192];
+	long fd = sys3(SYS_OPEN, path, 0, 0), got;
+
+	must(fd, path);
+	while ((got = sys3(SYS_READ, fd, text, sizeof(text))) > 0)
+		must(sys3(SYS_WRITE, 1, text, got), "write");
+	sys3(SYS_CLOSE, fd, 0, 0);
+}
+
+static void rest(unsigned long seconds)
+{
+	long span[2] = { (long)seconds, 0 };
+
+	must(sys3(SYS_NANOSLEEP, span, 0, 0), "nanosleep");
+}
+
+/* Nobody does anything; the interrupts that there were are between what is shown. */
+static void idle(unsigned long seconds)
+{
+	must(sys5(SYS_MOUNT, "proc", "/proc", "proc", 0, 0), "mount");
+	rest(SETTLE);
+	show("/proc/interrupts");
+	rest(SETTLE);
+	begin();
+	rest(seconds);
+	end();
+	show("/proc/interrupts");
+}
+
 static const struct {
 	const char *name, *what;
 	void (*run)(unsigned long n);
@@ -226,6 +305,10 @@ static const struct {
 	{ "mprotect", "500 mprotect flips", protect, 500 },
 	{ "fault", "16k first touches", first_touch, 16384 },
 	{ "cow", "16k copies on write", copy_on_write, 16384 },
+	{ "parfork", "400 fork+exit", fork_parallel, 400 },
+	{ "parfault", "16k first touches", touch_parallel, 16384 },
+	{ "parswitch", "20k switches", switch_parallel, 20000 },
+	{ "idle", "10 s of nothing", idle, 10 },
 };
 
 #define PHASES (sizeof(phases) / sizeof(phases[0]))

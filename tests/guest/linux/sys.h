@@ -46,6 +46,7 @@ enum {
 	SYS_PIPE = 22,
 	SYS_MREMAP = 25,
 	SYS_MADVISE = 28,
+	SYS_NANOSLEEP = 35,
 	SYS_GETPID = 39,
 	SYS_FORK = 57,
 	SYS_EXECVE = 59,
@@ -71,6 +72,7 @@ enum {
 	SYS_MUNMAP = 91,
 	SYS_WAIT4 = 114,
 	SYS_MPROTECT = 125,
+	SYS_NANOSLEEP = 162,
 	SYS_MREMAP = 163,
 	SYS_RT_SIGACTION = 174,
 	SYS_MMAP = 192, /* mmap2: the offset is in pages */
