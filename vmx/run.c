@@ -40,8 +40,11 @@ static uint64_t ticks_left(const struct vmx_vcpu *vv)
 	return vv->deadline > now ? (vv->deadline - now) >> vmx_machine.vmx.timer_shift : 0;
 }
 
-/* Bochs: a guest that is entered with IF clear, and leaves it so, is not left for external
- * interrupts, by which it may have to answer for its translations. It is looked after. */
+/*
+ * Bochs: a guest that is entered with IF clear, and leaves it so, is not left for external
+ * interrupts, by which it may have to answer for its translations. It is looked after; without the
+ * timer, when it waits for another vCPU with PAUSE.
+ */
 static void set_timer(struct vmx_vcpu *vv, bool interruptible)
 {
 	uint64_t ticks = ticks_left(vv);
@@ -59,6 +62,8 @@ static void before_entry(struct vcpu *vcpu, struct vmx_vcpu *vv)
 	vmx_tlb_prepare(vv);
 	if (vmx_machine.vmx.preemption_timer)
 		set_timer(vv, rflags & RFLAGS_IF);
+	else if (vcpu->vm->nr_vcpus > 1)
+		vmx_set_proc(vv, PROC_PAUSE, !(rflags & RFLAGS_IF));
 	settle_shadow(vv, rflags);
 	if (vv->nmi_window)
 		vmx_set_windows(vv);

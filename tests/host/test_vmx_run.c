@@ -646,6 +646,16 @@ static void test_no_timer(void **state)
 	(void)state;
 	run_one(play_intr);
 	assert_int_equal(exit_info.kind, EXIT_INTR);
+	/* Who waits for another with interrupts off leaves at each PAUSE. */
+	vcpu.regs.rflags = RFLAGS_FIXED;
+	run_one(play_intr);
+	assert_false(fake_vmcs_get(VMCS_PROC_CONTROLS) & PROC_PAUSE);
+	vm.nr_vcpus = 2;
+	run_one(play_intr);
+	assert_true(fake_vmcs_get(VMCS_PROC_CONTROLS) & PROC_PAUSE);
+	vcpu.regs.rflags |= RFLAGS_IF;
+	run_one(play_intr);
+	assert_false(fake_vmcs_get(VMCS_PROC_CONTROLS) & PROC_PAUSE);
 }
 
 static void assert_logged(const char *text)
