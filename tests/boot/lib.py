@@ -3,6 +3,7 @@
 Every wait has a timeout from TIMEOUTS. A failure says what was expected, what was seen
 last, and where the whole transcript is.
 """
+import contextlib
 import functools
 import itertools
 import os
@@ -189,7 +190,9 @@ class Machine:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, _, error, __):
+        if isinstance(error, Failure) and self.qemu.poll() is None:
+            error.args = (f"{error}\n    what Umbra says of it:\n{self._ask_umbra()}",)
         if self.qemu.poll() is None:
             self.qemu.kill()
         self.qemu.wait()
@@ -198,6 +201,15 @@ class Machine:
         self.qemu.stdout.close()
         if self.iso:
             os.unlink(self.iso)
+
+    def _ask_umbra(self):
+        """What an operator would look at if a machine does not get on."""
+        start = len(self.text)
+        for line in ("\x1dm", "\nvms | cat\n", "vcpus | cat\n", "cpus | cat\n", "log | tail 5\n"):
+            with contextlib.suppress(OSError):
+                self.type(line)
+            time.sleep(1)
+        return "\n".join("      | " + line[:200] for line in self.text[start:].splitlines()[-60:])
 
     def _take(self, line):
         """Take up this text, less the VMs' names; what may be a part of one is left."""
