@@ -30,7 +30,6 @@ CELLS = {
 # anything.
 PLANTS = {
     "noshootdown": r"WRONG",
-    "noack": r"WRONG",
     "nolocal": r"WRONG",
     "lostdirty": r"WRONG a write that left D clear",
     "oldroot": r"WRONG|\A(?!.*race: OK)",

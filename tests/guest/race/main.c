@@ -42,8 +42,9 @@ static uint64_t number(const char *line, const char *word, uint64_t otherwise)
 static void read_options(const char *line)
 {
 	static const char *const plants[NR_PLANTS] = {
-		[NO_SHOOTDOWN] = "plant=noshootdown", [NO_ACK] = "plant=noack",
-		[NO_LOCAL] = "plant=nolocal",         [LOST_DIRTY] = "plant=lostdirty",
+		[NO_SHOOTDOWN] = "plant=noshootdown",
+		[NO_LOCAL] = "plant=nolocal",
+		[LOST_DIRTY] = "plant=lostdirty",
 		[OLD_ROOT] = "plant=oldroot",
 	};
 	uint32_t a, d;

@@ -138,7 +138,7 @@ struct cpu {
 	volatile uint64_t accesses, sure, faults, changes, shootdowns, drops, sleeps;
 };
 
-enum plant { PLANT_NONE, NO_SHOOTDOWN, NO_ACK, NO_LOCAL, LOST_DIRTY, OLD_ROOT, NR_PLANTS };
+enum plant { PLANT_NONE, NO_SHOOTDOWN, NO_LOCAL, LOST_DIRTY, OLD_ROOT, NR_PLANTS };
 struct options {
 	uint64_t seed, seconds;
 	unsigned cpus; /* 0: as many as come */

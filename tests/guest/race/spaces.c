@@ -259,8 +259,7 @@ void shoot_down(struct cpu *me, const struct unit *unit, unsigned slots)
 		drop_here(me);
 	if (!planted(me, NO_SHOOTDOWN))
 		ask_others(me, unit->spaces);
-	if (!planted(me, NO_ACK))
-		wait_for_all(me);
+	wait_for_all(me);
 }
 
 void renew_root(struct cpu *me)
