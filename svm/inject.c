@@ -68,6 +68,8 @@ void svm_inject(struct vcpu *vcpu, const struct vm_event *ev)
 
 	v->event_inj = must_inject_soft(sv, ev) ? inject_soft(vcpu, ev)
 						: svm_event_encode(ev, v->cr0 & CR0_PE);
+	if (ev->kind == EVENT_NONE)
+		sv->soft_len = 0;
 	if (ev->kind == EVENT_NMI) {
 		sv->nmi_blocked = true;
 		svm_update_iret(sv);

@@ -131,7 +131,7 @@ struct vmm_backend {
 	/* Could an event of this kind be injected at the next entry? EVENT_INTR: IF set, no
 	 * shadow; EVENT_NMI: not blocked; and nothing else is queued in hardware. */
 	bool (*can_inject)(const struct vcpu *vcpu, enum vm_event_kind kind);
-	/* Deliver the event at the next entry. */
+	/* Deliver the event at the next entry; EVENT_NONE: none, not even one asked for before. */
 	void (*inject)(struct vcpu *vcpu, const struct vm_event *ev);
 	/* Ask for, or withdraw, an exit as soon as can_inject(kind) would be true;
 	 * kind: EVENT_INTR or EVENT_NMI. */

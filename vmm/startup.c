@@ -78,6 +78,8 @@ static void init(struct vcpu *vcpu)
 		dr_write(vcpu, i, 0);
 	dr_write(vcpu, 6, DR6_INIT);
 	dr_write(vcpu, 7, DR7_INIT);
+	/* One may wait in the backend for an entry that did not come about. */
+	backend->inject(vcpu, &(struct vm_event){ .kind = EVENT_NONE });
 	vcpu->events.pending.kind = EVENT_NONE;
 	vcpu->events.nmi = false;
 	vcpu->yield = false;

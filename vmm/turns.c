@@ -159,6 +159,10 @@ static struct cpu *choose_home(struct vcpu *vcpu)
 		return this_cpu();
 	if (vcpu->debug.on && vcpu->id)
 		return vcpu_home(vm->vcpu[0]);
+	/* Whom somebody has only had a look at goes back. */
+	if (vcpu->placed)
+		return turns[vcpu->last_cpu]->cpu;
+	vcpu->placed = true;
 	vcpu->sched.cpus = vm->cfg->cpus ? vm->cfg->cpus : ~UINT64_C(0);
 	s = sched_place(scheds, nr_turns, &vcpu->sched);
 	return s ? turns[s->cpu]->cpu : this_cpu();

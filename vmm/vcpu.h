@@ -78,6 +78,7 @@ struct vcpu {
 	struct cpu *home;       /* atomic; NULL: none */
 	struct cpu_work arrive; /* on its way home */
 	unsigned last_cpu;      /* the number of its home, or of the last one */
+	bool placed;            /* which was chosen among all, not for its start */
 	bool in_guest;          /* atomic: between the last look at vm->tables and its exit */
 	enum vcpu_state state;
 	uint32_t signals; /* startup.c: an INIT or STARTUP that has come; 0: none */

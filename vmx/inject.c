@@ -45,14 +45,14 @@ void vmx_inject(struct vcpu *vcpu, const struct vm_event *ev)
 	uint32_t state = vv->interruptibility & ~INTERRUPTIBILITY_SHADOW;
 
 	vmx_use(vcpu);
+	vmwrite32(VMCS_ENTRY_INTR_INFO, fields.info);
+	vv->injecting = fields.info;
 	if (!fields.info)
 		return;
-	vmwrite32(VMCS_ENTRY_INTR_INFO, fields.info);
 	if (fields.info & INTR_INFO_ERROR)
 		vmwrite32(VMCS_ENTRY_EXCEPTION_ERROR, fields.error);
 	if (fields.insn_len)
 		vmwrite32(VMCS_ENTRY_INSN_LEN, fields.insn_len);
-	vv->injecting = true;
 	if (ev->kind == EVENT_NMI)
 		state &= ~INTERRUPTIBILITY_NMI;
 	vmx_set_interruptibility(vv, state);

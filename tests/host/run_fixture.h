@@ -34,7 +34,6 @@
 
 /* --- the machine --- */
 
-
 static uint64_t dr[4];
 static jmp_buf back;
 

@@ -85,6 +85,9 @@ static void test_init(void **state)
 	assert_int_equal(fake_vcpu.xcr0, XCR0_X87 | XCR0_SSE);
 	assert_int_equal(fake_vcpu.msrs.mtrr_def_type, 0xc06);
 	assert_int_equal(fake_hw.sets[REG_TSC_OFFSET], 0);
+	/* What was to be delivered at the next entry is not. */
+	assert_int_equal(fake_hw.nr_injected, 1);
+	assert_int_equal(fake_hw.injected[0].kind, EVENT_NONE);
 }
 
 static void test_startup(void **state)

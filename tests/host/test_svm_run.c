@@ -295,6 +295,9 @@ static void test_windows(void **state)
 	assert_false(svm_can_inject(&vcpu, EVENT_INTR));
 	assert_true(svm_can_inject(&vcpu, EVENT_NMI));
 	svm_inject(&vcpu, &ud);
+	svm_inject(&vcpu, &(struct vm_event){ .kind = EVENT_NONE }); /* withdrawn */
+	assert_int_equal(v->event_inj, 0);
+	svm_inject(&vcpu, &ud);
 	assert_int_equal(v->event_inj, 0x80000306);
 	assert_false(svm_can_inject(&vcpu, EVENT_NMI));
 	v->event_inj = 0;

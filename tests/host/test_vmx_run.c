@@ -242,6 +242,11 @@ static void inject_as(struct vm_event ev, uint32_t info, uint32_t error, uint32_
 	assert_true(vmx_backend.can_inject(&vcpu, EVENT_EXCEPTION));
 	want_info &= ~INTR_INFO_VALID;
 	run_one(play_injected);
+	/* Asked for, and withdrawn. */
+	vmx_backend.inject(&vcpu, &ev);
+	vmx_backend.inject(&vcpu, &(struct vm_event){ .kind = EVENT_NONE });
+	assert_int_equal(fake_vmcs_get(VMCS_ENTRY_INTR_INFO) & INTR_INFO_VALID, 0);
+	assert_true(vmx_backend.can_inject(&vcpu, EVENT_EXCEPTION));
 }
 
 static const struct vm_event nmi = { .kind = EVENT_NMI, .vector = VEC_NMI };
