@@ -769,18 +769,6 @@ static void test_flush(void **state)
 	assert_ptr_equal(vv->cpu, vmx_this_cpu());
 }
 
-/* What an exit loads is of the CPU that the vCPU has come to. */
-static void test_host_state_of_another_cpu(void **state)
-{
-	(void)state;
-	vmx_backend.vcpu_put(&vcpu);
-	vv->cpu = NULL;
-	fake_msr_set(MSR_GS_BASE, 0xffffffff80b03000);
-	vmx_backend.vcpu_load(&vcpu);
-	assert_int_equal(fake_vmcs_get(VMCS_HOST_GS_BASE), 0xffffffff80b03000);
-	entered();
-}
-
 /* A guest with a shadow, unpaged in the nested tables, and back. */
 static void test_root_kinds(void **state)
 {
@@ -893,7 +881,6 @@ int main(void)
 		SHADOW(test_made_for_a_shadow),
 		TEST(test_what_flushes),
 		TEST(test_flush),
-		TEST(test_host_state_of_another_cpu),
 		SHADOW(test_root_kinds),
 		TEST(test_permission_maps),
 		TEST(test_no_memory),
