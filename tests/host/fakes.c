@@ -165,7 +165,7 @@ bool owned_lock_held(const struct owned_lock *l)
 void owned_lock(struct owned_lock *l)
 {
 	if (!owned_lock_held(l)) {
-		while (__atomic_exchange_n(&l->lock.locked, 1, __ATOMIC_ACQUIRE))
+		while (__atomic_exchange_n(&l->lock.next, 1, __ATOMIC_ACQUIRE))
 			sched_yield();
 		__atomic_store_n(&l->holder, &thread_cpu, __ATOMIC_RELAXED);
 	}
@@ -179,7 +179,7 @@ void owned_unlock(struct owned_lock *l)
 	if (--l->depth)
 		return;
 	__atomic_store_n(&l->holder, NULL, __ATOMIC_RELAXED);
-	__atomic_store_n(&l->lock.locked, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&l->lock.next, 0, __ATOMIC_RELEASE);
 }
 
 struct cpu_features fake_cpu_features = { .svm = true, .nx = true, .maxphyaddr = 48 };

@@ -502,7 +502,7 @@ static void test_flush_and_panic(void **state)
 	write_lines(2);
 	console_write("half a line", 11);
 	irqs_on = false;
-	line.lock.locked = 1; /* whoever had it will not come back */
+	line.lock.next++; /* whoever had it will not come back */
 	console_panic();
 	console_write("panic\n", 6);
 	assert_int_equal(dev.ier, 0);

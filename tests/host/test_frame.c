@@ -49,7 +49,7 @@ static void machine_reset(void)
 	memset(owned, 0, sizeof(owned));
 	memset(in_large, 0, sizeof(in_large));
 	total = 0;
-	lock.locked = 0;
+	lock.serving = lock.next;
 	fake_log_reset();
 	madvise((void *)(uintptr_t)direct_map_base, MACHINE_BYTES, MADV_DONTNEED);
 }

@@ -152,9 +152,9 @@ static void test_panic(void **state)
 	(void)state;
 	log_hold(true);
 	log_info("the last words");
-	lock.locked = 1;
+	lock.next++;
 	log_panic();
-	lock.locked = 0;
+	lock.next--;
 	assert_out("umbra: the last words\n");
 	log_info("at once");
 	assert_out("umbra: the last words\numbra: at once\n");

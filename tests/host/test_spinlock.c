@@ -45,10 +45,10 @@ static void test_nesting_in_order(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		spin_lock(&a);
 		spin_lock(&b);
-		assert_int_equal(a.locked + b.locked, 2);
+		assert_true(spin_is_locked(&a) && spin_is_locked(&b));
 		spin_unlock(&a); /* any order of release */
 		spin_unlock(&b);
-		assert_int_equal(a.locked + b.locked, 0);
+		assert_false(spin_is_locked(&a) || spin_is_locked(&b));
 	}
 	assert_int_equal(cpu[0], 0);
 }
@@ -111,6 +111,37 @@ static void test_contention(void **state)
 	assert_int_equal(cpu[0] | cpu[1], 0);
 }
 
+static bool was_there; /* guarded by outer */
+
+static void *come_once(void *arg)
+{
+	current = arg;
+	spin_lock(&outer);
+	was_there = true;
+	spin_unlock(&outer);
+	return NULL;
+}
+
+/* Who wants it again has to wait until those have had it who came before. */
+static void test_order_of_coming(void **state)
+{
+	pthread_t other;
+
+	(void)state;
+	for (unsigned i = 0; i < 50; i++) {
+		was_there = false;
+		spin_lock(&outer);
+		assert_int_equal(pthread_create(&other, NULL, come_once, &cpu[1]), 0);
+		while (__atomic_load_n(&outer.next, __ATOMIC_RELAXED) - outer.serving < 2)
+			sched_yield();
+		spin_unlock(&outer);
+		spin_lock(&outer);
+		assert_true(was_there);
+		spin_unlock(&outer);
+		pthread_join(other, NULL);
+	}
+}
+
 static void test_ring(void **state)
 {
 	uint8_t bytes[8];
@@ -141,6 +172,7 @@ int main(void)
 		cmocka_unit_test_setup(test_nesting_in_order, setup_test),
 		cmocka_unit_test_setup(test_misuse, setup_test),
 		cmocka_unit_test_setup(test_contention, setup_test),
+		cmocka_unit_test_setup(test_order_of_coming, setup_test),
 		cmocka_unit_test(test_ring),
 	};
 

@@ -347,7 +347,7 @@ static void test_guard_is_held(void **state)
 	timer_run_expired();
 	assert_int_equal(thing_calls, 1);
 	assert_false(owned_lock_held(&guard));
-	assert_int_equal(guard.lock.locked, 0);
+	assert_false(spin_is_locked(&guard.lock));
 }
 
 static void cancel_and_free(void)

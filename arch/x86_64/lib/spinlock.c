@@ -36,7 +36,7 @@ void spin_debug_release(struct spinlock *l)
 {
 	uint32_t *held = held_word();
 
-	if (!l->locked || l->owner != held)
+	if (!spin_is_locked(l) || l->owner != held)
 		misuse("spinlock released by one who does not hold it");
 	l->owner = 0;
 	*held &= ~(UINT32_C(1) << l->rank);

@@ -1,7 +1,8 @@
 /*
- * A spinlock. Each has a rank; a CPU takes locks in rising rank only, so that no two
- * CPUs can wait for each other. Debug builds check that, and that the one who
- * releases is the one who took it.
+ * A spinlock. Those who wait get it in the order in which they came, so that nobody who takes it
+ * again and again keeps it from another. Each has a rank; a CPU takes locks in rising rank only, so
+ * that no two CPUs can wait for each other. Debug builds check that, and that the one who releases
+ * is the one who took it.
  *
  * A lock that an interrupt handler takes is only taken with interrupts off.
  */
@@ -25,7 +26,7 @@ enum lock_rank {
 };
 
 struct spinlock {
-	uint32_t locked;
+	uint32_t next, serving; /* tickets: the next one to be drawn; whose turn it is */
 	uint32_t rank;
 #ifdef UMBRA_DEBUG
 	const void *owner; /* the holder's held-locks word */
@@ -60,10 +61,12 @@ void spin_debug_release(struct spinlock *l);
 /* Wait for the lock and take it. Not for one that this CPU holds. */
 static inline void spin_lock(struct spinlock *l)
 {
+	uint32_t ticket;
+
 	spin_debug_acquire(l);
-	while (__atomic_exchange_n(&l->locked, 1, __ATOMIC_ACQUIRE))
-		while (__atomic_load_n(&l->locked, __ATOMIC_RELAXED))
-			__builtin_ia32_pause();
+	ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
+	while (__atomic_load_n(&l->serving, __ATOMIC_ACQUIRE) != ticket)
+		__builtin_ia32_pause();
 	spin_debug_acquired(l);
 }
 
@@ -71,7 +74,14 @@ static inline void spin_lock(struct spinlock *l)
 static inline void spin_unlock(struct spinlock *l)
 {
 	spin_debug_release(l);
-	__atomic_store_n(&l->locked, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&l->serving, l->serving + 1, __ATOMIC_RELEASE);
+}
+
+/* Does anybody hold it now? */
+static inline bool spin_is_locked(const struct spinlock *l)
+{
+	return __atomic_load_n(&l->serving, __ATOMIC_RELAXED) !=
+	       __atomic_load_n(&l->next, __ATOMIC_RELAXED);
 }
 
 #endif
