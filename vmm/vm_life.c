@@ -105,6 +105,11 @@ static int check_line(const struct vm *vm, char *why)
 		ksnprintf(why, WHY_SIZE, "cpus=: none of these processors is there");
 		return -ENODEV;
 	}
+	if (vm->cfg->vcpus > 1 && !vm->cfg->apic) {
+		ksnprintf(why, WHY_SIZE, "vcpus=%u: with apic=off there is one only",
+			  vm->cfg->vcpus);
+		return -EINVAL;
+	}
 	if (memory > free) {
 		ksnprintf(why, WHY_SIZE, "memory=%lluM exceeds the %llu MiB that are free",
 			  (unsigned long long)(memory >> 20), (unsigned long long)(free >> 20));

@@ -10,6 +10,7 @@ static struct vm *start_smp(bool alone)
 	assert_int_equal(vmm_pause_vm(vmm_vm(1)), 0);
 	assert_int_equal(vmm_kill_vm(a), 0);
 	cfg.vm[0].vcpus = 3;
+	cfg.vm[0].apic = true;
 	assert_int_equal(vmm_start_vm(a), 0);
 	while (a->vcpu[0]->state == VCPU_STARTING)
 		run_steps((const step_fn[]){ interrupt, NULL });
@@ -25,6 +26,7 @@ static void end_smp(void)
 		assert_int_equal(vmm_resume_vm(vmm_vm(1)), 0);
 	play(nothing_more);
 	cfg.vm[0].vcpus = 1;
+	cfg.vm[0].apic = false;
 }
 
 static void expect_nrs(const char *who)

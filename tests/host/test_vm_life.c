@@ -200,6 +200,11 @@ static void test_refusals(void **state)
 	expect_log("vm test: cpus=: none of these processors is there, not started\n");
 	fake_log_reset();
 	cfg.cpus = BIT(0) | BIT(63);
+	cfg.vcpus = 2;
+	assert_true(vm_start(&vm) < 0);
+	expect_log("vm test: vcpus=2: with apic=off there is one only, not started\n");
+	cfg.vcpus = 1;
+	fake_log_reset();
 	cfg.memory = GIB(64);
 	assert_true(vm_start(&vm) < 0);
 	expect_log("vm test: memory=65536M exceeds the 4096 MiB that are free, not started\n");
@@ -284,8 +289,10 @@ static void test_vcpus(void **state)
 {
 	(void)state;
 	cfg.vcpus = VM_MAX_VCPUS;
+	cfg.apic = true;
 	start();
 	cfg.vcpus = 1;
+	cfg.apic = false;
 	assert_int_equal(vm.nr_vcpus, VM_MAX_VCPUS);
 	assert_int_equal(fake_hw.vcpus, VM_MAX_VCPUS);
 	assert_int_equal(vm.vcpu[0]->state, VCPU_RUNNABLE);
