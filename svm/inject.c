@@ -83,7 +83,8 @@ void svm_inject(struct vcpu *vcpu, const struct vm_event *ev)
  * waits for it. QEMU: a CR8 write with V_IRQ pending can abort it. */
 static void update_cr8(struct svm_vcpu *sv)
 {
-	vmcb_set_intercept(sv->vmcb, INTERCEPT_CR_WRITE + 8, sv->intr_window || sv->tpr_held);
+	vmcb_set_intercept(sv->vmcb, INTERCEPT_CR_WRITE + 8,
+			   sv->intr_window || sv->tpr_held || svm_machine.loose_cr8);
 }
 
 void svm_set_tpr_threshold(struct vcpu *vcpu, unsigned class)

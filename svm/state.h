@@ -22,6 +22,7 @@ struct svm_machine {
 	/* QEMU: VMRUN loads DR7, but only MOV to DR7 arms breakpoints, and keeps books of them that
 	 * go by the DR7 of before: the host does it for the guest, always. */
 	bool arms_dr7;
+	bool loose_cr8; /* QEMU: MOV to CR8 takes reserved bits, where it does not exit */
 	uint64_t image_start, image_end; /* Umbra's own addresses, where it arms none */
 	bool rdpru;                      /* the CPU has RDPRU, and its intercept */
 	bool invpcid;                    /* the CPU has INVPCID, and its intercept */

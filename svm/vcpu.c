@@ -61,6 +61,7 @@ static void init_intercepts(struct svm_vcpu *sv)
 		vmcb_set_intercept(v, always[i], true);
 	svm_set_intercept_dr(sv, false);
 	vmcb_set_intercept(v, INTERCEPT_RDPRU, svm_machine.rdpru);
+	vmcb_set_intercept(v, INTERCEPT_CR_WRITE + 8, svm_machine.loose_cr8);
 	sv->own_exceptions = SVM_OWN_EXCEPTIONS;
 	if (sv->shadow)
 		init_shadow_intercepts(sv);

@@ -1,4 +1,5 @@
 /* What a debugger has a VM do: through the run loop. */
+#include "arch/x86_64/include/errno.h"
 #include "vmm/debug.h"
 #include "vmm/debug_core.h"
 #include "vmm/run.h"
@@ -17,11 +18,10 @@ int debug_continue(struct vm *vm)
 
 int debug_step(struct vcpu *vcpu)
 {
-	int err = vmm_resume_vm(vcpu->vm);
-
-	if (err)
-		return err;
+	if (vcpu->vm->state != VM_PAUSED)
+		return -EINVAL;
+	/* From when it is resumed on the vCPU is its home's. */
 	vcpu->debug.step = true;
 	debug_update(vcpu);
-	return 0;
+	return vmm_resume_vm(vcpu->vm);
 }

@@ -647,8 +647,11 @@ void vm_exit_handle(struct vcpu *vcpu)
 	exit_stats_count(stats, exit->kind);
 	if (__builtin_expect(stats->trace.records != NULL, 0))
 		exit_trace_add(&stats->trace, vcpu, stats->since);
-	if (vcpu->debug.on)
+	if (vcpu->debug.on) {
+		owned_lock(&vm->lock);
 		debug_after_exit(vcpu);
+		owned_unlock(&vm->lock);
+	}
 	if (exit->interrupted.kind != EVENT_NONE)
 		vcpu_requeue(vcpu, &exit->interrupted);
 	if (is_private(vcpu)) {

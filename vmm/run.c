@@ -180,8 +180,8 @@ static void stop_vm(struct vm *vm)
 
 static void pause_vm(struct vm *vm)
 {
-	vm->pause_requested = false;
 	turns_leave(vm);
+	vm->pause_requested = false;
 	vm->state = VM_PAUSED;
 	debug_paused(vm);
 }
@@ -246,10 +246,10 @@ int vmm_resume_vm(struct vm *vm)
 /* Take down what there is of it, in whatever state. */
 static void end_vm(struct vm *vm, const char *why)
 {
+	turns_leave(vm);
 	vm->stop_reason = VM_STOP_NONE; /* the operator's word counts */
 	vm_request_stop(vm, VM_STOP_KILLED, 0, "%s", why);
 	if (vm->state != VM_STOPPED) {
-		turns_leave(vm);
 		vm_stop(vm);
 		return;
 	}

@@ -26,7 +26,7 @@ void vcpu_init_signal(struct vcpu *vcpu)
 		return;
 	}
 	/* What was to start it before is lost. */
-	__atomic_store_n(&vcpu->signals, (uint32_t)SIGNAL_INIT, __ATOMIC_RELEASE);
+	__atomic_store_n(&vcpu->signals, (uint32_t)SIGNAL_INIT, __ATOMIC_SEQ_CST);
 	vcpu_kick(vcpu);
 }
 

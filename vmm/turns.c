@@ -104,12 +104,11 @@ static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 
 /* --- who is at home where --- */
 
-/* One that starts does so on CPU 0, and one that is debugged stays where it is. */
 static uint64_t allowed(const struct vcpu *vcpu)
 {
 	const struct vm *vm = vcpu->vm;
 
-	if (vcpu->state == VCPU_STARTING || vcpu->debug.on)
+	if (vm->together)
 		return BIT(vcpu->last_cpu);
 	return vm->cfg->cpus ? vm->cfg->cpus : ~UINT64_C(0);
 }
@@ -157,7 +156,7 @@ static struct cpu *choose_home(struct vcpu *vcpu)
 
 	if (vm->vcpu[0]->state == VCPU_STARTING)
 		return this_cpu();
-	if (vcpu->debug.on && vcpu->id)
+	if (vm->together && vcpu->id)
 		return vcpu_home(vm->vcpu[0]);
 	/* Whom somebody has only had a look at goes back. */
 	if (vcpu->placed)
@@ -168,10 +167,20 @@ static struct cpu *choose_home(struct vcpu *vcpu)
 	return s ? turns[s->cpu]->cpu : this_cpu();
 }
 
+/* A breakpoint, or the end of a step, lies in memory that all of them execute. */
+static bool is_debugged(const struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i]->debug.on)
+			return true;
+	return false;
+}
+
 void turns_join(struct vm *vm)
 {
 	bool starts = vm->vcpu[0]->state == VCPU_STARTING;
 
+	vm->together = starts || is_debugged(vm);
 	__atomic_store_n(&vm->held, false, __ATOMIC_RELEASE);
 	for (unsigned i = 0; i < vm->nr_vcpus && (!i || !starts); i++) {
 		struct vcpu *vcpu = vm->vcpu[i];
@@ -264,8 +273,11 @@ void turns_leave(struct vm *vm)
 		turns[i]->leave.fn = leave;
 		smp_queue(turns[i]->cpu, &turns[i]->leave);
 	}
-	while (__atomic_load_n(&still_to_go, __ATOMIC_ACQUIRE) || any_home(vm))
+	/* One of them may be on its way to this CPU. */
+	while (__atomic_load_n(&still_to_go, __ATOMIC_ACQUIRE) || any_home(vm)) {
+		smp_do_work();
 		cpu_relax();
+	}
 }
 
 /* --- turns --- */
@@ -318,6 +330,12 @@ static void take_turn(struct turns *t, struct vcpu *vcpu, bool others)
 		set_slice(t, vcpu, false);
 	if (others != t->slice_runs)
 		set_slice(t, vcpu, others);
+}
+
+/* Has something come that is to be looked at first? */
+static bool has_news(const struct vcpu *vcpu)
+{
+	return vcpu_is_signalled(vcpu) || lapic_has_posted(&vcpu->lapic);
 }
 
 /* Are its tables the ones of now? */
@@ -375,8 +393,11 @@ static void run_vcpu(struct turns *t, struct vcpu *vcpu, bool others)
 		vcpu_inject_pending(vcpu);
 		if (vcpu->stale)
 			load_stale(vcpu);
-		/* What the core delivers itself may be one fault too many, or a debugger's step. */
-		if (is_wanted(vcpu->vm)) {
+		/*
+		 * What the core delivers itself may be one fault too many, or a debugger's step; an
+		 * interrupt that is taken may bring the next one, for it or for another vCPU here.
+		 */
+		if (is_wanted(vcpu->vm) || cpu->work_pending || has_news(vcpu)) {
 			irq_enable();
 			return;
 		}
@@ -407,7 +428,11 @@ static void have_turn(struct turns *t, struct vcpu *vcpu, bool others)
 	load_vcpu(t->cpu, vcpu);
 	t->slice_over = false;
 	run_vcpu(t, vcpu, others);
-	debug_lift(vcpu->vm);
+	if (vcpu->debug.on) {
+		owned_lock(&vcpu->vm->lock);
+		debug_lift(vcpu->vm);
+		owned_unlock(&vcpu->vm->lock);
+	}
 	exit_stats_close(vcpu->exits, rdtsc());
 	t->cpu->guest_ticks += vcpu->exits->guest_ticks - in_guest;
 	if (t->slice_over)

@@ -197,7 +197,8 @@ class Machine:
             self.qemu.kill()
         self.qemu.wait()
         self.reader.join(5)
-        self.qemu.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.qemu.stdin.close()
         self.qemu.stdout.close()
         if self.iso:
             os.unlink(self.iso)

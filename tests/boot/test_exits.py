@@ -145,8 +145,13 @@ def cr8(name, paging, most, *options, script="run-qemu"):
 
 
 def test_cr8_svm(name):
+    """QEMU takes reserved bits: each write exits."""
+    cr8(name, "nested", 4 * CHANGES + 80)
+
+
+def test_cr8_svm_bochs(name):
     """It exits while somebody waits for it: in one of the two loops."""
-    cr8(name, "nested", 2 * CHANGES + 30)
+    cr8(name, "nested", 2 * CHANGES + 30, "--cpu", "ryzen", script="run-bochs")
 
 
 def test_cr8_vmx(name):

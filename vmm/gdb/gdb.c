@@ -124,14 +124,17 @@ static const char *open_line(const char *spec)
 
 const char *gdb_attach(struct vm *vm, const char *spec)
 {
-	const char *why = open_line(spec);
+	const char *why;
 
-	if (why)
-		return why;
-	gdb_guest_leave();
-	gdb_guest_choose(&stub, vm);
-	gdb_stub_leave(&stub);
-	return NULL;
+	hold_all(true);
+	why = open_line(spec);
+	if (!why) {
+		gdb_guest_leave();
+		gdb_guest_choose(&stub, vm);
+		gdb_stub_leave(&stub);
+	}
+	hold_all(false);
+	return why;
 }
 
 void gdb_init(const char *spec)
@@ -149,9 +152,11 @@ void gdb_off(void)
 {
 	if (!line)
 		return;
+	hold_all(true);
 	gdb_guest_leave();
 	gdb_guest_choose(&stub, NULL);
 	gdb_stub_leave(&stub);
+	hold_all(false);
 }
 
 struct vm *gdb_vm(void)
