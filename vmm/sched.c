@@ -8,6 +8,7 @@
 #define LOAD_ONE UINT64_C(1024)       /* a weight of 1 */
 #define SPEED_ONE (UINT64_C(1) << 20) /* virtual time goes as fast as the clock */
 #define WINDOW_MS 10
+#define NO_TURN 0 /* of its own yet, on this CPU */
 /* No turn lasts so long; and one that seems to has not all its virtual time charged. */
 #define CHARGE_MAX_MS 10000
 
@@ -86,6 +87,19 @@ static void count_members(struct sched *s, int more)
 	__atomic_store_n(&s->members, s->members + (unsigned)more, __ATOMIC_RELAXED);
 }
 
+/* Behind those who had their turns before its own; who is new has had his now. */
+static void line_up(struct sched *s, struct sched_entity *e)
+{
+	struct list_node *before = s->queue.prev;
+
+	if (e->turn == NO_TURN)
+		e->turn = s->turns;
+	while (before != &s->queue &&
+	       container_of(before, struct sched_entity, node)->turn > e->turn)
+		before = before->prev;
+	list_insert_before(before->next, &e->node);
+}
+
 void sched_add(struct sched *s, struct sched_entity *e)
 {
 	struct sched_group *g = &e->share->group[s->cpu];
@@ -99,7 +113,7 @@ void sched_add(struct sched *s, struct sched_entity *e)
 	e->yields = false;
 	e->came = s->clock;
 	e->left = s->clock - SCHED_WARM_MS * s->ms;
-	list_push_back(&s->queue, &e->node);
+	line_up(s, e);
 	count_members(s, 1);
 }
 
@@ -107,6 +121,7 @@ void sched_remove(struct sched *s, struct sched_entity *e)
 {
 	has_come(e);
 	e->ahead = e->group_ahead = 0;
+	e->turn = NO_TURN;
 	if (list_empty(&e->node))
 		return;
 	e->group->members--;
@@ -276,6 +291,7 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 		best = awaited;
 	if (best) {
 		best->group->inner = best->vtime;
+		best->turn = ++s->turns;
 		list_remove(&best->node);
 		list_push_back(&s->queue, &best->node);
 	}
@@ -354,10 +370,12 @@ void sched_set_aside(struct sched *s, struct sched_entity *e)
 {
 	int64_t ahead = within_debt(s, e->vtime - e->group->inner);
 	int64_t group_ahead = within_debt(s, e->group->vtime - s->vtime);
+	uint64_t turn = e->turn;
 
 	sched_remove(s, e);
 	e->ahead = ahead;
 	e->group_ahead = group_ahead;
+	e->turn = turn;
 }
 
 static void send_away(struct sched *s, struct sched_entity *e, struct sched *to)
@@ -365,6 +383,7 @@ static void send_away(struct sched *s, struct sched_entity *e, struct sched *to)
 	__atomic_store_n(&s->runnable, s->runnable - 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->load, s->load - MIN(load_of(e), s->load), __ATOMIC_RELAXED);
 	sched_set_aside(s, e);
+	e->turn = NO_TURN;
 	send_to(e, to);
 }
 

@@ -70,6 +70,7 @@ struct sched_entity {
 	uint64_t came, left; /* to this CPU; its last turn here: by the CPU's clock */
 	int64_t ahead;       /* of its group when it left a CPU, */
 	int64_t group_ahead; /* and that of the others */
+	uint64_t turn;       /* the number of its last one on this CPU, or of the one it came in */
 	bool awake;          /* when it was looked at last */
 	bool yields;         /* the rest of its turn is for the others, its group's first */
 };
@@ -79,6 +80,7 @@ struct sched {
 	uint64_t ms;            /* ticks */
 	struct list_node queue; /* who had its turn longest ago is first */
 	uint64_t vtime;         /* of the group that is least far on; never goes back */
+	uint64_t turns;         /* how many have begun */
 	struct sched_entity *current;
 	uint64_t used;             /* ticks of its turn */
 	bool alone;                /* nobody else could run when it began */

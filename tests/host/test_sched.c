@@ -196,6 +196,32 @@ static void test_set_aside(void **state)
 	assert_true(a.e.ran > 480 * SLICE / 10 && a.e.ran < 520 * SLICE / 10);
 }
 
+/* Nor has he who is added first each time, when neither has had anything for long. */
+static void test_set_aside_in_order(void **state)
+{
+	static struct task a, b, other;
+	uint64_t first;
+
+	(void)state;
+	start();
+	task_add(&other, 0, 0, 0);
+	task_add(&a, 0, 0, 0);
+	task_add(&b, 0, 0, 0);
+	for (unsigned i = 0; i < 40; i++) {
+		a.wake_at = b.wake_at = now + 100 * MS;
+		simulate(100 * MS);
+		sched_set_aside(&s, &a.e);
+		sched_set_aside(&s, &b.e);
+		sched_add(&s, &a.e);
+		sched_add(&s, &b.e);
+		first = a.e.ran + b.e.ran;
+		while (a.e.ran + b.e.ran == first)
+			simulate(MS);
+	}
+	assert_true(a.e.ran > 0 && b.e.ran > 0);
+	assert_true(a.e.ran < 2 * b.e.ran && b.e.ran < 2 * a.e.ran);
+}
+
 static void test_sleeper_is_not_kept_waiting(void **state)
 {
 	struct task busy[31], sleeper;
@@ -523,6 +549,7 @@ int main(void)
 		cmocka_unit_test(test_weights),
 		cmocka_unit_test(test_late_comer),
 		cmocka_unit_test(test_set_aside),
+		cmocka_unit_test(test_set_aside_in_order),
 		cmocka_unit_test(test_sleeper_is_not_kept_waiting),
 		cmocka_unit_test(test_sleepers_cannot_starve),
 		cmocka_unit_test(test_long_sleep),
