@@ -237,8 +237,10 @@ int vmm_resume_vm(struct vm *vm)
 		return -EINVAL;
 	vm->pause_requested = false;
 	vm->state = VM_RUNNING;
-	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
 		kvm_clock_resumed(vm->vcpu[i]);
+		sched_clear_lag(&vm->vcpu[i]->sched);
+	}
 	join(vm);
 	return 0;
 }

@@ -378,6 +378,11 @@ void sched_set_aside(struct sched *s, struct sched_entity *e)
 	e->turn = turn;
 }
 
+void sched_clear_lag(struct sched_entity *e)
+{
+	e->ahead = e->group_ahead = 0;
+}
+
 static void send_away(struct sched *s, struct sched_entity *e, struct sched *to)
 {
 	__atomic_store_n(&s->runnable, s->runnable - 1, __ATOMIC_RELAXED);

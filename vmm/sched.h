@@ -111,6 +111,8 @@ void sched_remove(struct sched *s, struct sched_entity *e);
 /* Take one out of the queue for a while: when it is added again, here or elsewhere, it is as far
  * from the others as it was. */
 void sched_set_aside(struct sched *s, struct sched_entity *e);
+/* One that was set aside, for long, begins where the others are. */
+void sched_clear_lag(struct sched_entity *e);
 
 /* Whose turn it is has had the CPU for so long. A clock that went back counts as one that stood. */
 void sched_charge(struct sched *s, uint64_t ticks);

@@ -165,7 +165,7 @@ static void test_smp_life(void **state)
 	assert_int_equal(setjmp(back) ? 2 : (vmm_run(), 0), 2); /* the CPU idles */
 	assert_int_equal(vmm_resume_vm(a), 0);
 	run_steps((const step_fn[]){ timer_exit, timer_exit, NULL });
-	expect_nrs("00110"); /* its turn was not over */
+	expect_nrs("00101");
 	assert_int_equal(vmm_kill_vm(a), 0);
 	assert_int_equal(a->nr_vcpus, 0);
 	assert_int_equal(fake_hw.vcpus, 1);

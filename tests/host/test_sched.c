@@ -212,6 +212,10 @@ static void test_set_aside_in_order(void **state)
 		simulate(100 * MS);
 		sched_set_aside(&s, &a.e);
 		sched_set_aside(&s, &b.e);
+		if (i & 1) {
+			sched_clear_lag(&a.e);
+			sched_clear_lag(&b.e);
+		}
 		sched_add(&s, &a.e);
 		sched_add(&s, &b.e);
 		first = a.e.ran + b.e.ran;
