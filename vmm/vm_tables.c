@@ -37,8 +37,11 @@ static int create_nested(struct vm *vm)
 int vm_tables_create(struct vm *vm)
 {
 	bool shadow = vm_paging_mode(vm->cfg, vm->backend) == PAGING_SHADOW;
-	int err = shadow ? vm_shadow_create(vm) : 0;
+	int err;
 
+	/* Of another life, which may have been paged otherwise. */
+	vm->tables = (struct vm_tables_state){ 0 };
+	err = shadow ? vm_shadow_create(vm) : 0;
 	/* Through nested tables a vCPU would write unseen to what the shadow of the others is made
 	 * of. */
 	if (!err && (!shadow || (vm->backend->caps()->nested_unpaged && vm->cfg->vcpus <= 1)))

@@ -348,10 +348,15 @@ static void test_unpaged_beside_others(void **state)
 	assert_false(vcpu_core_delivers(&fake_vcpu));
 	vm_tables_destroy(&fake_vm);
 
-	/* Under nested paging each vCPU has its own real mode. */
+	/* Under nested paging each vCPU has its own real mode, and no root of an earlier life. */
 	cfg.vcpus = 2;
 	cfg.paging = PAGING_NESTED;
+	fake_vm.tables.roots = fake_vm.tables.count = 7;
 	assert_int_equal(vm_tables_create(&fake_vm), 0);
+	fake_vcpu.stale = 0;
+	fake_vcpu.tables_seen = 0;
+	vm_tables_catch_up(&fake_vcpu);
+	assert_int_equal(fake_vcpu.stale, 0);
 	assert_true(fake_vm.has_nested && vm_tables_run_real_mode(&fake_vm));
 	vm_tables_destroy(&fake_vm);
 
