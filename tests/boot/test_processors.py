@@ -5,6 +5,7 @@ import time
 import lib
 import test_smp
 
+ALONE = True
 PROMPT = r"^umbra> "
 
 
@@ -88,7 +89,7 @@ def look_at(name, options):
         m.expect_shell("smp", "work")
         test_smp.check_online(m, "smp", 2)
         m.command("smp", f"job() {{ {test_smp.JOB}; }}")
-        m.type("(for i in 1 2 3 4; do job $i 20000 > /tmp/$i & done; wait; cat /tmp/[1-4] > /tmp/all) &\n")
+        m.type("(for i in 1 2 3 4; do job $i 10000 > /tmp/$i & done; wait; cat /tmp/[1-4] > /tmp/all) &\n")
         m.expect_shell("smp")
         to_monitor(m)
         for _ in range(4):
@@ -99,7 +100,7 @@ def look_at(name, options):
         m.expect_shell("smp")
         out = m.command("smp", "while ! [ -e /tmp/all ]; do sleep 1; done; sleep 1; cat /tmp/all", "work")
         sums = re.findall(r"\b(\w{64})\b", out)
-        lib.check(sums == [test_smp.job_sum(i, 20000) for i in range(1, 5)], "the sums", out)
+        lib.check(sums == [test_smp.job_sum(i, 10000) for i in range(1, 5)], "the sums", out)
         test_smp.check_log(m, "smp")
 
 
