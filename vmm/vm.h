@@ -108,7 +108,8 @@ struct vm {
 	/* turns.c: its vCPUs are to be on no CPU; atomic. run.c: how many want it so. */
 	bool held;
 	unsigned holds;
-	bool together; /* turns.c: its vCPUs are on one CPU and stay there; set while they are off */
+	bool together; /* turns.c: its vCPUs are on one CPU and stay there; set while they are off
+			*/
 	struct sched_share sched; /* its vCPUs' */
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_MAX_VCPUS];
