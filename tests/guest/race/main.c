@@ -52,6 +52,7 @@ static void read_options(const char *line)
 	__asm__ volatile("rdtsc" : "=a"(a), "=d"(d));
 	options.seed = number(line, "seed=", a % 1000000000);
 	options.seconds = number(line, "seconds=", 10);
+	options.lost = number(line, "lost=", 0);
 	options.cpus = (unsigned)number(line, "cpus=", 0);
 	if (options.cpus > MAX_CPUS)
 		options.cpus = MAX_CPUS;

@@ -141,6 +141,7 @@ struct cpu {
 enum plant { PLANT_NONE, NO_SHOOTDOWN, NO_LOCAL, LOST_DIRTY, OLD_ROOT, NR_PLANTS };
 struct options {
 	uint64_t seed, seconds;
+	uint64_t lost; /* so many accesses may leave A or D clear: QEMU loses one in ten millions */
 	unsigned cpus; /* 0: as many as come */
 	enum plant plant;
 };
