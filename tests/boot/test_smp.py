@@ -167,7 +167,8 @@ def boot_again(m, vm, vcpus):
 
 
 def boots(name, options, vcpus):
-    with machine(name, "tcg", linux("vmlinux-amd64", options, vcpus)) as m:
+    umbra = lib.UMBRA_LINE + ' "run=trace smp on"'  # a crash shows what came before it
+    with MODELS["tcg"].boot(name, linux("vmlinux-amd64", options, vcpus), "--smp", str(CPUS), umbra=umbra) as m:
         m.expect_shell("smp", "work")
         for _ in range(BOOTS - 1):
             boot_again(m, "smp", vcpus)
