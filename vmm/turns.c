@@ -104,12 +104,9 @@ static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 
 /* --- who is at home where --- */
 
-static uint64_t allowed(const struct vcpu *vcpu)
+/* What cpus= on its line says. */
+static uint64_t line_cpus(const struct vm *vm)
 {
-	const struct vm *vm = vcpu->vm;
-
-	if (vm->together)
-		return BIT(vcpu->last_cpu);
 	return vm->cfg->cpus ? vm->cfg->cpus : ~UINT64_C(0);
 }
 
@@ -123,7 +120,7 @@ static void arrive(void *ctx)
 		__atomic_store_n(&vcpu->home, NULL, __ATOMIC_RELEASE);
 		return;
 	}
-	vcpu->sched.cpus = allowed(vcpu);
+	vcpu->sched.cpus = vcpu->vm->together ? BIT(vcpu->last_cpu) : line_cpus(vcpu->vm);
 	sched_add(&own_turns()->sched, &vcpu->sched);
 	lapic_arrive(&vcpu->lapic);
 }
@@ -162,7 +159,7 @@ static struct cpu *choose_home(struct vcpu *vcpu)
 	if (vcpu->placed)
 		return turns[vcpu->last_cpu]->cpu;
 	vcpu->placed = true;
-	vcpu->sched.cpus = vm->cfg->cpus ? vm->cfg->cpus : ~UINT64_C(0);
+	vcpu->sched.cpus = line_cpus(vm);
 	s = sched_place(scheds, nr_turns, &vcpu->sched);
 	return s ? turns[s->cpu]->cpu : this_cpu();
 }
@@ -264,12 +261,10 @@ void turns_leave(struct vm *vm)
 	if (!any_home(vm))
 		return;
 	leaving = vm;
-	__atomic_store_n(&still_to_go, nr_turns - 1, __ATOMIC_RELEASE);
 	for (unsigned i = 1; i < nr_turns; i++) {
-		if (!turns[i]) {
-			__atomic_sub_fetch(&still_to_go, 1, __ATOMIC_RELEASE);
+		if (!turns[i])
 			continue;
-		}
+		__atomic_add_fetch(&still_to_go, 1, __ATOMIC_RELAXED);
 		turns[i]->leave.fn = leave;
 		smp_queue(turns[i]->cpu, &turns[i]->leave);
 	}
