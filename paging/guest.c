@@ -210,6 +210,16 @@ bool guest_translate(const struct guest_paging *gp, const struct pt_mem *mem, gv
 	return page_fault(fault, gva, error);
 }
 
+/* Where the tables lead, without judging. False: nowhere. */
+static bool tree_find(struct guest_tree *g, const struct guest_paging *gp, const struct pt_mem *mem,
+		      uint64_t gva, struct pt_walk *w)
+{
+	if (!tree_init(g, gp, mem, gva))
+		return false;
+	tree_walk(g, gva, w);
+	return w->status == PT_OK;
+}
+
 bool guest_peek(const struct guest_paging *gp, const struct pt_mem *mem, gva_t gva,
 		struct guest_xlat *out)
 {
@@ -220,10 +230,7 @@ bool guest_peek(const struct guest_paging *gp, const struct pt_mem *mem, gva_t g
 		*out = identity(gva);
 		return true;
 	}
-	if (!tree_init(&g, gp, mem, gva.v))
-		return false;
-	tree_walk(&g, gva.v, &w);
-	if (w.status != PT_OK)
+	if (!tree_find(&g, gp, mem, gva.v, &w))
 		return false;
 	*out = (struct guest_xlat){
 		.gpa = GPA(w.out),
@@ -274,10 +281,7 @@ bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva
 	memo->gpa = GPA(ALIGN_DOWN(identity(gva).gpa.v, PAGE_SIZE));
 	if (!(gp->cr0 & CR0_PG))
 		return true;
-	if (!tree_init(&g, gp, mem, gva.v))
-		return false;
-	tree_walk(&g, gva.v, &w);
-	if (w.status != PT_OK)
+	if (!tree_find(&g, gp, mem, gva.v, &w))
 		return false;
 	memo->gpa = GPA(ALIGN_DOWN(w.out, PAGE_SIZE));
 	memo->entry_size = g.tree.fmt->entry_size;
@@ -297,7 +301,8 @@ bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva
 	return true;
 }
 
-bool guest_pdptes_valid(const struct pt_caps *caps, const uint64_t pdpte[4])
+/* May PAE paging load these four? Not if a present one has a reserved bit set. */
+static bool pdptes_valid(const struct pt_caps *caps, const uint64_t pdpte[4])
 {
 	struct pt_format own;
 	const struct pt_format *f = format_get(PT_PAE, caps, &own);
@@ -309,7 +314,7 @@ bool guest_pdptes_valid(const struct pt_caps *caps, const uint64_t pdpte[4])
 	return true;
 }
 
-bool guest_load_pdptes(const struct guest_paging *gp, const struct pt_mem *mem, uint64_t cr3,
+bool guest_load_pdptes(const struct pt_caps *caps, const struct pt_mem *mem, uint64_t cr3,
 		       uint64_t pdpte[4])
 {
 	uint64_t e[4];
@@ -317,7 +322,7 @@ bool guest_load_pdptes(const struct guest_paging *gp, const struct pt_mem *mem, 
 	for (unsigned i = 0; i < 4; i++)
 		if (!mem->read(mem->ctx, (cr3 & CR3_ADDR_PAE) + 8 * i, 8, &e[i]))
 			e[i] = UINT64_MAX;
-	if (!guest_pdptes_valid(&gp->caps, e))
+	if (!pdptes_valid(caps, e))
 		return false;
 	for (unsigned i = 0; i < 4; i++)
 		pdpte[i] = e[i];

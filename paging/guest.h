@@ -93,13 +93,12 @@ bool guest_remember(const struct guest_paging *gp, const struct pt_mem *mem, gva
 enum pt_kind guest_paging_kind(const struct guest_paging *gp);
 
 #define PDPTE_P BIT(0)
-/* May PAE paging load these four? Not if a present one has a reserved bit set: #GP. */
-bool guest_pdptes_valid(const struct pt_caps *caps, const uint64_t pdpte[4]);
 /*
- * PAE paging: read the four PDPTEs that cr3 points at into pdpte[], as MOV to CR3 does.
- * False: a present one has a reserved bit set (#GP; pdpte[] is not changed).
+ * PAE paging: read the four PDPTEs that cr3 points at into pdpte[], as MOV to CR3 does; where no
+ * memory is they are all ones. False: a present one has a reserved bit set (#GP; pdpte[] is not
+ * changed).
  */
-bool guest_load_pdptes(const struct guest_paging *gp, const struct pt_mem *mem, uint64_t cr3,
+bool guest_load_pdptes(const struct pt_caps *caps, const struct pt_mem *mem, uint64_t cr3,
 		       uint64_t pdpte[4]);
 
 #endif

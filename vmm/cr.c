@@ -4,7 +4,7 @@
 #include "arch/x86_64/include/cr.h"
 #include "vmm/backend.h"
 #include "vmm/cpuid.h"
-#include "vmm/memmap.h"
+#include "vmm/gmem.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -56,15 +56,10 @@ static void root_changed(struct vcpu *vcpu)
 static bool load_pdptes(struct vcpu *vcpu, uint64_t cr3)
 {
 	struct pt_caps caps = vcpu_pt_caps();
-	uint64_t pdpte[4];
 
 	caps.strict_pdpte = vcpu->vm->shadow || vcpu->vm->backend->get_pdptes;
-	if (!memmap_read(&vcpu->vm->mem, GPA(cr3 & CR3_ADDR_PAE), pdpte, sizeof(pdpte)))
-		return false; /* nothing there: it reads all ones, reserved bits included */
-	if (!guest_pdptes_valid(&caps, pdpte))
+	if (!guest_load_pdptes(&caps, gmem_pt_mem(vcpu->vm), cr3, vcpu->pdpte))
 		return false;
-	for (unsigned i = 0; i < ARRAY_SIZE(pdpte); i++)
-		vcpu->pdpte[i] = pdpte[i];
 	root_changed(vcpu);
 	return true;
 }

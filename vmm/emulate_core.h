@@ -211,9 +211,7 @@ emu_exec emu_cli, emu_sti, emu_port, emu_string_port, emu_as_exit, emu_smsw, emu
 /* emulate_fpu.c */
 emu_exec emu_fpu, emu_xmm, emu_mmx;
 
-/* What PUSHF saves; what POPF or IRET make of the flags that they have popped, in e->flags. False:
- * e->fault. */
-bool emu_flags_image(struct emu *e, unsigned size, uint64_t *image);
+/* What POPF or IRET make of the flags that they have popped, in e->flags. False: e->fault. */
 bool emu_flags_load(struct emu *e, unsigned size, uint64_t image);
 
 #endif

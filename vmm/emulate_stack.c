@@ -181,7 +181,8 @@ static bool flags_virtual(struct emu *e, unsigned size, bool *virtual)
 	return true;
 }
 
-bool emu_flags_image(struct emu *e, unsigned size, uint64_t *image)
+/* What PUSHF saves. False: e->fault. */
+static bool flags_image(struct emu *e, unsigned size, uint64_t *image)
 {
 	bool virtual;
 
@@ -233,7 +234,7 @@ enum emulate_result emu_pushf(struct emu *e)
 {
 	uint64_t image;
 
-	if (!emu_flags_image(e, e->insn->op_size, &image))
+	if (!flags_image(e, e->insn->op_size, &image))
 		return emu_fault(e);
 	return push_value(e, image, e->insn->op_size);
 }

@@ -41,6 +41,16 @@ enum emulate_result emu_load_table(struct emu *e)
 	return emu_retire(e);
 }
 
+/* Where a table's register goes. False: e->fault. */
+static bool locate_store(struct emu *e, struct emu_span *span)
+{
+	if (hidden(e)) {
+		emu_refuse_error(e, VEC_GP, 0);
+		return false;
+	}
+	return emu_locate(e, 0, true, span);
+}
+
 /* The whole base is stored whatever the operands' size (SDM vol. 2, SGDT). */
 enum emulate_result emu_store_table(struct emu *e)
 {
@@ -48,11 +58,7 @@ enum emulate_result emu_store_table(struct emu *e)
 	struct segment table;
 	struct emu_span span;
 
-	if (hidden(e)) {
-		emu_refuse_error(e, VEC_GP, 0);
-		return emu_fault(e);
-	}
-	if (!emu_locate(e, 0, true, &span))
+	if (!locate_store(e, &span))
 		return emu_fault(e);
 	e->vcpu->vm->backend->get_seg(e->vcpu, table_of(e), &table);
 	bytes[0] = (uint8_t)table.limit;
@@ -68,11 +74,7 @@ enum emulate_result emu_store_selector(struct emu *e)
 	struct segment seg;
 	struct emu_span span;
 
-	if (hidden(e)) {
-		emu_refuse_error(e, VEC_GP, 0);
-		return emu_fault(e);
-	}
-	if (!emu_locate(e, 0, true, &span))
+	if (!locate_store(e, &span))
 		return emu_fault(e);
 	e->vcpu->vm->backend->get_seg(e->vcpu, e->insn->op == INSN_STR ? SEG_TR : SEG_LDTR, &seg);
 	emu_operand_write(e, 0, &span, seg.selector);

@@ -29,21 +29,7 @@ static_assert(offsetof(struct fxsave, mxcsr) == 24, "FXSAVE.MXCSR");
 #define FTW_RESET 0xff /* the tags say zero, not empty */
 #define MXCSR_RESET 0x1f80
 
-void *fpu_area_alloc(void)
-{
-	void *area = kalloc(cpu_features()->xsave_size);
-
-	if (area)
-		fpu_area_reset(area);
-	return area;
-}
-
-void fpu_area_free(void *area)
-{
-	kfree(area, cpu_features()->xsave_size);
-}
-
-void fpu_area_reset(void *area)
+static void area_reset(void *area)
 {
 	struct fxsave *fx = area;
 	uint64_t xstate_bv = XCR0_X87 | XCR0_SSE;
@@ -54,6 +40,20 @@ void fpu_area_reset(void *area)
 	fx->mxcsr = MXCSR_RESET;
 	if (cpu_features()->xsave)
 		memcpy((uint8_t *)area + XSTATE_BV_OFFSET, &xstate_bv, sizeof(xstate_bv));
+}
+
+void *fpu_area_alloc(void)
+{
+	void *area = kalloc(cpu_features()->xsave_size);
+
+	if (area)
+		area_reset(area);
+	return area;
+}
+
+void fpu_area_free(void *area)
+{
+	kfree(area, cpu_features()->xsave_size);
 }
 
 void fpu_save(void *area, uint64_t xcr0)

@@ -8,8 +8,6 @@
 void *fpu_area_alloc(void);
 /* Give back what fpu_area_alloc() gave. */
 void fpu_area_free(void *area);
-/* Put the area back into the state after RESET. */
-void fpu_area_reset(void *area);
 /*
  * Save or load every component that Umbra switches, those that the guest's xcr0 has
  * off too: a guest that turns one on again finds it as it left it.

@@ -36,7 +36,7 @@ uint32_t pcicfg_read(unsigned bdf, unsigned reg)
 	return val;
 }
 
-void pcicfg_write(unsigned bdf, unsigned reg, uint32_t val)
+static void pcicfg_write(unsigned bdf, unsigned reg, uint32_t val)
 {
 	spin_lock(&lock);
 	outl(CONFIG_ADDRESS, (uint32_t)(ADDRESS_ENABLE | bdf << 8 | reg));

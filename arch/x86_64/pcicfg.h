@@ -20,7 +20,6 @@
 /* bdf: bus << 8 | device << 3 | function. reg: a multiple of 4 below 256. */
 #define PCICFG_BDF_MAX 0xffff
 uint32_t pcicfg_read(unsigned bdf, unsigned reg);
-void pcicfg_write(unsigned bdf, unsigned reg, uint32_t val);
 
 /* Is there a function, and is it a device, no bridge? */
 bool pcicfg_device(unsigned bdf);

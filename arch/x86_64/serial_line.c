@@ -240,11 +240,6 @@ size_t serial_line_queued(struct serial_line *l)
 	return used;
 }
 
-size_t serial_line_space(struct serial_line *l)
-{
-	return SERIAL_LINE_TX - serial_line_queued(l);
-}
-
 void serial_line_tell(struct serial_line *l, size_t queued)
 {
 	uint64_t flags = line_lock(l);

@@ -80,9 +80,8 @@ bool serial_line_present(const struct serial_line *l);
 bool serial_line_try_putc(struct serial_line *l, uint8_t c);
 /* Queue bytes, waiting for room when the ring is full. */
 void serial_line_write(struct serial_line *l, const void *bytes, size_t n);
-/* Bytes queued and not yet given to the UART, and free bytes in the ring. */
+/* Bytes queued and not yet given to the UART. */
 size_t serial_line_queued(struct serial_line *l);
-size_t serial_line_space(struct serial_line *l);
 /* Mark work as soon as no more than so many bytes are queued, once. */
 void serial_line_tell(struct serial_line *l, size_t queued);
 /* Next input byte, or -1. */

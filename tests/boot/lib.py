@@ -107,6 +107,14 @@ def each_entry(kernels=KERNELS):
     return decorate
 
 
+def add_test(name, test, *cell):
+    """Has test(its name, *cell) be run as test_NAME of its module."""
+    @functools.wraps(test)
+    def run(full_name):
+        return test(full_name, *cell)
+    test.__globals__[f"test_{name}"] = run
+
+
 def tiny(vm, name, options="memory=16M debug-exit"):
     """The module line of a guest from tests/guest/."""
     return [(guest_file(name + ".elf"), f"vm={vm} kernel {options}")]

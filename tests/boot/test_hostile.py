@@ -166,11 +166,5 @@ def run_cell(name, *cell):
     raise lib.Failure(f"expected QEMU to last, it ended itself {MACHINES} times")
 
 
-def add_tests():
-    def make(cell):
-        return lambda name: run_cell(name, *cell)
-    for name, cell in CELLS.items():
-        globals()[f"test_{name}"] = make(cell)
-
-
-add_tests()
+for _name, _cell in CELLS.items():
+    lib.add_test(_name, run_cell, *_cell)

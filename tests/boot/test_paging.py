@@ -136,15 +136,13 @@ def test_linux_la57(name):
 
 def add_tests():
     """One test a cell and mode: test_64_max, test_64_max_shadow, test_random_64 and so on."""
-    def make(model, mode, paging, line):
-        return lambda name: run_cell(name, model, mode, paging, line)
     for model, modes, paging, line in CELLS:
         for mode in modes:
-            name = f"test_{mode}_{model}" + ("" if paging == "nested" else f"_{paging}")
-            globals()[name] = make(model, mode, paging, line)
+            name = f"{mode}_{model}" + ("" if paging == "nested" else f"_{paging}")
+            lib.add_test(name, run_cell, model, mode, paging, line)
     for model, modes, options, line in RANDOM:
         for mode in modes:
-            globals()[f"test_random_{mode}"] = make(model, mode, "shadow " + options, line)
+            lib.add_test(f"random_{mode}", run_cell, model, mode, "shadow " + options, line)
 
 
 add_tests()

@@ -59,14 +59,8 @@ def run_cell(name, model, options, vcpus, seconds):
     print(f"      {name}: {last.strip()}", flush=True)
 
 
-def add_tests():
-    def make(cell):
-        return lambda name: run_cell(name, *cell)
-    for name, cell in CELLS.items():
-        globals()[f"test_{name}"] = make(cell)
-
-
-add_tests()
+for _name, _cell in CELLS.items():
+    lib.add_test(_name, run_cell, *_cell)
 
 
 def natively(line):

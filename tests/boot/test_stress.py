@@ -47,12 +47,6 @@ def stress(name, kernel, paging, options, seconds, build, model=MODELS["tcg"], m
         m.expect_exit()
 
 
-def cell_test(cell):
-    def test(name):
-        stress(name, *cell)
-    return test
-
-
 for _cell in CELLS:
     if _cell[1] in lib.PAGINGS:
-        globals()[f"test_{_cell[0]}_{_cell[1]}"] = cell_test(_cell)
+        lib.add_test(f"{_cell[0]}_{_cell[1]}", stress, *_cell)

@@ -2,12 +2,8 @@
  * The interpreter between segments: far transfers, loads of segment registers from their tables,
  * interrupts and events in real mode and through gates, and the way from one mode to another.
  */
-#include "tests/host/emu_fixture.h"
+#include "tests/host/emu_step_fixture.h"
 #include "vmm/desc.h"
-
-#define GPR fx.vcpu.regs.gpr
-#define RIP fx.vcpu.regs.rip
-#define FLAGS fx.vcpu.regs.rflags
 
 #define GDT UINT64_C(0x3000)
 #define IDT UINT64_C(0x4000)
@@ -24,24 +20,6 @@
 #define DESC_CODE16 UINT64_C(0x00009a100000ffff) /* based at CODE_PA */
 #define DESC_DATA16 UINT64_C(0x000092000000ffff)
 static_assert(CODE_PA == 0x100000, "DESC_CODE16");
-
-static uint32_t read32(uint64_t pa)
-{
-	uint32_t val;
-
-	memcpy(&val, fx.ram + pa, 4);
-	return val;
-}
-
-static uint16_t read16(uint64_t pa)
-{
-	return (uint16_t)read32(pa);
-}
-
-static void write32(uint64_t pa, uint32_t val)
-{
-	memcpy(fx.ram + pa, &val, 4);
-}
 
 static void put_desc(unsigned selector, uint64_t raw)
 {
@@ -84,20 +62,6 @@ static int setup_32(void **state)
 	fx.seg[SEG_IDTR] = (struct segment){ .base = IDT, .limit = 0xff };
 	return err;
 }
-
-/* Forget the exception, and begin with these bytes at RIP 0 (real mode) or CODE_PA. */
-static void begin(const void *bytes, size_t n)
-{
-	fx.vcpu.events.pending.kind = EVENT_NONE;
-	RIP = fx.seg[SEG_CS].base ? 0 : CODE_PA;
-	fx_code(bytes, n);
-}
-
-#define BEGIN(...)                                                                                 \
-	do {                                                                                       \
-		static const uint8_t bytes_[] = { __VA_ARGS__ };                                   \
-		begin(bytes_, sizeof(bytes_));                                                     \
-	} while (0)
 
 /* --- far transfers in real mode --- */
 

@@ -254,21 +254,21 @@ static void test_load_pdptes(void **state)
 	pae();
 	*e64(0x1020, 0) = 0x2000 | P | BIT(3) | BIT(4) | BIT(9) | BIT(11);
 	*e64(0x1020, 1) = ~P; /* anything, as it is not present */
-	assert_true(guest_load_pdptes(&gp, &mem, 0x1020, got));
+	assert_true(guest_load_pdptes(&gp.caps, &mem, 0x1020, got));
 	assert_int_equal(got[0], *e64(0x1020, 0));
 	assert_int_equal(got[1], ~P);
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
 		*e64(0x1020, 3) = 0x2000 | P | bad[i];
-		assert_false(guest_load_pdptes(&gp, &mem, 0x1020, got));
+		assert_false(guest_load_pdptes(&gp.caps, &mem, 0x1020, got));
 		assert_int_equal(got[3], 0);
 	}
 	/* Nested walks of some processors set accessed there. */
 	*e64(0x1020, 3) = 0x2000 | P | A;
-	assert_true(guest_load_pdptes(&gp, &mem, 0x1020, got));
+	assert_true(guest_load_pdptes(&gp.caps, &mem, 0x1020, got));
 	gp.caps.strict_pdpte = true;
-	assert_false(guest_load_pdptes(&gp, &mem, 0x1020, got));
+	assert_false(guest_load_pdptes(&gp.caps, &mem, 0x1020, got));
 	/* No memory there: all ones. */
-	assert_false(guest_load_pdptes(&gp, &mem, 0x200000, got));
+	assert_false(guest_load_pdptes(&gp.caps, &mem, 0x200000, got));
 }
 
 static void test_pae_reserved_bits(void **state)

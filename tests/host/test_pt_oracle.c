@@ -464,7 +464,7 @@ static void test_load_pdptes(void **state)
 			pdptes[j] = t.cpu.pdpte[j] | (one_in(4) ? BIT(next() % 64) : 0);
 			want = want && oracle_pdpte_ok(&t.cpu, pdptes[j]);
 		}
-		ok = guest_load_pdptes(&t.gp, &mem, 0x123457f, got);
+		ok = guest_load_pdptes(&t.gp.caps, &mem, 0x123457f, got);
 		check(&t, "PDPTEs accepted", ok, want);
 		for (unsigned j = 0; j < 4; j++)
 			check(&t, "PDPTE loaded", got[j], ok ? pdptes[j] : 7);

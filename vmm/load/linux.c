@@ -31,7 +31,8 @@ int load_bytes(struct load *load, uint64_t at, const void *from, uint64_t size)
 			   (unsigned long long)size, (unsigned long long)at);
 }
 
-int load_zeros(struct load *load, uint64_t at, uint64_t size)
+/* Clear guest memory, as load_bytes(). */
+static int load_zeros(struct load *load, uint64_t at, uint64_t size)
 {
 	while (size) {
 		uint64_t avail;

@@ -38,9 +38,8 @@ int load_initrd(struct load *load, uint64_t addr_max);
  * or -E2BIG or -EFBIG.
  */
 int load_cmdline(struct load *load, uint64_t max, bool tell_tsc);
-/* Copy to, or clear, guest memory. 0, or -EFBIG with why: part of it is no RAM. */
+/* Copy to guest memory. 0, or -EFBIG with why: part of it is no RAM. */
 int load_bytes(struct load *load, uint64_t at, const void *from, uint64_t size);
-int load_zeros(struct load *load, uint64_t at, uint64_t size);
 /*
  * Put an image's segments at their paddr, all of it guest RAM from 1 MiB to 4 GiB, and say
  * in load->kernel from where to where they go. 0, or -EFBIG with why, which begins with

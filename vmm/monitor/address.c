@@ -93,7 +93,8 @@ uint64_t address_pc(const struct vcpu *vcpu)
 	return linear(vcpu, SEG_CS, vcpu->regs.rip);
 }
 
-uint64_t address_sp(const struct vcpu *vcpu)
+/* The linear address of the stack's top. */
+static uint64_t address_sp(const struct vcpu *vcpu)
 {
 	struct segment ss = { 0 };
 	uint64_t rsp = vcpu->regs.gpr[RSP];
@@ -104,7 +105,8 @@ uint64_t address_sp(const struct vcpu *vcpu)
 	return linear(vcpu, SEG_SS, rsp);
 }
 
-bool address_register(const struct vcpu *vcpu, const char *name, size_t len, uint64_t *val)
+/* The register of this name, without '$'. False: none. */
+static bool address_register(const struct vcpu *vcpu, const char *name, size_t len, uint64_t *val)
 {
 	if (is_name(name, len, "pc"))
 		*val = address_pc(vcpu);

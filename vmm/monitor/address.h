@@ -32,11 +32,8 @@ bool monitor_address(const struct monitor_args *args, unsigned i, const struct v
 /* Is it written as one of the machine's, hpa:? */
 bool monitor_is_host_address(const char *word);
 
-/* The register of this name, without '$'. False: none. */
-bool address_register(const struct vcpu *vcpu, const char *name, size_t len, uint64_t *val);
-/* The linear address of the next instruction, and of the stack's top. */
+/* The linear address of the next instruction. */
 uint64_t address_pc(const struct vcpu *vcpu);
-uint64_t address_sp(const struct vcpu *vcpu);
 
 /* Copy what lies there; the count of bytes, up to where there is no memory. */
 size_t address_read(const struct address *a, void *buf, size_t n);
