@@ -151,12 +151,45 @@ static void test_sizes(void **state)
 	}
 }
 
+static void test_token_cut(void **state)
+{
+	struct token tok = token("0,2-3,"), rest;
+
+	(void)state;
+	assert_true(token_cut(&tok, ',', &rest));
+	assert_true(token_is(&tok, "0"));
+	assert_true(token_is(&rest, "2-3,"));
+	tok = rest;
+	assert_true(token_cut(&tok, ',', &rest));
+	assert_true(token_is(&tok, "2-3"));
+	assert_true(token_is(&rest, ""));
+	assert_false(token_cut(&tok, ',', &rest));
+	assert_true(token_is(&tok, "2-3"));
+}
+
+static void test_token_choose(void **state)
+{
+	static const struct token_choice list[] = { { "on", 7 }, { "off", 0 } };
+	struct token tok = token("off");
+	int v = 1;
+
+	(void)state;
+	assert_true(token_choose(&tok, list, ARRAY_SIZE(list), &v));
+	assert_int_equal(v, 0);
+	tok = token("o");
+	assert_false(token_choose(&tok, list, ARRAY_SIZE(list), &v));
+	tok = token("");
+	assert_false(token_choose(&tok, list, ARRAY_SIZE(list), &v));
+	assert_int_equal(v, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tokens),      cmocka_unit_test(test_token_is),
-		cmocka_unit_test(test_token_value), cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_tokens),       cmocka_unit_test(test_token_is),
+		cmocka_unit_test(test_token_value),  cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_sizes),        cmocka_unit_test(test_token_cut),
+		cmocka_unit_test(test_token_choose),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

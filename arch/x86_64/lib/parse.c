@@ -37,6 +37,29 @@ bool token_value(const struct token *tok, const char *key, struct token *value)
 	return true;
 }
 
+bool token_cut(struct token *tok, char c, struct token *rest)
+{
+	for (size_t i = 0; i < tok->len; i++) {
+		if (tok->text[i] == c) {
+			*rest = (struct token){ tok->text + i + 1, tok->len - i - 1 };
+			tok->len = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool token_choose(const struct token *tok, const struct token_choice *list, size_t n, int *value)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (token_is(tok, list[i].word)) {
+			*value = list[i].value;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* The digit's value, or base when c is no digit of that base. */
 static unsigned digit(char c, unsigned base)
 {

@@ -22,6 +22,17 @@ bool token_is(const struct token *tok, const char *text);
 /* If the token reads KEY=..., cut the key and return true: *value is what follows. */
 bool token_value(const struct token *tok, const char *key, struct token *value);
 
+/* Cut the token before its first c; *rest is what follows. False: there is none. */
+bool token_cut(struct token *tok, char c, struct token *rest);
+
+/* Words that stand for values. */
+struct token_choice {
+	const char *word;
+	int value;
+};
+/* Is the token one of them? Then *value is what it stands for. */
+bool token_choose(const struct token *tok, const struct token_choice *list, size_t n, int *value);
+
 /*
  * The whole token as a number: decimal, or hexadecimal after 0x. False: it is not one,
  * or it does not fit in 64 bits.
