@@ -46,9 +46,10 @@ HOST_TESTS := $(sort $(wildcard tests/host/test_*.c))
 # What the tests share: stand-ins, reference models.
 HOST_SHARED := $(filter-out $(HOST_TESTS),$(sort $(wildcard tests/host/*.c)))
 GUEST_ASM := $(sort $(wildcard tests/guest/*.asm))
-PAGING_C := $(sort $(wildcard tests/guest/paging/*.c)) tests/host/oracle.c
+GUEST_LIB_C := $(sort $(wildcard tests/guest/lib/*.c))
+PAGING_C := $(sort $(wildcard tests/guest/paging/*.c)) $(GUEST_LIB_C) tests/host/oracle.c
 HEADERS := $(sort $(wildcard $(KERNEL_DIRS:=/*.h) arch/x86_64/include/*.h tests/host/*.h \
-	tests/guest/paging/*.h tests/guest/hostile/*.h tests/guest/race/*.h tests/guest/latency/*.h tests/guest/linux/*.h))
+	tests/guest/*/*.h))
 
 ZYDIS := $(D)/zydis-src
 ZYDIS_FETCHED := $(ZYDIS)/.fetched
@@ -431,16 +432,17 @@ $(B)/guest/$(1)/%.o: %.c $(H)/flags
 	$$(call quiet,CC) $(CC) $(PAGING_CFLAGS) -m64 -mno-red-zone -fno-delete-null-pointer-checks \
 		$$(DEPFLAGS) -c $$< -o $$@
 
-$(B)/guest/$(1)/entry.asm.o: tests/guest/$(1)/entry.asm tests/guest/guest.inc $(B)/guest/flags
+$(B)/guest/$(1)/entry.asm.o: tests/guest/$(1)/entry.asm tests/guest/guest.inc tests/guest/lib/long.inc \
+		$(B)/guest/flags
 	@mkdir -p $$(@D)
 	$$(call quiet,NASM) $(NASM) $(NASM_FLAGS) -I tests/guest/ $$< -o $$@
 
-$(B)/guest/$(1).elf: $(patsubst %.c,$(B)/guest/$(1)/%.o,$(sort $(wildcard tests/guest/$(1)/*.c))) \
+$(B)/guest/$(1).elf: $(patsubst %.c,$(B)/guest/$(1)/%.o,$(sort $(wildcard tests/guest/$(1)/*.c)) $(GUEST_LIB_C)) \
 		$(B)/guest/$(1)/entry.asm.o tests/guest/$(1)/$(1).ld
 	$$(call quiet,LD) $(LD) -m elf_x86_64 -nostdlib -static -z noexecstack --no-warn-rwx-segments \
 		--build-id=none -T tests/guest/$(1)/$(1).ld -o $$@ $$(filter %.o,$$^)
 
--include $(patsubst %.c,$(B)/guest/$(1)/%.d,$(wildcard tests/guest/$(1)/*.c))
+-include $(patsubst %.c,$(B)/guest/$(1)/%.d,$(wildcard tests/guest/$(1)/*.c) $(GUEST_LIB_C))
 endef
 $(foreach guest,$(C_GUESTS),$(eval $(call c_guest,$(guest))))
 
@@ -486,7 +488,7 @@ $(B)/bench/paging: $(BENCH_C) $(HEADERS) $(O)/flags
 
 CHECKED_C := $(KERNEL_C) $(HEADERS) \
 	$(sort $(wildcard tests/host/*.c tests/fuzz/*.[ch] tests/bench/*.[ch] \
-	tests/guest/paging/*.c tests/guest/hostile/*.c tests/guest/race/*.c tests/guest/linux/*.c))
+	tests/guest/*/*.c))
 
 check: check-format check-layers check-headers check-functions check-faults check-tidy
 

@@ -69,14 +69,6 @@
 %endif
 %endmacro
 
-; Let in what waits.
-%macro LET_IN 0
-	sti
-	nop
-	nop
-	cli
-%endmacro
-
 ; WAIT_ONE: halt until an interrupt comes.
 %macro WAIT_ONE 0
 	sti
@@ -333,17 +325,7 @@
 
 ; --- interrupts ---
 
-; One of 16 bytes a vector: push and jump.
-	align 16
-entries:
-%assign v 0
-%rep 256
-	align 16
-	push strict dword v
-	jmp near interrupt
-%assign v v + 1
-%endrep
-	align 16
+	VECTORS interrupt
 
 interrupt:
 	cmp dword [esp], 2
@@ -397,36 +379,12 @@ unexpected:
 	mov ecx, __?LINE?__
 	jmp wrong
 
-make_idt:
-	mov edi, idt
-	mov eax, entries
-	mov ecx, 256
-.gate:
-	mov edx, eax
-	mov [edi], ax
-	mov word [edi + 2], 8
-	mov word [edi + 4], 0x8e00
-	shr edx, 16
-	mov [edi + 6], dx
-	add edi, 8
-	add eax, entry_size
-	loop .gate
-	lidt [idtr]
-	ret
+	MAKE_IDT 8, 8
 
 ; --- the 8259s, and the 8254's channel 0 once ---
 
 make_pic:
-	mov al, 0x11
-	out 0x20, al
-	mov al, 0x20
-	out 0x21, al
-	mov al, 4
-	out 0x21, al
-	mov al, 1
-	out 0x21, al
-	mov al, 0xfe
-	out 0x21, al
+	PIC 0x20
 	mov al, 0xff
 	out 0xa1, al
 	ret
@@ -458,8 +416,6 @@ long_wait:
 	xor ah, 0x10
 	loop .change
 	ret
-
-entry_size equ (interrupt - entries) / 256
 
 	ROUTINES
 

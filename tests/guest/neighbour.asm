@@ -86,16 +86,7 @@ work:
 ; Both 8259, and IRQ 0 alone let through.
 %macro PICS 0
 	IDT32 IRQ0, irq0
-	mov al, 0x11
-	out 0x20, al
-	mov al, IRQ0
-	out 0x21, al
-	mov al, 4
-	out 0x21, al
-	mov al, 1
-	out 0x21, al
-	mov al, 0xfe
-	out 0x21, al
+	PIC IRQ0
 %endmacro
 
 irq0:

@@ -1,12 +1,12 @@
 ; What a processor without SVM, MONITOR and the like refuses, and how: each instruction must
 ; raise just the exception that a PC raises, in 32-bit mode and then in 64-bit mode.
 %include "guest.inc"
+%include "lib/long.inc"
 
 %define UD 6
 %define GP 13
 %define NONE 0xff
 
-%define MSR_EFER 0xc0000080
 %define MSR_PAT 0x277
 
 ; FAULTS vector, instruction: it must raise that exception (NONE: none at all). What is
@@ -29,7 +29,7 @@
 
 	FAULTS UD, ud2
 	FAULTS NONE, nop
-	mov eax, pml4		; QEMU: looks first whether EAX could be a VMCB
+	mov eax, flat_pml4	; QEMU: looks first whether EAX could be a VMCB
 	FAULTS UD, vmrun
 	FAULTS UD, vmload
 	FAULTS UD, vmsave
@@ -169,22 +169,7 @@ set_idt32:
 ; --- 64-bit mode: 1 GiB mapped one to one with 2 MiB pages ---
 
 enter_long:
-	mov edi, pd
-	mov eax, 0x83
-	mov ecx, 512
-.entry:
-	mov [edi], eax
-	mov dword [edi + 4], 0
-	add eax, 0x200000
-	add edi, 8
-	loop .entry
-	mov eax, pd
-	or eax, 3
-	mov [pdpt], eax
-	mov eax, pdpt
-	or eax, 3
-	mov [pml4], eax
-
+	FLAT_TABLES 1
 	mov edi, idt
 	mov ecx, 32
 .gate:
@@ -205,18 +190,11 @@ enter_long:
 	mov word [idtr], 32 * 16 - 1
 	lidt [idtr]
 
-	mov eax, cr4
-	or eax, 1 << 5
-	mov cr4, eax
-	mov eax, pml4
-	mov cr3, eax
-	mov ecx, MSR_EFER
-	rdmsr
-	or eax, 1 << 8
-	wrmsr
-	mov eax, cr0
-	or eax, 1 << 31
-	mov cr0, eax
+	mov esi, cr4
+	or esi, 1 << 5
+	mov edi, cr0
+	or edi, 1 << 31
+	LONG_MODE esi, flat_pml4, EFER_LME, edi
 	jmp 24:in_long
 
 	bits 64
@@ -319,11 +297,7 @@ resume_esp: dq 0
 seen:	dd 0
 seen_ip: dd 0
 
-	section .bss
-	align 4096
-pml4:	resb 4096
-pdpt:	resb 4096
-pd:	resb 4096
+	FLAT_TABLES_BSS 1
 idt:	resb 32 * 16
 buffer:	resb 64
 

@@ -243,25 +243,12 @@ on_spurious:
 	iret
 
 	section .data
-	bits 16
-trampoline:
-	cli
-	mov ax, cs
-	mov ds, ax
-	o32 lgdt [trampoline_gdtr - trampoline]
-	mov eax, cr0
-	or al, 1
-	mov cr0, eax
-	jmp dword 8:other
-trampoline_gdtr:
-	dw 23
-	dd gdt
-trampoline_end:
-	bits 32
+	STARTUP_CODE 8, other
 
 	align 8
 gdt:	dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdtr:	dw 23
+gdt_end:
+gdtr:	dw gdt_end - gdt - 1
 	dd gdt
 idtr:	dw 256 * 8 - 1
 	dd idt

@@ -1,6 +1,7 @@
 ; CR8, the task priority as 64-bit code has it: what it holds back and lets in, with the local APIC's
 ; register beside it, and many changes of it that mean nothing to anybody else.
 %include "guest.inc"
+%include "lib/long.inc"
 
 %define APIC		0xfee00000
 %define REG_TPR		0x80
@@ -9,17 +10,10 @@
 %define REG_IRR		0x200
 %define REG_ICR		0x300
 %define TO_SELF		0x40000
-%define MSR_EFER	0xc0000080
 %define CHANGES		1000
 
 	GUEST
-	lgdt [gdtr]
-	jmp 8:.flat
-.flat:
-	mov eax, 16
-	mov ds, eax
-	mov es, eax
-	mov ss, eax
+	FLAT_SEGMENTS
 	cld
 	call make_idt
 	mov dword [pml4], pdpt + 3
@@ -28,18 +22,11 @@
 	mov dword [low], 0x83			; the first 2 MiB
 	mov dword [high + 0x1f7 * 8], 0xfee00093	; uncached
 	mov dword [high + 0x1f7 * 8 + 4], 0
-	mov eax, cr4
-	or eax, 1 << 5
-	mov cr4, eax
-	mov eax, pml4
-	mov cr3, eax
-	mov ecx, MSR_EFER
-	rdmsr
-	or eax, 1 << 8
-	wrmsr
-	mov eax, cr0
-	or eax, 1 << 31
-	mov cr0, eax
+	mov esi, cr4
+	or esi, 1 << 5
+	mov edi, cr0
+	or edi, 1 << 31
+	LONG_MODE esi, pml4, EFER_LME, edi
 	jmp 24:in_long
 
 ; --- 64-bit code ---
@@ -83,13 +70,6 @@
 	mov eax, [last]
 	EXPECT64 eax, %2
 %endif
-%endmacro
-
-%macro LET_IN 0
-	sti
-	nop
-	nop
-	cli
 %endmacro
 
 in_long:
@@ -191,15 +171,7 @@ change:
 	cli
 	ret
 
-	align 16
-entries:
-%assign v 0
-%rep 256
-	align 16
-	push strict dword v
-	jmp near interrupt
-%assign v v + 1
-%endrep
+	VECTORS interrupt
 
 interrupt:
 	cmp dword [rsp], 32
@@ -221,22 +193,7 @@ unexpected:
 
 	bits 32
 
-make_idt:
-	mov edi, idt
-	mov eax, entries
-	mov ecx, 256
-.gate:
-	mov [edi], ax
-	mov word [edi + 2], 24
-	mov word [edi + 4], 0x8e00
-	mov edx, eax
-	shr edx, 16
-	mov [edi + 6], dx
-	add edi, 16
-	add eax, 16
-	loop .gate
-	lidt [idtr]
-	ret
+	MAKE_IDT 24, 16
 
 done:
 	SAY "CR8 is right"

@@ -1,5 +1,6 @@
 ; The hostile guest's entry, its way into every mode and, by exceptions and interrupts, out of each.
 %include "guest.inc"
+%include "lib/long.inc"
 
 %define CODE64 0x08
 %define DATA 0x10
@@ -57,26 +58,8 @@ start:
 	mov esp, stack32_top
 	mov [start_info], ebx
 	; 2 MiB pages until machine_init() has made its own tables.
-	mov edi, early_pd
-	mov eax, 0x83
-	mov ecx, 512
-.page:
-	mov [edi], eax
-	add edi, 8
-	add eax, 0x200000
-	loop .page
-	mov dword [early_pdpt], early_pd + 3
-	mov dword [early_pml4], early_pdpt + 3
-	mov eax, CR4_GOOD
-	mov cr4, eax
-	mov eax, early_pml4
-	mov cr3, eax
-	mov ecx, 0xc0000080
-	rdmsr
-	or eax, 0x100
-	wrmsr
-	mov eax, CR0_GOOD
-	mov cr0, eax
+	FLAT_TABLES 1
+	LONG_MODE CR4_GOOD, flat_pml4, EFER_LME, CR0_GOOD
 	mov dword [gdt + CODE64], 0xffff
 	mov dword [gdt + CODE64 + 4], 0x00af9b00
 	mov dword [gdt + DATA], 0xffff
@@ -114,19 +97,7 @@ load_tables:
 
 ; --- out of 64-bit and compatibility mode ---
 
-%macro STUB 1
-stub_%+%1:
-%if %1 != 8 && %1 != 17 && %1 != 21 && %1 != 29 && %1 != 30 && (%1 < 10 || %1 > 14)
-	push 0
-%endif
-	push strict dword %1
-	jmp on_vector
-%endmacro
-%assign vector 0
-%rep 256
-	STUB vector
-%assign vector vector + 1
-%endrep
+	VECTOR_STUBS 256, on_vector
 
 on_vector:
 	cmp qword [rsp], 1
@@ -139,7 +110,7 @@ on_vector:
 
 	global syscall_entry
 syscall_entry:			; on whose stack, and 32 bits wide or 64?
-	mov ecx, 0xc0000080
+	mov ecx, MSR_EFER
 	rdmsr
 	test eax, 0x400		; LMA
 	jz back32
@@ -226,9 +197,9 @@ leave_long:
 	mov esp, stack32_top
 	mov eax, 0x33
 	mov cr0, eax
-	mov ecx, 0xc0000080
+	mov ecx, MSR_EFER
 	rdmsr
-	and eax, ~0x100
+	and eax, ~EFER_LME
 	wrmsr
 	cmp dword [W_MODE], WILD_REAL
 	je to_real
@@ -308,16 +279,7 @@ back32:
 	xor eax, eax
 	mov dr7, eax
 	lgdt [gdtr32]
-	mov eax, CR4_GOOD
-	mov cr4, eax
-	mov eax, pml4
-	mov cr3, eax
-	mov ecx, 0xc0000080
-	rdmsr
-	or eax, 0x100
-	wrmsr
-	mov eax, CR0_GOOD
-	mov cr0, eax
+	LONG_MODE CR4_GOOD, pml4, EFER_LME, CR0_GOOD
 	jmp CODE64:mend_quietly
 
 ; --- real mode: what lies at LOW_CODE ---
@@ -365,11 +327,7 @@ low_code_end:
 	align 8
 	global idt_stubs, idt32_stubs
 idt_stubs:
-%assign vector 0
-%rep 256
-	dq stub_%+vector
-%assign vector vector + 1
-%endrep
+	VECTOR_TABLE 256, dq
 idt32_stubs:
 %assign vector 0
 %rep 256
@@ -396,11 +354,7 @@ idtr64:	dw 0xfff
 idt64:	resb 4096
 idt32:	resb 4096
 
-	section .bss
-	alignb 4096
-early_pml4: resb 4096
-early_pdpt: resb 4096
-early_pd: resb 4096
+	FLAT_TABLES_BSS 1
 	global tss64, tss32, tss_df, wild
 tss64:	resb 104
 	alignb 64

@@ -6,9 +6,7 @@
 #ifndef UMBRA_TESTS_GUEST_HOSTILE_H
 #define UMBRA_TESTS_GUEST_HOSTILE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/guest/lib/guest.h"
 
 #define PAGE 0x1000u
 #define MEMORY_END 0x1000000u /* of the guest: 16 MiB */
@@ -96,9 +94,6 @@ extern uint64_t pdpt_pae[4];
 extern uint64_t gdt[NR_DESC];
 /* Where this page table, or what else is read-only, can be written. */
 #define mine(p) ((__typeof__(&(p)[0]))((uintptr_t)(p) + MINE))
-void put_text(const char *text);
-void put_hex(uint64_t val);
-void put_number(uint64_t val);
 uint32_t in(uint16_t port, unsigned size);
 void out(uint16_t port, unsigned size, uint32_t val);
 
@@ -159,8 +154,7 @@ void look_at(const volatile void *page, uint64_t pa);
 void wild_run(void) __attribute__((noreturn));
 void load_tables(void);
 void syscall_entry(void);
-extern uint64_t idt64[512];
-extern uint32_t idt32[512];
+extern uint32_t idt64[256][4], idt32[256][2];
 extern const uint8_t low_code[], low_back[], low_frame[],
 	low_code_end[]; /* real mode's, for LOW_CODE */
 extern uint32_t tss64[26], tss32[26], tss_df[26];

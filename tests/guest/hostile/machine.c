@@ -1,7 +1,6 @@
 /* The processor and the devices as the hostile guest itself wants them. */
 #include "tests/guest/hostile/hostile.h"
 
-#define COM1 0x3f8
 #define PIC1 0x20
 #define PIC2 0xa0
 #define PIT 0x40
@@ -26,28 +25,6 @@ bool devices_spoiled, msrs_spoiled;
 
 extern uint8_t text_start[], safe_end[];
 
-void *memset(void *dst, int c, size_t n);
-void *memcpy(void *restrict dst, const void *restrict src, size_t n);
-
-void *memset(void *dst, int c, size_t n)
-{
-	uint8_t *to = dst;
-
-	while (n--)
-		*to++ = (uint8_t)c;
-	return dst;
-}
-
-void *memcpy(void *restrict dst, const void *restrict src, size_t n)
-{
-	uint8_t *to = dst;
-	const uint8_t *from = src;
-
-	while (n--)
-		*to++ = *from++;
-	return dst;
-}
-
 uint32_t in(uint16_t port, unsigned size)
 {
 	uint32_t val = 0;
@@ -71,11 +48,6 @@ void out(uint16_t port, unsigned size, uint32_t val)
 		__asm__ volatile("outl %0, %w1" : : "a"(val), "Nd"(port));
 }
 
-static void outb(uint16_t port, uint8_t val)
-{
-	out(port, 1, val);
-}
-
 static void mend_serial(void)
 {
 	outb(COM1 + 3, 0x83);
@@ -84,39 +56,6 @@ static void mend_serial(void)
 	outb(COM1 + 3, 3);
 	outb(COM1 + 2, 7);
 	outb(COM1 + 4, 3);
-}
-
-void put_text(const char *text)
-{
-	for (; *text; text++) {
-		for (unsigned n = 0; !(in(COM1 + 5, 1) & 0x20) && n < 1000000; n++)
-			;
-		outb(COM1, (uint8_t)*text);
-	}
-}
-
-void put_hex(uint64_t val)
-{
-	char text[17] = "";
-	unsigned digits = 1;
-
-	while (digits < 16 && val >> 4 * digits)
-		digits++;
-	for (unsigned i = 0; i < digits; i++)
-		text[i] = "0123456789abcdef"[val >> 4 * (digits - 1 - i) & 15];
-	put_text(text);
-}
-
-void put_number(uint64_t val)
-{
-	char text[21] = "";
-	unsigned at = sizeof(text) - 1;
-
-	do {
-		text[--at] = (char)('0' + val % 10);
-		val /= 10;
-	} while (val);
-	put_text(text + at);
 }
 
 /* --- page tables --- */
@@ -184,18 +123,12 @@ static void mend_descriptors(void)
 static void make_idts(void)
 {
 	for (unsigned i = 0; i < 256; i++) {
-		uint64_t at = idt_stubs[i];
-
-		idt64[2 * i] = (at >> 16 & 0xffff) << 48 | (uint64_t)0xee01 << 32 | CODE64 << 16 |
-			       (at & 0xffff);
-		idt64[2 * i + 1] = at >> 32;
-		at = idt32_stubs[i];
-		idt32[2 * i] = (uint32_t)(CODE32 << 16 | (at & 0xffff));
-		idt32[2 * i + 1] = (uint32_t)((at & 0xffff0000) | 0xee00);
+		set_gate64(idt64[i], CODE64, idt_stubs[i], GATE_INTERRUPT | GATE_DPL(3) | 1);
+		set_gate32(idt32[i], CODE32, idt32_stubs[i], GATE_INTERRUPT | GATE_DPL(3));
 	}
 	if (!options.no_tasks) {
-		idt32[2 * 8] = TSS_DF << 16;
-		idt32[2 * 8 + 1] = 0x8500;
+		idt32[8][0] = TSS_DF << 16;
+		idt32[8][1] = 0x8500;
 	}
 }
 
@@ -233,34 +166,21 @@ static void make_tsss(void)
 
 /* --- registers that a program can't do without --- */
 
-static uint64_t read_msr(uint32_t nr)
-{
-	uint32_t a, d;
-
-	__asm__ volatile("rdmsr" : "=a"(a), "=d"(d) : "c"(nr));
-	return (uint64_t)d << 32 | a;
-}
-
-static void write_msr(uint32_t nr, uint64_t val)
-{
-	__asm__ volatile("wrmsr" : : "c"(nr), "a"((uint32_t)val), "d"((uint32_t)(val >> 32)));
-}
-
 static void mend_msrs(void)
 {
-	if (read_msr(MSR_EFER) != EFER_GOOD)
-		write_msr(MSR_EFER, EFER_GOOD);
-	if (read_msr(MSR_LSTAR) != (uintptr_t)syscall_entry) {
-		write_msr(MSR_LSTAR, (uintptr_t)syscall_entry);
-		write_msr(MSR_CSTAR, (uintptr_t)syscall_entry);
+	if (rdmsr(MSR_EFER) != EFER_GOOD)
+		wrmsr(MSR_EFER, EFER_GOOD);
+	if (rdmsr(MSR_LSTAR) != (uintptr_t)syscall_entry) {
+		wrmsr(MSR_LSTAR, (uintptr_t)syscall_entry);
+		wrmsr(MSR_CSTAR, (uintptr_t)syscall_entry);
 	}
-	if (read_msr(MSR_STAR) != ((uint64_t)CODE64 << 32 | (uintptr_t)syscall_entry))
-		write_msr(MSR_STAR, (uint64_t)CODE64 << 32 | (uintptr_t)syscall_entry);
+	if (rdmsr(MSR_STAR) != ((uint64_t)CODE64 << 32 | (uintptr_t)syscall_entry))
+		wrmsr(MSR_STAR, (uint64_t)CODE64 << 32 | (uintptr_t)syscall_entry);
 	msrs_spoiled = false;
-	if (read_msr(MSR_SYSENTER_EIP) != (uintptr_t)syscall_entry) {
-		write_msr(MSR_SYSENTER_CS, CODE64);
-		write_msr(MSR_SYSENTER_ESP, (uintptr_t)boot_stack_top);
-		write_msr(MSR_SYSENTER_EIP, (uintptr_t)syscall_entry);
+	if (rdmsr(MSR_SYSENTER_EIP) != (uintptr_t)syscall_entry) {
+		wrmsr(MSR_SYSENTER_CS, CODE64);
+		wrmsr(MSR_SYSENTER_ESP, (uintptr_t)boot_stack_top);
+		wrmsr(MSR_SYSENTER_EIP, (uintptr_t)syscall_entry);
 	}
 }
 

@@ -1,45 +1,19 @@
 /* The hostile guest: one try after the other, for ever. */
 #include "tests/guest/hostile/hostile.h"
 
-#define START_INFO_CMDLINE 24
 #define SAY_EVERY 50 /* test_hostile.py knows it */
 
 struct options options;
 static uint64_t count;
 static uint32_t only; /* this line of doors[], from 1; 0: all of them */
 
-/* What follows this word in the text; NULL: it is not there. */
-static const char *find(const char *text, const char *word)
-{
-	for (; *text; text++) {
-		unsigned n = 0;
-
-		while (word[n] && text[n] == word[n])
-			n++;
-		if (!word[n])
-			return text + n;
-	}
-	return NULL;
-}
-
-static uint64_t number(const char *text)
-{
-	uint64_t val = 0;
-
-	for (; *text >= '0' && *text <= '9'; text++)
-		val = val * 10 + (uint64_t)(*text - '0');
-	return val;
-}
-
 /* Something that differs from life to life where time goes by instructions. */
 static uint64_t time_of_day(void)
 {
 	uint64_t val = 0;
 
-	for (uint8_t i = 0; i < 6; i += 2) {
-		out(0x70, 1, i);
-		val = val << 8 | in(0x71, 1);
-	}
+	for (uint8_t i = 0; i < 6; i += 2)
+		val = val << 8 | rtc_read(i);
 	return val;
 }
 
@@ -48,14 +22,14 @@ static void read_options(const char *line)
 	const char *val = find(line, "seed=");
 	uint32_t a, d;
 
-	options.seed = val ? number(val) : 0;
+	options.seed = val ? parse_number(val) : 0;
 	options.exact = find(line, "exact");
 	options.on_qemu = find(line, "on-qemu");
 	options.no_tasks = find(line, "no-tasks");
 	val = find(line, "sweep=");
-	options.sweep = val ? (uint32_t)number(val) : 0;
+	options.sweep = val ? (uint32_t)parse_number(val) : 0;
 	val = find(line, "only=");
-	only = val ? (uint32_t)number(val) : 0;
+	only = val ? (uint32_t)parse_number(val) : 0;
 	__asm__ volatile("rdtsc" : "=a"(a), "=d"(d));
 	if (!options.exact)
 		options.seed = (options.seed * 1000003 + time_of_day() * 100003 +
@@ -65,9 +39,7 @@ static void read_options(const char *line)
 
 void guest_main(uint32_t start_info)
 {
-	const uint64_t *cmdline = (const uint64_t *)(uintptr_t)(start_info + START_INFO_CMDLINE);
-
-	read_options((const char *)(uintptr_t)*cmdline);
+	read_options(pvh_command_line(start_info));
 	machine_init();
 	put_text("hostile: a life with seed=");
 	put_number(options.seed);

@@ -263,8 +263,8 @@ void try_descriptors(void)
 	if (!options.no_tasks && one_in(2)) /* a task that can run */
 		memcpy((void *)(uintptr_t)WILD_DATA, tss_df, sizeof(tss_df));
 	make_selector_code((uint8_t *)(uintptr_t)(WILD_CODE + at), selector);
-	mine(idt32)[2 * 0x50] = (uint32_t)selector << 16;
-	mine(idt32)[2 * 0x50 + 1] = (options.no_tasks ? 0xee00 : 0xe000) | below(16) << 8;
+	mine(idt32)[0x50][0] = (uint32_t)selector << 16;
+	mine(idt32)[0x50][1] = (options.no_tasks ? 0xee00 : 0xe000) | below(16) << 8;
 	set_registers(user);
 	set_legacy_controls();
 	wild.mode = legacy ? WILD_32 : WILD_COMPAT32;

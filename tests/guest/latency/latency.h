@@ -13,9 +13,7 @@
 #ifndef UMBRA_TESTS_GUEST_LATENCY_H
 #define UMBRA_TESTS_GUEST_LATENCY_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/guest/lib/guest.h"
 
 #define CPUS_MAX 8u
 #define TRAMPOLINE 0x70000u /* entry.asm has these two */
@@ -25,7 +23,7 @@
 /* A page that row "shootdown" maps anew again and again. */
 #define WINDOW 0x100000000u
 
-/* machine.c: processors, console */
+/* machine.c: processors */
 struct interrupt_frame;
 typedef void (*interrupt_fn)(struct interrupt_frame *frame);
 
@@ -58,19 +56,6 @@ static inline void interrupts_off(void)
 	__asm__ volatile("cli" : : : "memory");
 }
 
-static inline uint64_t rdmsr(uint32_t msr)
-{
-	uint32_t low, high;
-
-	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-	return (uint64_t)high << 32 | low;
-}
-
-static inline void wrmsr(uint32_t msr, uint64_t val)
-{
-	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)val), "d"((uint32_t)(val >> 32)));
-}
-
 static inline void cpuid(uint32_t leaf, uint32_t reg[4])
 {
 	__asm__ volatile("cpuid"
@@ -78,9 +63,6 @@ static inline void cpuid(uint32_t leaf, uint32_t reg[4])
 			 : "a"(leaf), "c"(0));
 }
 
-void put_text(const char *text);
-void put_number(uint64_t n);
-void stop(bool good) __attribute__((noreturn));
 void set_gate(unsigned vector, interrupt_fn handler);
 /* Tables that lead from WINDOW to a page; window_map() says to which of two. */
 void window_init(void);

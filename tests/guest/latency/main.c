@@ -250,13 +250,11 @@ static const char *after(const char *text, const char *word)
 	return text;
 }
 
-static unsigned parse_number(const char *text, unsigned least, unsigned most)
+static unsigned number(const char *text, unsigned least, unsigned most)
 {
-	unsigned n = 0;
+	unsigned long n = parse_number(text);
 
-	while (*text >= '0' && *text <= '9' && n < most)
-		n = n * 10 + (unsigned)(*text++ - '0');
-	return n < least ? least : n > most ? most : n;
+	return n < least ? least : n > most ? most : (unsigned)n;
 }
 
 /* One word; the rows that it names. */
@@ -265,9 +263,9 @@ static unsigned take_word(const char *word)
 	const char *rest_of_it;
 
 	if ((rest_of_it = after(word, "cpus=")))
-		cpus = parse_number(rest_of_it, 1, CPUS_MAX);
+		cpus = number(rest_of_it, 1, CPUS_MAX);
 	else if ((rest_of_it = after(word, "n=")))
-		nr_samples = parse_number(rest_of_it, 1, SAMPLES_MAX);
+		nr_samples = number(rest_of_it, 1, SAMPLES_MAX);
 	else if (after(word, "x2apic"))
 		use_x2apic = true;
 	for (unsigned i = 0; i < ROWS; i++) {
@@ -286,12 +284,11 @@ static bool has_x2apic(void)
 	return reg[2] & 1u << 21;
 }
 
-/* hvm_start_info: the command line's address is its fourth word of 8 bytes. */
-void guest_main(const uint64_t *start_info) __attribute__((noreturn));
+void guest_main(uint32_t start_info) __attribute__((noreturn));
 
-void guest_main(const uint64_t *start_info)
+void guest_main(uint32_t start_info)
 {
-	const char *line = (const char *)(uintptr_t)start_info[3];
+	const char *line = pvh_command_line(start_info);
 	unsigned wanted = 0;
 
 	while (line && *line) {

@@ -3,6 +3,7 @@
 ;
 ; PAGING (from the Makefile): 32, 33 (32-bit with PSE), 36 (PAE), 64 or 57 (five levels).
 %include "guest.inc"
+%include "lib/long.inc"
 
 %if PAGING == 64 || PAGING == 57
 %define LONG 1
@@ -111,15 +112,9 @@ start:
 	mov edi, early_pml5
 .levels:
 %endif
-	mov cr4, eax
-	mov cr3, edi
-	mov ecx, 0xc0000080
-	rdmsr
-	or eax, 1 << 8
-	wrmsr
-	mov eax, cr0
-	or eax, 1 << 31
-	mov cr0, eax
+	mov ebx, cr0
+	or ebx, 1 << 31
+	LONG_MODE eax, edi, EFER_LME, ebx
 %endif
 	lgdt [gdtr]
 	jmp CODE:.cs
@@ -167,17 +162,7 @@ probe:
 	push wide [IO_STUB]
 	iret_
 
-; One of these pushes the vector, and an error code if the processor did not.
-%assign vector 0
-%rep 32
-vector_%+vector:
-%if vector != 8 && vector != 17 && (vector < 10 || vector > 14)
-	push 0
-%endif
-	push vector
-	jmp on_vector
-%assign vector vector + 1
-%endrep
+	VECTOR_STUBS 32, on_vector
 vector_done:
 	push 0
 	push DONE
@@ -257,11 +242,7 @@ on_vector:
 	align 8
 	global vectors
 vectors:
-%assign vector 0
-%rep 32
-	word_ vector_%+vector
-%assign vector vector + 1
-%endrep
+	VECTOR_TABLE 32, word_
 	word_ vector_done
 
 	section .data

@@ -1,12 +1,5 @@
-/* The processor and the tables under test: console, descriptors, controls, accesses. */
+/* The processor and the tables under test: descriptors, controls, accesses. */
 #include "tests/guest/paging/paging.h"
-
-#include <string.h>
-
-#define COM1 0x3f8
-#define DEBUG_EXIT 0xf4
-#define EXIT_OK 0x10
-#define EXIT_WRONG 0x20
 
 #define CODE 0x08
 #define TSS 0x28
@@ -35,84 +28,10 @@ static unsigned nr_tables;
 static uint8_t ring0_stack[FRAME] __attribute__((aligned(16)));
 static uint32_t tss[26];
 
-struct __attribute__((packed)) table_register {
-	uint16_t limit;
-	uintptr_t base;
-};
-
-void *memset(void *dst, int c, size_t n)
-{
-	uint8_t *to = dst;
-
-	for (size_t i = 0; i < n; i++)
-		to[i] = (uint8_t)c;
-	return dst;
-}
-
-void *memcpy(void *restrict dst, const void *restrict src, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		((uint8_t *)dst)[i] = ((const uint8_t *)src)[i];
-	return dst;
-}
-
-static void outb(uint16_t port, uint8_t val)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(val), "Nd"(port));
-}
-
-static uint8_t inb(uint16_t port)
-{
-	uint8_t val;
-
-	__asm__ volatile("inb %1, %0" : "=a"(val) : "Nd"(port));
-	return val;
-}
-
-void put_text(const char *text)
-{
-	for (; *text; text++) {
-		while (!(inb(COM1 + 5) & 0x20))
-			;
-		outb(COM1, (uint8_t)*text);
-	}
-}
-
-void put_hex(uint64_t val)
-{
-	char text[17] = "";
-	unsigned digits = 1;
-
-	while (digits < 16 && val >> 4 * digits)
-		digits++;
-	for (unsigned i = 0; i < digits; i++)
-		text[i] = "0123456789abcdef"[val >> 4 * (digits - 1 - i) & 15];
-	put_text(text);
-}
-
 void put_field(const char *name, uint64_t val)
 {
 	put_text(name);
 	put_hex(val);
-}
-
-void put_number(unsigned val)
-{
-	char text[11] = "";
-	unsigned at = sizeof(text) - 1;
-
-	do {
-		text[--at] = (char)('0' + val % 10);
-		val /= 10;
-	} while (val);
-	put_text(text + at);
-}
-
-void stop(bool good)
-{
-	outb(DEBUG_EXIT, good ? EXIT_OK : EXIT_WRONG);
-	for (;;)
-		__asm__ volatile("cli; hlt");
 }
 
 void stray(uintptr_t ip)
@@ -127,12 +46,6 @@ void stray(uintptr_t ip)
 	put_hex(ip);
 	put_text("\n");
 	stop(false);
-}
-
-unsigned machine_second(void)
-{
-	outb(0x70, 0);
-	return inb(0x71);
 }
 
 struct cpuid_regs {
@@ -180,7 +93,7 @@ static void save_command_line(void)
 
 unsigned machine_option(const char *name, unsigned absent)
 {
-	unsigned len = 0, val = 0;
+	unsigned len = 0;
 
 	while (name[len])
 		len++;
@@ -191,9 +104,7 @@ unsigned machine_option(const char *name, unsigned absent)
 			same++;
 		if (same < len || (at > line && at[-1] != ' '))
 			continue;
-		for (at += len; *at >= '0' && *at <= '9'; at++)
-			val = val * 10 + (unsigned)(*at - '0');
-		return val;
+		return (unsigned)parse_number(at + len);
 	}
 	return absent;
 }
@@ -237,12 +148,10 @@ static void set_system_descriptor(unsigned selector, unsigned type, const void *
 
 static void set_gate(uint32_t *idt, unsigned vector, uintptr_t handler, unsigned dpl)
 {
-	uint32_t *gate = idt + vector * (LONG ? 4 : 2);
-
-	gate[0] = (uint32_t)(CODE << 16 | (handler & 0xffff));
-	gate[1] = (uint32_t)((handler & 0xffff0000) | 0x8e00 | dpl << 13);
 	if (LONG)
-		gate[2] = (uint32_t)((uint64_t)handler >> 32);
+		set_gate64(idt + (size_t)vector * 4, CODE, handler, GATE_INTERRUPT | GATE_DPL(dpl));
+	else
+		set_gate32(idt + (size_t)vector * 2, CODE, handler, GATE_INTERRUPT | GATE_DPL(dpl));
 }
 
 void machine_set_ldt(uintptr_t va)
@@ -254,13 +163,12 @@ void machine_set_ldt(uintptr_t va)
 static void load_descriptors(void)
 {
 	static uint32_t idt[(DONE + 1) * (LONG ? 4 : 2)] __attribute__((aligned(16)));
-	struct table_register idtr = { sizeof(idt) - 1, (uintptr_t)idt };
 	uintptr_t stack = (uintptr_t)(ring0_stack + sizeof(ring0_stack));
 
 	for (unsigned i = 0; i < 32; i++)
 		set_gate(idt, i, vectors[i], 0);
 	set_gate(idt, DONE, vectors[32], 3);
-	__asm__ volatile("lidt %0" : : "m"(idtr));
+	load_idt(idt, sizeof(idt));
 	tss[1] = (uint32_t)stack; /* RSP0; in 32-bit mode ESP0, and SS0 follows */
 	tss[2] = LONG ? 0 : 0x10;
 	set_system_descriptor(TSS, 9, tss, sizeof(tss) - 1);
@@ -386,13 +294,12 @@ void machine_set_pkru(uint32_t pkru)
 
 static void set_nxe(bool on)
 {
-	uint32_t low, high;
+	uint64_t efer;
 
 	if (!features.nx)
 		return;
-	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(EFER));
-	low = on ? low | EFER_NXE : low & ~EFER_NXE;
-	__asm__ volatile("wrmsr" : : "a"(low), "d"(high), "c"(EFER) : "memory");
+	efer = rdmsr(EFER);
+	wrmsr(EFER, on ? efer | EFER_NXE : efer & ~(uint64_t)EFER_NXE);
 }
 
 void machine_set_controls(bool load_cr3)

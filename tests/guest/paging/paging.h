@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tests/guest/lib/guest.h"
 #include "tests/host/oracle.h"
 
 #define LONG (PAGING == 64 || PAGING == 57)
@@ -111,8 +112,6 @@ void machine_init(void);
 unsigned machine_option(const char *name, unsigned absent);
 /* Says who has started this kernel. */
 void machine_say_entry(void);
-/* The seconds that the clock shows. */
-unsigned machine_second(void);
 /* Set the control registers to what cpu says; load_cr3: flush too. */
 void machine_set_controls(bool load_cr3);
 void machine_set_pkru(uint32_t pkru);
@@ -140,13 +139,8 @@ entry_t *machine_slot(uintptr_t va, unsigned level);
 /* Bits that are an address in an entry of this level (large: that maps a page). */
 entry_t machine_address_bits(unsigned level, bool large);
 
-void put_text(const char *text);
-/* As many digits as it takes. */
-void put_hex(uint64_t val);
 /* A text and a hexadecimal number. */
 void put_field(const char *name, uint64_t val);
-void put_number(unsigned val);
-void stop(bool good) __attribute__((noreturn));
 void stray(uintptr_t ip) __attribute__((noreturn));
 
 /* entry.asm */

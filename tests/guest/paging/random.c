@@ -622,7 +622,7 @@ void try_random(void)
 {
 	unsigned steps = machine_option("steps=", 20000), seconds = machine_option("seconds=", 0);
 	unsigned long long stamp = __builtin_ia32_rdtsc();
-	unsigned second = machine_second();
+	unsigned second = rtc_read(0);
 
 	seed = machine_option("seed=", (unsigned)stamp % 1000000000u);
 	state = seed * 0x9e3779b97f4a7c15ull + 1;
@@ -634,8 +634,8 @@ void try_random(void)
 		if (n % 200 == 0)
 			begin();
 		step();
-		if (seconds && n % 64 == 0 && machine_second() != second) {
-			second = machine_second();
+		if (seconds && n % 64 == 0 && rtc_read(0) != second) {
+			second = rtc_read(0);
 			if (--seconds == 0)
 				return;
 		}

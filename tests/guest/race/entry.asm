@@ -1,9 +1,13 @@
 ; The way of each processor into 64-bit mode, its exceptions and interrupts, and the probes.
 %include "guest.inc"
+%include "lib/long.inc"
 
 %define CODE64 0x08
 %define DATA 0x10
 %define CODE32 0x18
+%define CR0 0x80010033		; PG, WP, NE, ET, MP, PE
+%define CR4 0x6a0		; OSXMMEXCPT, OSFXSR, PGE, PAE
+%define EFER_NXE 0x800
 %define LOW_CODE 0x8000
 %define STACK_SIZE 16384
 %define MAX_CPUS 8
@@ -19,16 +23,7 @@ start:
 	cli
 	mov [start_info], ebx
 	; 1 GiB as it lies, until spaces_init() has made other tables.
-	mov edi, early_pd
-	mov eax, 0x83
-	mov ecx, 512
-.page:
-	mov [edi], eax
-	add edi, 8
-	add eax, 0x200000
-	loop .page
-	mov dword [early_pdpt], early_pd + 3
-	mov dword [early_pml4], early_pdpt + 3
+	FLAT_TABLES 1
 	lgdt [gdtr]
 	jmp CODE32:enter
 
@@ -38,16 +33,7 @@ enter:
 	mov ds, eax
 	mov es, eax
 	mov ss, eax
-	mov eax, 0x6a0		; OSXMMEXCPT, OSFXSR, PGE, PAE
-	mov cr4, eax
-	mov eax, early_pml4
-	mov cr3, eax
-	mov ecx, 0xc0000080
-	rdmsr
-	or eax, 0x900		; NXE, LME
-	wrmsr
-	mov eax, 0x80010033
-	mov cr0, eax
+	LONG_MODE CR4, flat_pml4, EFER_NXE | EFER_LME, CR0
 	jmp CODE64:.long
 	bits 64
 .long:
@@ -70,19 +56,7 @@ enter:
 
 ; --- exceptions and interrupts ---
 
-%macro STUB 1
-stub_%+%1:
-%if %1 != 8 && %1 != 17 && %1 != 21 && %1 != 29 && %1 != 30 && (%1 < 10 || %1 > 14)
-	push 0
-%endif
-	push strict dword %1
-	jmp on_vector
-%endmacro
-%assign vector 0
-%rep 256
-	STUB vector
-%assign vector vector + 1
-%endrep
+	VECTOR_STUBS 256, on_vector
 
 on_vector:
 	push rax
@@ -148,11 +122,7 @@ low_code_end:
 	align 8
 	global idt_stubs
 idt_stubs:
-%assign vector 0
-%rep 256
-	dq stub_%+vector
-%assign vector vector + 1
-%endrep
+	VECTOR_TABLE 256, dq
 
 	section .data
 	align 8
@@ -161,10 +131,6 @@ gdtr:	dw 31
 	dd gdt
 tickets: dd 0
 
-	section .bss
-	alignb 4096
-early_pml4: resb 4096
-early_pdpt: resb 4096
-early_pd: resb 4096
+	FLAT_TABLES_BSS 1
 stacks:	resb MAX_CPUS * STACK_SIZE
 start_info: resd 1

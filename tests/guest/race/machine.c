@@ -1,11 +1,6 @@
-/* Processors, their interrupts and exceptions, the serial port. */
+/* Processors, their interrupts and exceptions. */
 #include "tests/guest/race/race.h"
 
-#define COM1 0x3f8
-#define RTC 0x70
-#define DEBUG_EXIT 0xf4
-#define EXIT_OK 0x10
-#define EXIT_WRONG 0x20
 #define CODE64 0x08
 #define MSR_GS_BASE 0xc0000101u
 
@@ -37,76 +32,15 @@
 struct cpu cpus[MAX_CPUS];
 unsigned nr_cpus = 1;
 static volatile uint32_t arrived = 1;
-static uint64_t idt[512];
+static uint32_t idt[256][4];
 static volatile uint32_t wrong_lock;
-
-void *memset(void *dst, int c, size_t n);
-void *memset(void *dst, int c, size_t n)
-{
-	uint8_t *to = dst;
-
-	while (n--)
-		*to++ = (uint8_t)c;
-	return dst;
-}
-
-static void outb(uint16_t port, uint8_t val)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(val), "Nd"(port));
-}
-
-static uint8_t inb(uint16_t port)
-{
-	uint8_t val;
-
-	__asm__ volatile("inb %1, %0" : "=a"(val) : "Nd"(port));
-	return val;
-}
 
 static volatile uint32_t *apic(uint32_t reg)
 {
 	return (volatile uint32_t *)(uintptr_t)(APIC + reg);
 }
 
-uint8_t read_seconds(void)
-{
-	outb(RTC, 0);
-	return inb(RTC + 1);
-}
-
-/* --- words on COM1 --- */
-
-void put_text(const char *text)
-{
-	for (; *text; text++) {
-		for (unsigned n = 0; !(inb(COM1 + 5) & 0x20) && n < 1000000; n++)
-			;
-		outb(COM1, (uint8_t)*text);
-	}
-}
-
-static void put_digits(uint64_t val, unsigned base)
-{
-	char text[21] = "";
-	unsigned i = sizeof(text) - 1;
-
-	do {
-		text[--i] = "0123456789abcdef"[val % base];
-		val /= base;
-	} while (val);
-	put_text(text + i);
-}
-
-void put_number(uint64_t val)
-{
-	put_digits(val, 10);
-}
-
-void put_hex(uint64_t val)
-{
-	put_text("0x");
-	put_digits(val, 16);
-}
+/* --- what is wrong --- */
 
 void wrong_begin(const char *what)
 {
@@ -131,23 +65,14 @@ void wrong_value(const char *name, uint64_t val)
 {
 	put_text(" ");
 	put_text(name);
-	put_text("=");
+	put_text("=0x");
 	put_hex(val);
 }
 
 void wrong_end(void)
 {
 	put_text("\n");
-	outb(DEBUG_EXIT, EXIT_WRONG);
-	for (;;)
-		__asm__ volatile("cli; hlt");
-}
-
-void end_well(void)
-{
-	outb(DEBUG_EXIT, EXIT_OK);
-	for (;;)
-		__asm__ volatile("cli; hlt");
+	stop(false);
 }
 
 /* --- exceptions and interrupts --- */
@@ -244,27 +169,13 @@ void send_shootdown(struct cpu *me, uint32_t to)
 	}
 }
 
-static void make_idt(void)
-{
-	for (unsigned i = 0; i < 256; i++) {
-		uint64_t stub = idt_stubs[i];
-
-		idt[2 * i] = (stub >> 16 & 0xffff) << 48 | (uint64_t)0x8e00 << 32 | CODE64 << 16 |
-			     (stub & 0xffff);
-		idt[2 * i + 1] = stub >> 32;
-	}
-}
-
 static void set_self(unsigned nr)
 {
 	struct cpu *me = &cpus[nr];
-	uint64_t gs = (uintptr_t)me;
 
 	me->self = me;
 	me->nr = nr;
-	__asm__ volatile("wrmsr"
-			 :
-			 : "c"(MSR_GS_BASE), "a"((uint32_t)gs), "d"((uint32_t)(gs >> 32)));
+	wrmsr(MSR_GS_BASE, (uintptr_t)me);
 }
 
 void machine_init(void)
@@ -276,23 +187,20 @@ void machine_init(void)
 	set_self(0);
 	outb(0x21, 0xff);
 	outb(0xa1, 0xff);
-	make_idt();
+	for (unsigned i = 0; i < 256; i++)
+		set_gate64(idt[i], CODE64, idt_stubs[i], GATE_INTERRUPT);
 	for (unsigned i = 0; i < (size_t)(low_code_end - low_code); i++)
 		((volatile uint8_t *)(uintptr_t)LOW_CODE)[i] = low_code[i];
 }
 
 void cpu_init(unsigned nr)
 {
-	struct {
-		uint16_t limit;
-		uint64_t base;
-	} __attribute__((packed)) idtr = { sizeof(idt) - 1, (uintptr_t)idt };
 	struct cpu *me = &cpus[nr];
 
 	set_self(nr);
 	me->random = options.seed * 0x9e3779b97f4a7c15u + nr + 1;
 	me->probe = PROBE_NONE;
-	__asm__ volatile("lidt %0" : : "m"(idtr));
+	load_idt(idt, sizeof(idt));
 	enter_space(me, 0);
 	me->apic_id = *apic(APIC_ID) >> 24;
 	*apic(APIC_DFR) = 0xffffffff;
@@ -310,7 +218,7 @@ void cpu_init(unsigned nr)
 unsigned start_others(unsigned wanted)
 {
 	struct wait wait = { 0 };
-	uint8_t last = read_seconds();
+	uint8_t last = rtc_read(0);
 
 	send(0, ICR_INIT_OTHERS);
 	for (unsigned i = 0; i < 1000; i++)
@@ -318,7 +226,7 @@ unsigned start_others(unsigned wanted)
 	send(0, ICR_STARTUP_OTHERS);
 	send(0, ICR_STARTUP_OTHERS);
 	for (unsigned ticks = 0; wanted ? arrived < wanted : ticks < 2;) {
-		uint8_t now = read_seconds();
+		uint8_t now = rtc_read(0);
 
 		ticks += now != last;
 		last = now;

@@ -1,7 +1,6 @@
 /* The options, the processors' loops, the report. */
 #include "tests/guest/race/race.h"
 
-#define START_INFO_CMDLINE 24
 #define TOO_LONG 30 /* seconds of a wait that has no end */
 
 struct options options;
@@ -13,30 +12,11 @@ static volatile unsigned hot; /* the unit that all like best for now */
 
 /* --- the line --- */
 
-/* What follows this word in the text; NULL: it is not there. */
-static const char *find(const char *text, const char *word)
-{
-	for (; *text; text++) {
-		unsigned n = 0;
-
-		while (word[n] && text[n] == word[n])
-			n++;
-		if (!word[n])
-			return text + n;
-	}
-	return NULL;
-}
-
-static uint64_t number(const char *line, const char *word, uint64_t otherwise)
+static uint64_t option(const char *line, const char *word, uint64_t otherwise)
 {
 	const char *text = find(line, word);
-	uint64_t val = 0;
 
-	if (!text)
-		return otherwise;
-	for (; *text >= '0' && *text <= '9'; text++)
-		val = val * 10 + (uint64_t)(*text - '0');
-	return val;
+	return text ? parse_number(text) : otherwise;
 }
 
 static void read_options(const char *line)
@@ -50,10 +30,10 @@ static void read_options(const char *line)
 	uint32_t a, d;
 
 	__asm__ volatile("rdtsc" : "=a"(a), "=d"(d));
-	options.seed = number(line, "seed=", a % 1000000000);
-	options.seconds = number(line, "seconds=", 10);
-	options.lost = number(line, "lost=", 0);
-	options.cpus = (unsigned)number(line, "cpus=", 0);
+	options.seed = option(line, "seed=", a % 1000000000);
+	options.seconds = option(line, "seconds=", 10);
+	options.lost = option(line, "lost=", 0);
+	options.cpus = (unsigned)option(line, "cpus=", 0);
 	if (options.cpus > MAX_CPUS)
 		options.cpus = MAX_CPUS;
 	for (unsigned i = 1; i < NR_PLANTS; i++)
@@ -66,7 +46,7 @@ static void read_options(const char *line)
 static void look_at_clock(void)
 {
 	static uint8_t last;
-	uint8_t now = read_seconds();
+	uint8_t now = rtc_read(0);
 
 	if (now != last)
 		seconds++;
@@ -182,10 +162,9 @@ void cpu_main(unsigned nr)
 
 void guest_main(uint32_t start_info)
 {
-	const uint64_t *cmdline = (const uint64_t *)(uintptr_t)(start_info + START_INFO_CMDLINE);
 	struct wait wait = { 0 };
 
-	read_options((const char *)(uintptr_t)*cmdline);
+	read_options(pvh_command_line(start_info));
 	machine_init();
 	frames_init();
 	spaces_init();
@@ -203,5 +182,5 @@ void guest_main(uint32_t start_info)
 		wait_more(&wait, "a processor that does not stop");
 	check_all();
 	report("OK");
-	end_well();
+	stop(true);
 }

@@ -5,9 +5,7 @@
 #ifndef UMBRA_TESTS_GUEST_RACE_H
 #define UMBRA_TESTS_GUEST_RACE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/guest/lib/guest.h"
 
 #define PAGE 0x1000u
 #define LARGE 0x200000u
@@ -184,15 +182,10 @@ unsigned start_others(unsigned wanted);
 /* By interrupt: look at the others' requests; wake up. */
 void send_shootdown(struct cpu *me, uint32_t to);
 void send_wake(const struct cpu *to);
-uint8_t read_seconds(void);
-void put_text(const char *text);
-void put_number(uint64_t val);
-void put_hex(uint64_t val);
 /* One says what is wrong; all stop. More can be said between the two. */
 void wrong_begin(const char *what);
 void wrong_value(const char *name, uint64_t val);
 void wrong_end(void) __attribute__((noreturn));
-void end_well(void) __attribute__((noreturn));
 
 static inline uint64_t rnd(struct cpu *me)
 {
