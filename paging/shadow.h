@@ -157,7 +157,8 @@ void shadow_invlpg(struct shadow_vcpu *sv, gva_t gva);
 
 /*
  * The hypervisor is about to write to [gpa, gpa + size) in the guest's place. To be called before
- * it does: vCPUs that run see the write, and expect their INVLPG to do, at once.
+ * it does: vCPUs that run see the write, and expect their INVLPG to do, at once. What the guest
+ * can't write to (resolve() says so) does not change by such a write; shadow_written() is for that.
  */
 void shadow_write_begins(struct shadow *s, gpa_t gpa, uint64_t size);
 

@@ -76,11 +76,12 @@ static uint64_t page_at(uint64_t hpa)
 	return page < PAGES && is_there(page) && !v.gone[page] ? page : PAGES;
 }
 
+/* As the memory map does, ROM and what is hooked take the write and stay as they are. */
 static void put(uint64_t gpa, unsigned size, uint64_t val)
 {
 	uint64_t page = gpa / PAGE_SIZE;
 
-	if (page >= PAGES || !is_there(page) || v.gone[page] || page == ROM)
+	if (page >= PAGES || !is_there(page) || v.gone[page] || !is_writable(page))
 		return;
 	v.written[page] = true;
 	memcpy(&v.page[page][gpa % PAGE_SIZE], &val, size);
