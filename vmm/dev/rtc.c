@@ -371,6 +371,7 @@ static uint8_t rtc_read_a(const struct rtc *rtc)
 	return rtc->cmos[REG_A] | (updating ? A_UIP : 0);
 }
 
+/* The wire falls in any case: what comes as it is read is another edge. */
 static uint8_t rtc_read_c(struct rtc *rtc)
 {
 	uint8_t val;
@@ -379,6 +380,7 @@ static uint8_t rtc_read_c(struct rtc *rtc)
 	rtc_update_irq(rtc);
 	val = rtc->cmos[REG_C];
 	rtc->cmos[REG_C] = 0;
+	rtc_update_irq(rtc);
 	rtc_refresh(rtc);
 	return val;
 }
