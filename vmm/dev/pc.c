@@ -79,6 +79,7 @@ static const struct pc_registers {
  * for the 8254's. */
 enum { IRQ_PIT = 0, IRQ_KBD = 1, IRQ_CASCADE = 2, IRQ_COM2 = 3, IRQ_COM1 = 4, IRQ_RTC = 8 };
 #define PIT_PIN 2
+#define INTR_PIN 0 /* what the 8259s say; for an entry in ExtINT mode */
 /* The I/O APIC's inputs from here on are PCI's wires: active is low. */
 #define PCI_PIN PIC_PINS
 
@@ -152,21 +153,25 @@ static bool pc_line_tx(void *ctx, uint8_t byte)
 	return serial_line_try_putc(pc->line, byte);
 }
 
-/* INT leads to LINT0 of all processors. */
-static void pc_set_intr(void *ctx, unsigned pin, bool level)
-{
-	const struct lapic_set *set = &((struct pc *)ctx)->vm->lapics;
-
-	(void)pin;
-	for (unsigned i = 0; i < set->nr; i++)
-		lapic_set_lint(set->lapic[i], 0, level);
-}
-
 /* --- wires --- */
 
 static bool has_apic(const struct pc *pc)
 {
 	return pc->vm->cfg->apic;
+}
+
+/* The 8259s' INT leads to LINT0 of all processors, and to the I/O APIC. */
+static void pc_set_intr(void *ctx, unsigned pin, bool level)
+{
+	struct pc *pc = ctx;
+	const struct lapic_set *set = &pc->vm->lapics;
+	struct irq_line ioapic = ioapic_line(&pc->ioapic, INTR_PIN);
+
+	(void)pin;
+	for (unsigned i = 0; i < set->nr; i++)
+		lapic_set_lint(set->lapic[i], 0, level);
+	if (has_apic(pc))
+		irq_line_set(&ioapic, level);
 }
 
 /* A wire of the ISA bus leads to both controllers. */
@@ -315,7 +320,7 @@ static bool pc_look_irq(void *ctx, unsigned irq, struct irq_state *state)
 	}
 	if (!has_apic(pc) || !ioapic_look(&pc->ioapic, pin, state))
 		return false;
-	state->device = pin == 0 ? NULL : wire_name(pc, pin == PIT_PIN ? IRQ_PIT : pin);
+	state->device = pin == INTR_PIN ? "pic" : wire_name(pc, pin == PIT_PIN ? IRQ_PIT : pin);
 	state->ioapic = true;
 	state->input = pin;
 	return true;
