@@ -215,6 +215,9 @@ static void fix_dependent(uint32_t leaf, struct cpuid_regs *r)
 			r->ecx &= (uint32_t) ~(F1C_AVX | F1C_FMA | F1C_F16C);
 		break;
 	case 0x7:
+		/* It is the core's own, as the TSC's offset is. Linux, told of it, neither watches
+		 * the TSC by another clock nor compares the vCPUs'. */
+		r->ebx |= (uint32_t)F7B_TSC_ADJUST;
 		if (!avx) {
 			r->ebx &= (uint32_t)~F7B_AVX2;
 			r->ecx &= (uint32_t)~F7C_AVX;

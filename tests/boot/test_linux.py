@@ -94,15 +94,20 @@ def uptime(machine, vm):
     return float(out.split()[0]), asked, time.monotonic()
 
 
-def keep_time(machine, vm="deb64"):
-    """The guest's clock against the host's, over 20 s: within 1%.
+def sleep_20(machine):
+    del machine
+    time.sleep(20)
+
+
+def keep_time(machine, vm="deb64", meanwhile=sleep_20):
+    """The guest's clock against the host's, over what is done meanwhile: within 1%.
 
     When the guest reads its clock is known between two times of the host's only: the time that
     went by on the host lies between the shortest and the longest that these allow.
     """
     machine.command(vm, "true")
     first, asked_first, told_first = uptime(machine, vm)
-    time.sleep(20)
+    meanwhile(machine)
     second, asked_second, told_second = uptime(machine, vm)
     least, most = asked_second - told_first, told_second - asked_first
     lib.check(0.99 * least < second - first < 1.01 * most,
@@ -115,6 +120,48 @@ def restart(machine, vm="deb64"):
     machine.type("reboot\n")
     machine.expect_vm(vm, "reset by the guest, restarting")
     machine.expect_shell(vm)
+
+
+def check_rtc(machine, vm):
+    """The RTC and the kernel's clock, which was set by it at the start, have not come apart."""
+    out = machine.command(vm, "cat /sys/class/rtc/rtc0/since_epoch; date +%s")
+    rtc, clock = map(int, out.split())
+    lib.check(abs(rtc - clock) <= 2, "the RTC within 2 s of the clock", out)
+
+
+def pause(machine):
+    """deb64, the first VM, stands for longer than its watchdogs wait."""
+    machine.type("\x1dm\npause deb64\n")
+    machine.expect("deb64: paused")
+    time.sleep(25)
+    machine.type("resume deb64\n")
+    machine.expect("deb64: running again")
+    machine.type("\x1d1")
+    machine.ask_shell("deb64")
+
+
+def time_over_pause(name, option=""):
+    """Two vCPUs on one processor, beside a guest that never rests; and a pause."""
+    modules = lib.linux("deb64", options=f"memory=256M vcpus=2 {option}") \
+        + lib.tiny("spin", "cli_loop", "memory=2M")
+    with lib.Machine(name, lib.make_iso(name, modules), "--smp", "1") as m:
+        m.expect_shell("deb64")
+        keep_time(m, meanwhile=pause)
+        check_rtc(m, "deb64")
+        keep_time(m)
+        check_rtc(m, "deb64")
+        bad = "unstable|Firmware Bug|mtrr: your|warp" + ("|lockup|stall" if option else "")
+        out = m.command("deb64", f"dmesg | grep -E '{bad}'; true")
+        lib.check(not out.strip(), "no complaints of the kernel's", out)
+
+
+def test_time_over_pause(name):
+    time_over_pause(name)
+
+
+def test_time_over_pause_kvm(name):
+    """With KVM's clock the kernel's watchdogs are told of the pause as well."""
+    time_over_pause(name, "pv=kvm")
 
 
 @lib.each_entry()

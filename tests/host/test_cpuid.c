@@ -152,6 +152,25 @@ static void test_tsc_is_invariant(void **state)
 	assert_int_equal(ask(0x80000007, 0).edx, BIT(8));
 }
 
+static struct cpuid_regs no_tsc_adjust(uint32_t leaf, uint32_t subleaf)
+{
+	struct cpuid_regs r = fake_cpuid_amd(leaf, subleaf);
+
+	if (leaf == 7)
+		r.ebx &= (uint32_t)~BIT(1);
+	return r;
+}
+
+/* TSC_ADJUST needs nothing of the machine. */
+static void test_tsc_adjust(void **state)
+{
+	(void)state;
+	cpuid_init(no_tsc_adjust, 0);
+	assert_true(ask(7, 0).ebx & BIT(1));
+	assert_true(cpuid_policy()->tsc_adjust);
+	expect_zero(7, 1);
+}
+
 static void test_hidden_features(void **state)
 {
 	struct cpuid_regs r;
@@ -473,6 +492,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tsc_ratio, setup),
 		cmocka_unit_test_setup(test_nothing_unknown_leaks, setup),
 		cmocka_unit_test_setup(test_hidden_features, setup),
+		cmocka_unit_test_setup(test_tsc_adjust, setup),
 		cmocka_unit_test_setup(test_tsc_is_invariant, setup),
 		cmocka_unit_test_setup(test_ranges, setup),
 		cmocka_unit_test_setup(test_osxsave_mirrors_cr4, setup),
