@@ -1,10 +1,12 @@
 /*
  * The guest's FPU and vector registers, which are the processor's own while its vCPU is on it:
- * loads and stores, and the little of the x87 that firmware and boot code use.
+ * loads and stores, and the x87 but for its environment.
  */
 #include "arch/x86_64/fpu.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/fault.h"
+#include "arch/x86_64/include/x87.h"
 #include "arch/x86_64/lib/string.h"
 #include "vmm/emulate_core.h"
 
@@ -12,7 +14,14 @@
 
 /* --- x87 control --- */
 
-#define FSW_ES BIT(7) /* an exception waits for the next instruction that looks */
+/* An exception waits, and the instruction at hand looks. Without CR0.NE it would come as IRQ 13. */
+static enum emulate_result exception_waits(struct emu *e)
+{
+	if (!(vcpu_hot_reg(e->vcpu, REG_CR0) & CR0_NE))
+		return EMULATE_FAILED;
+	emu_refuse(e, VEC_MF);
+	return emu_fault(e);
+}
 
 enum emulate_result emu_fpu(struct emu *e)
 {
@@ -32,8 +41,8 @@ enum emulate_result emu_fpu(struct emu *e)
 		fpu_clear_exceptions();
 		break;
 	case INSN_FWAIT:
-		if (fpu_status() & FSW_ES)
-			return EMULATE_FAILED;
+		if (fpu_status() & X87_FSW_ES)
+			return exception_waits(e);
 		break;
 	default:
 		if (!emu_locate(e, 0, true, &span))
@@ -42,6 +51,49 @@ enum emulate_result emu_fpu(struct emu *e)
 				  e->insn->op == INSN_FNSTCW ? fpu_control() : fpu_status());
 		break;
 	}
+	return emu_retire(e);
+}
+
+/* --- x87, an operand in memory --- */
+
+static unsigned memory_operand(const struct emu *e)
+{
+	unsigned n = 0;
+
+	while (e->insn->operand[n].kind != OPERAND_MEM)
+		n++;
+	return n;
+}
+
+/* Has the processor stored anything? Exceptions that are not masked prevent it, but for lost
+ * precision. */
+static bool has_stored(void)
+{
+	return !(fpu_status() & ~fpu_control() & X87_EXCEPTIONS & ~X87_PRECISION);
+}
+
+/* Loads, stores, arithmetic: the processor does them, with a copy of the operand. */
+enum emulate_result emu_x87(struct emu *e)
+{
+	unsigned n = memory_operand(e), fop = e->insn->fop;
+	bool stores = x87_stores(fop);
+	uint8_t bytes[EMU_SPAN_MAX] = { 0 };
+	struct emu_span span;
+
+	if (vcpu_hot_reg(e->vcpu, REG_CR0) & (CR0_EM | CR0_TS)) {
+		emu_refuse(e, VEC_NM);
+		return emu_fault(e);
+	}
+	if (fpu_status() & X87_FSW_ES)
+		return exception_waits(e);
+	e->one_access = true;
+	if (!emu_locate(e, n, stores, &span))
+		return emu_fault(e);
+	if (!stores)
+		emu_span_load(e, &span, bytes);
+	fpu_x87(fop, bytes, e->vcpu->regs.rip, emu_offset(e));
+	if (stores && has_stored())
+		emu_span_store(e, &span, bytes);
 	return emu_retire(e);
 }
 
@@ -104,10 +156,14 @@ enum emulate_result emu_mmx(struct emu *e)
 	unsigned reg;
 	bool load;
 
-	if (!find_register(e, OPERAND_MMX, &reg, &load) || (fpu_status() & FSW_ES))
+	if (!find_register(e, OPERAND_MMX, &reg, &load))
 		return EMULATE_FAILED;
+	if (!vectors_usable(e, false))
+		return emu_fault(e);
+	if (fpu_status() & X87_FSW_ES)
+		return exception_waits(e);
 	e->one_access = true;
-	if (!vectors_usable(e, false) || !emu_locate(e, load, !load, &span))
+	if (!emu_locate(e, load, !load, &span))
 		return emu_fault(e);
 	if (load)
 		fpu_mmx_write(reg, emu_span_read(e, &span));

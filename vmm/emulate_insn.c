@@ -495,6 +495,7 @@ static const struct row {
 	[INSN_FNSTCW] = { .exec = emu_fpu },
 	[INSN_FNSTSW] = { .exec = emu_fpu },
 	[INSN_FWAIT] = { .exec = emu_fpu },
+	[INSN_X87] = { .exec = emu_x87 },
 	[INSN_XMM] = { .exec = emu_xmm },
 	[INSN_XMM_LOW] = { .exec = emu_xmm },
 	[INSN_XMM_HIGH] = { .exec = emu_xmm },

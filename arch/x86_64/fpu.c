@@ -4,6 +4,7 @@
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
+#include "arch/x86_64/include/x87.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/lib/string.h"
 
@@ -26,6 +27,7 @@ static_assert(offsetof(struct fxsave, mxcsr) == 24, "FXSAVE.MXCSR");
 #define FCW_RESET 0x40
 #define FCW_INIT 0x37f /* what XRSTOR gives an x87 that the area leaves out */
 #define ST_BYTES 128
+#define FSW_IE BIT(0)
 #define FTW_RESET 0xff /* the tags say zero, not empty */
 #define MXCSR_RESET 0x1f80
 
@@ -196,6 +198,27 @@ uint16_t fpu_status(void)
 
 	__asm__ volatile("fnstsw %0" : "=m"(word));
 	return word;
+}
+
+/* An AMD processor loads the pointers only if an exception waits in the image, and keeps them when
+ * that is cleared. APM vol. 2, 11.4.4. */
+void fpu_x87(unsigned fop, void *operand, uint64_t ip, uint64_t dp)
+{
+	struct fxsave fx, waits;
+
+	x87_run(fop, operand);
+	if (x87_controls(fop))
+		return;
+	__asm__ volatile("fxsave64 %0" : "=m"(fx));
+	fx.fop = (uint16_t)fop;
+	fx.fip = ip;
+	fx.fdp = dp;
+	waits = fx;
+	waits.fcw &= (uint16_t)~FSW_IE;
+	waits.fsw |= FSW_IE | X87_FSW_ES;
+	__asm__ volatile("fxrstor64 %0" ::"m"(waits));
+	fpu_clear_exceptions();
+	__asm__ volatile("fxrstor64 %0" ::"m"(fx));
 }
 
 #define EIGHT(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)

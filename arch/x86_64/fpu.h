@@ -38,5 +38,11 @@ void fpu_init(void);
 void fpu_clear_exceptions(void);
 uint16_t fpu_control(void);
 uint16_t fpu_status(void);
+/*
+ * An instruction of x87.h's on that x87, with a copy of its operand. No exception waits; one that
+ * it raises does then. The x87's pointers are the guest's afterwards: its instruction's offset, and
+ * its operand's.
+ */
+void fpu_x87(unsigned fop, void *operand, uint64_t ip, uint64_t dp);
 
 #endif

@@ -40,6 +40,22 @@ buffer:	resd 4
 	mov eax, [MMIO]
 	EXPECT eax, 0xffffffff
 
+	fninit			; by the x87, too
+	fild qword [MMIO]
+	fistp dword [buffer]
+	mov eax, [buffer]
+	EXPECT eax, 0xffffffff	; -1
+	fld1
+	fstp tword [MMIO + 16]
+	fld1
+	fiadd dword [MMIO + 4]
+	fistp word [buffer]
+	movzx eax, word [buffer]
+	EXPECT eax, 0		; 1 - 1
+	fnstsw ax
+	and eax, 0x38ff
+	EXPECT eax, 0		; nothing raised, and no register in use
+
 	mov dx, 0xcf8
 	mov eax, 0x8000f800	; bus 0, device 31, function 0: the identity register
 	out dx, eax

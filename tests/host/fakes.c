@@ -12,6 +12,7 @@
 #include "arch/x86_64/fpu.h"
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/image.h"
+#include "arch/x86_64/include/x87.h"
 #include "arch/x86_64/lib/printer.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
@@ -569,6 +570,18 @@ uint16_t fpu_control(void)
 uint16_t fpu_status(void)
 {
 	return fake_fpu_status;
+}
+
+uint64_t fake_fpu_ip, fake_fpu_dp;
+
+/* On the x87 of the test itself. */
+void fpu_x87(unsigned fop, void *operand, uint64_t ip, uint64_t dp)
+{
+	__asm__ volatile("fnclex"); /* of another test's instructions */
+	x87_run(fop, operand);
+	__asm__ volatile("fnstsw %0; fnstcw %1" : "=m"(fake_fpu_status), "=m"(fake_fpu_control));
+	fake_fpu_ip = ip;
+	fake_fpu_dp = dp;
 }
 
 uint32_t fpu_pkru(void)

@@ -31,6 +31,7 @@ struct cpu_features;
 extern struct cpu_features fake_cpu_features; /* SVM, NX, 48 physical address bits */
 extern uint32_t fake_pkru, fake_area_pkru;    /* the processor's, every saved vCPU's */
 extern uint16_t fake_fpu_control, fake_fpu_status;
+extern uint64_t fake_fpu_ip, fake_fpu_dp; /* of the last fpu_x87() */
 extern uint8_t fake_xmm[16][16];
 extern uint64_t fake_mmx[8];
 

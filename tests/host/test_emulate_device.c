@@ -1,6 +1,9 @@
 /*
  * Instructions on devices that move vectors, or that use more than their one operand.
  */
+#include <sys/mman.h>
+
+#include "arch/x86_64/include/x87.h"
 #include "tests/host/emu_fixture.h"
 
 #define GPR fx.vcpu.regs.gpr
@@ -130,7 +133,137 @@ static void test_mmx(void **state)
 	memcpy(&val, fx.dev[0].mem + 0x20, 8);
 	assert_int_equal(val, 0xb3b3b3b3);
 	fx.vcpu.regs.rip = CODE;
-	fake_fpu_status = 0x80; /* an x87 exception waits */
+	fake_fpu_status = 0x80; /* an x87 exception waits: as IRQ 13 */
+	emulates(EMULATE_FAILED, 0);
+	fx.reg[REG_CR0] |= CR0_NE;
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_MF, 0);
+}
+
+/* --- x87 --- */
+
+#define CW_MASKED 0x37fu
+#define CW_OPEN 0x340u /* no exception is masked */
+
+struct x87 {
+	uint8_t image[108]; /* FNSAVE's */
+	uint8_t memory[16];
+};
+
+/* The x87 has 3.7 and 1e300, its stack's top, in its registers. */
+static void x87_begin(uint16_t control)
+{
+	static const double values[] = { 3.7, 1e300 };
+
+	__asm__ volatile("fninit; fldl %0; fldl %1; fldcw %2" ::"m"(values[0]), "m"(values[1]),
+			 "m"(control));
+	fake_fpu_control = control;
+	fake_fpu_status = 0;
+}
+
+/* But for the pointers, and what is reserved. */
+static void x87_end(struct x87 *x, const uint8_t *memory)
+{
+	__asm__ volatile("fnsave %0" : "=m"(x->image)); /* FNINIT too */
+	memset(x->image + 12, 0, 16);
+	memcpy(x->memory, memory, sizeof(x->memory));
+}
+
+/* The processor does it: the form's opcode with [rdi]. */
+static void x87_native(unsigned form, uint8_t *memory)
+{
+	static uint8_t *page;
+	void (*run)(uint8_t * memory);
+
+	if (!page)
+		page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(page, MAP_FAILED);
+	page[0] = (uint8_t)(0xd8 | form >> 3);
+	page[1] = (uint8_t)((form & 7) << 3 | 7);
+	page[2] = 0xc3;
+	memcpy(&run, &page, sizeof(run));
+	run(memory);
+}
+
+/* Not assigned, or of the whole environment; what has a row of its own is another test's. */
+static bool is_no_x87(unsigned form)
+{
+	static const uint8_t forms[] = { 011, 014, 016, 017, 034, 036, 054, 055, 056, 057 };
+
+	return memchr(forms, (int)form, sizeof(forms));
+}
+
+/* Each form on a device is what the processor does in memory, with these bytes there. */
+static void x87_forms(uint16_t control, const uint8_t bytes[16])
+{
+	for (unsigned form = 0; form < 64; form++) {
+		uint8_t code[] = { (uint8_t)(0xd8 | form >> 3), (uint8_t)((form & 7) << 3 | 7) };
+		struct x87 want, got;
+		uint8_t memory[16];
+
+		if (is_no_x87(form))
+			continue;
+		memcpy(memory, bytes, 16);
+		x87_begin(control);
+		x87_native(form, memory);
+		x87_end(&want, memory);
+		memcpy(fx.dev[0].mem + 0x20, bytes, 16);
+		fx.vcpu.regs.rip = CODE;
+		GPR[RDI] = WINDOW + 0x20;
+		fx_code(code, sizeof(code));
+		x87_begin(control);
+		emulates(EMULATE_DONE, sizeof(code));
+		x87_end(&got, fx.dev[0].mem + 0x20);
+		assert_nothing_raised();
+		if (memcmp(&want, &got, sizeof(got)))
+			fail_msg("%02x /%u, control %x: not what the processor does", code[0],
+				 form & 7, control);
+		assert_int_equal(fake_fpu_ip, CODE);
+		assert_int_equal(fake_fpu_dp, WINDOW + 0x20);
+	}
+}
+
+static void test_x87(void **state)
+{
+	static const uint8_t bytes[][16] = {
+		{ 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x40 },                   /* any */
+		{ 0, 0, 0x80, 0x3f, 0, 0, 0xf0, 0x3f, 0xff, 0x3f },    /* 1.0 */
+		{ 1, 0, 0x80, 0x7f, 0, 0, 0xf1, 0x7f, 0xff, 0x7f },    /* signalling NaNs */
+		{ 0 },                                                 /* division by zero */
+		{ 0x99, 0x99, 0x80, 0x80, 0, 0, 0, 0x80, 0x12, 0x80 }, /* denormal, decimal */
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(bytes); i++) {
+		x87_forms(CW_MASKED, bytes[i]);
+		x87_forms(CW_MASKED | 0xc00, bytes[i]); /* rounding towards zero */
+		x87_forms(CW_OPEN, bytes[i]);
+		x87_forms(CW_OPEN | 0x20, bytes[i]); /* but precision */
+	}
+	__asm__ volatile("fninit");
+}
+
+static void test_x87_refused(void **state)
+{
+	(void)state;
+	GPR[RDI] = WINDOW + 0x20;
+	FX_CODE(0xdd, 0x07); /* fld qword [rdi] */
+	fx.reg[REG_CR0] |= CR0_TS;
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_NM, 0);
+	fx.vcpu.events.pending.kind = EVENT_NONE;
+	fx.reg[REG_CR0] &= ~CR0_TS;
+	fake_fpu_status = 0x80;
+	emulates(EMULATE_FAILED, 0);
+	fx.reg[REG_CR0] |= CR0_NE;
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_MF, 0);
+	assert_int_equal(fx.dev[0].reads, 0);
+	/* The whole environment is more than an operand. */
+	fx.vcpu.events.pending.kind = EVENT_NONE;
+	fake_fpu_status = 0;
+	FX_CODE(0xdd, 0x27); /* frstor [rdi] */
 	emulates(EMULATE_FAILED, 0);
 }
 
@@ -216,6 +349,8 @@ int main(void)
 		T(test_device_is_asked_twice),
 		T(test_alignment),
 		T(test_mmx),
+		T(test_x87),
+		T(test_x87_refused),
 		T(test_turned_off),
 		T(test_page_fault),
 		T(test_device_and_stack),
