@@ -76,6 +76,16 @@ const struct exit_stats *vm_exits(const struct vm *vm)
 	return &sum;
 }
 
+uint64_t vm_exit_count(const struct vm *vm)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < VM_MAX_VCPUS; i++)
+		if (vm->exits[i])
+			n += exit_stats_summary(vm->exits[i], EXIT_KINDS).count;
+	return n;
+}
+
 void vm_exits_clear(struct vm *vm)
 {
 	for (unsigned i = 0; i < VM_MAX_VCPUS; i++)
@@ -88,8 +98,6 @@ const struct vm_corrupt *vm_corrupt_now(const struct vm *vm)
 {
 	if (!vm->cfg->corrupt.field[0])
 		return NULL;
-	return exit_stats_summary(vm_exits(vm), EXIT_KINDS).count >= vm->cfg->corrupt.exits
-		       ? &vm->cfg->corrupt
-		       : NULL;
+	return vm_exit_count(vm) >= vm->cfg->corrupt.exits ? &vm->cfg->corrupt : NULL;
 }
 #endif

@@ -133,8 +133,10 @@ void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, cons
 
 /* Counters for the exits of n vCPUs, all zero; those of more vCPUs go. 0 or -ENOMEM. */
 int vm_exits_make(struct vm *vm, unsigned n);
-/* The exits of all its vCPUs together, but for the trace, until the next call of this. */
+/* The exits of all its vCPUs together, but for the trace, until the next call of this. CPU 0. */
 const struct exit_stats *vm_exits(const struct vm *vm);
+/* How many they are. On any CPU. */
+uint64_t vm_exit_count(const struct vm *vm);
 /* Forget them; the traces stay. */
 void vm_exits_clear(struct vm *vm);
 

@@ -446,6 +446,24 @@ static void test_many_lives(void **state)
 	}
 }
 
+/* What CPU 0 reads of one VM's exits, another CPU's count of its own VM's leaves alone. */
+static void test_exits_counted(void **state)
+{
+	static struct exit_stats of_other[2];
+	static struct vm other = { .exits = { &of_other[0], &of_other[1] } };
+	const struct exit_stats *sum;
+
+	(void)state;
+	start();
+	vm.exits[0]->count[EXIT_IO] = 5;
+	of_other[0].count[EXIT_IO] = 7;
+	of_other[1].count[EXIT_HLT] = 8;
+	sum = vm_exits(&vm);
+	assert_int_equal(vm_exit_count(&other), 15);
+	assert_int_equal(sum->count[EXIT_IO], 5);
+	assert_int_equal(sum->count[EXIT_HLT], 0);
+}
+
 static void test_stats(void **state)
 {
 	(void)state;
@@ -487,6 +505,7 @@ int main(void)
 		CASE(test_restart_pause),
 		CASE(test_start_in_pieces),
 		CASE(test_many_lives),
+		CASE(test_exits_counted),
 		CASE(test_stats),
 	};
 

@@ -60,11 +60,6 @@ static const char *state_name(const struct vm *vm)
 	return "?";
 }
 
-static uint64_t exits_of(const struct vm *vm)
-{
-	return exit_stats_summary(vm_exits(vm), EXIT_KINDS).count;
-}
-
 static const char *paging_name(const struct vm *vm)
 {
 	return vm_paging_mode(vm->cfg, vm->backend) == PAGING_SHADOW ? "shadow" : "nested";
@@ -96,7 +91,7 @@ static bool cmd_vms(const struct monitor_args *args)
 			       vm == console_front() ? '*' : ' ', vm->cfg->name, state_name(vm),
 			       (unsigned long long)(vm->cfg->memory >> 20), vm->cfg->vcpus,
 			       paging_name(vm), uptime(vm, up, sizeof(up)),
-			       (unsigned long long)exits_of(vm));
+			       (unsigned long long)vm_exit_count(vm));
 	return true;
 }
 
@@ -201,8 +196,7 @@ static void show_exits(const struct vm *vm)
 	const char *between = ": ";
 	size_t n;
 
-	n = (size_t)ksnprintf(text, sizeof(text), "%llu",
-			      (unsigned long long)exit_stats_summary(s, EXIT_KINDS).count);
+	n = (size_t)ksnprintf(text, sizeof(text), "%llu", (unsigned long long)vm_exit_count(vm));
 	for (unsigned kind = 0; kind < EXIT_KINDS && n < sizeof(text); kind++) {
 		if (!s->count[kind])
 			continue;
