@@ -116,7 +116,8 @@ struct vmm_backend {
 	/*
 	 * Enter the guest with vcpu->regs and leave again with *exit filled in and
 	 * vcpu->regs current. Called with interrupts off; a pending host interrupt ends
-	 * the run with EXIT_INTR and is taken when the caller enables them.
+	 * the run with EXIT_INTR and is taken when the caller enables them. Takes no lock of the
+	 * VM's: who holds it may wait for the end of this.
 	 */
 	void (*run)(struct vcpu *vcpu, struct vm_exit *exit);
 

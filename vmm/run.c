@@ -349,7 +349,7 @@ int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)
 
 		if (!vm)
 			return trace_error(-ENOMEM);
-		owned_lock_init(&vm->lock, LOCK_VM);
+		vm_init_locks(vm);
 		vm->id = i;
 		vm->cfg = &cfg->vm[i];
 		vm->backend = be;

@@ -5,12 +5,12 @@
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/lib/printf.h"
+#include "arch/x86_64/lib/spinlock.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/smp.h"
 
 static bool stop_requested; /* atomic */
-
 /* CPU 0's loop does it. */
 static void tell_operator(void)
 {
@@ -18,11 +18,17 @@ static void tell_operator(void)
 	cpu_kick(smp_cpu(0));
 }
 
+void vm_init_locks(struct vm *vm)
+{
+	owned_lock_init(&vm->lock, LOCK_VM);
+	vm->stop_lock = (struct spinlock)SPINLOCK_INIT(LOCK_STOP);
+}
+
 void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, const char *fmt, ...)
 {
 	va_list ap;
 
-	owned_lock(&vm->lock);
+	spin_lock(&vm->stop_lock);
 	if (vm->stop_reason == VM_STOP_NONE) {
 		vm->stop_status = status;
 		va_start(ap, fmt);
@@ -31,7 +37,7 @@ void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, cons
 		__atomic_store_n(&vm->stop_reason, reason, __ATOMIC_RELEASE);
 		tell_operator();
 	}
-	owned_unlock(&vm->lock);
+	spin_unlock(&vm->stop_lock);
 }
 
 void vm_request_pause(struct vm *vm)

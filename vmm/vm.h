@@ -84,7 +84,10 @@ struct vm_tables_state {
  */
 struct vm {
 	struct owned_lock lock; /* LOCK_VM */
-	unsigned id;            /* frames of this VM have owner FRAME_VM0 + id */
+	/* stop_* below. Whoever holds the others may wait for a vCPU to leave the guest, on the way
+	 * out of which it may be found that the VM is to stop. */
+	struct spinlock stop_lock;
+	unsigned id; /* frames of this VM have owner FRAME_VM0 + id */
 	const struct vm_config *cfg;
 	enum vm_state state;
 	enum vm_stop_reason stop_reason;
@@ -126,8 +129,11 @@ struct vm {
 	unsigned notices; /* VM_NOTICE_*: what was already said once of this guest */
 };
 
+/* Of a VM that has never been started: its locks, which nobody holds. */
+void vm_init_locks(struct vm *vm);
+
 /* Say that the VM is to stop, and why: the run loop stops it before it is entered again.
- * The first reason wins. */
+ * The first reason wins. Waits for nobody, whatever locks others hold. */
 void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 

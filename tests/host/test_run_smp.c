@@ -1,6 +1,9 @@
 /* vmm/run.c: a VM of several vCPUs, and another of one. */
 #include "tests/host/run_fixture.h"
 
+#include <pthread.h>
+#include <time.h>
+
 /* The VM as new, alone or beside the other one, with three of them. */
 static struct vm *start_smp(bool alone)
 {
@@ -150,6 +153,58 @@ static void test_tables_followed(void **state)
 	end_smp();
 }
 
+static struct vm *flushed;
+static bool flushing, was_left; /* atomic */
+
+/* Another CPU, which changes the tables: the vCPU has to leave the guest for that. */
+static void *flush(void *arg)
+{
+	const struct timespec pause = { .tv_nsec = 100000 };
+
+	(void)arg;
+	owned_lock(&flushed->lock);
+	__atomic_store_n(&flushing, true, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < 50000; i++) {
+		if (!__atomic_load_n(&flushed->vcpu[0]->in_guest, __ATOMIC_SEQ_CST)) {
+			__atomic_store_n(&was_left, true, __ATOMIC_SEQ_CST);
+			break;
+		}
+		nanosleep(&pause, NULL);
+	}
+	owned_unlock(&flushed->lock);
+	return NULL;
+}
+
+/* What the backend finds cannot go on. */
+static void stop_in_guest(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	assert_true(vcpu->in_guest);
+	while (!__atomic_load_n(&flushing, __ATOMIC_SEQ_CST))
+		;
+	vm_request_stop(vcpu->vm, VM_STOP_ERROR, 0, "a task switch that did not exit");
+	interrupt(vcpu, exit);
+}
+
+static void test_stop_during_flush(void **state)
+{
+	struct vm *a = start_smp(true);
+	pthread_t other;
+
+	(void)state;
+	flushed = a;
+	flushing = was_left = false;
+	assert_int_equal(pthread_create(&other, NULL, flush, NULL), 0);
+	script = (const step_fn[]){ stop_in_guest, NULL };
+	assert_int_equal(setjmp(back) ? 2 : (vmm_run(), 0), 2); /* the CPU idles */
+	assert_int_equal(pthread_join(other, NULL), 0);
+	assert_true(was_left);
+	assert_int_equal(a->state, VM_STOPPED);
+	assert_string_equal(a->stop_text, "a task switch that did not exit");
+	assert_int_equal(vmm_kill_vm(a), 0);
+	assert_int_equal(vmm_start_vm(a), 0);
+	end_smp();
+}
+
 /* All of them come off, and go. */
 static void test_smp_life(void **state)
 {
@@ -182,6 +237,7 @@ int main(void)
 		cmocka_unit_test_setup(test_init_ends_turn, setup),
 		cmocka_unit_test_setup(test_yield_to_sibling, setup),
 		cmocka_unit_test_setup(test_tables_followed, setup),
+		cmocka_unit_test_setup(test_stop_during_flush, setup),
 		cmocka_unit_test_setup(test_smp_life, setup),
 	};
 

@@ -14,7 +14,8 @@
 
 /* All ranks, outermost first. */
 enum lock_rank {
-	LOCK_VM, /* vm->lock; of one VM at a time */
+	LOCK_VM,   /* vm->lock; of one VM at a time */
+	LOCK_STOP, /* why a VM is to stop */
 	LOCK_HOST_TABLES,
 	LOCK_FRAME,
 	LOCK_TIMER,
