@@ -318,7 +318,7 @@ $(H)/obj/%.o: %.c $(H)/flags | $(ZYDIS_FETCHED)
 
 # Their tests stand in for the image and for what only CPL 0 may do.
 $(H)/obj/paging/host.o: HOST_CFLAGS += -include tests/host/fake_insn.h
-$(addprefix $(H)/obj/vmm/,run.o turns.o vcpu_kick.o): HOST_CFLAGS += -include tests/host/fake_run.h
+$(addprefix $(H)/obj/vmm/,run.o turns.o vcpu_kick.o vm.o): HOST_CFLAGS += -include tests/host/fake_run.h
 # Processors with SVM and with VMX, which are none of this machine's.
 $(H)/obj/svm/%.o: HOST_CFLAGS += -include tests/host/fake_svm.h
 $(H)/obj/vmx/%.o: HOST_CFLAGS += -include tests/host/fake_vmx.h

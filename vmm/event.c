@@ -162,6 +162,15 @@ bool vcpu_core_delivers(const struct vcpu *vcpu)
 	return !(vcpu_hot_reg(vcpu, REG_CR0) & CR0_PE) && !vm_tables_run_real_mode(vcpu->vm);
 }
 
+/* For whoever looks into a crash. */
+static void remember(struct vcpu *vcpu, const struct vm_event *ev)
+{
+	struct vcpu_events *events = &vcpu->events;
+
+	events->given[events->nr_given++ % VCPU_EVENTS_KEPT] =
+		(struct given_event){ vcpu->regs.rip, *ev };
+}
+
 /* A fault on the way is due at once, and so are those that follow, to a triple fault at the
  * latest. */
 static void deliver(struct vcpu *vcpu, struct vm_event ev)
@@ -169,6 +178,7 @@ static void deliver(struct vcpu *vcpu, struct vm_event ev)
 	struct vm_event *pending = &vcpu->events.pending;
 
 	pending->kind = EVENT_NONE;
+	remember(vcpu, &ev);
 	if (vcpu->debug.on && ev.kind == EVENT_EXCEPTION && ev.vector == VEC_DB)
 		vcpu->debug.dr7 &= ~DR7_GD;
 	if (!vcpu_core_delivers(vcpu)) {
@@ -180,6 +190,7 @@ static void deliver(struct vcpu *vcpu, struct vm_event ev)
 	while (pending->kind != EVENT_NONE && vcpu->vm->stop_reason == VM_STOP_NONE) {
 		ev = *pending;
 		pending->kind = EVENT_NONE;
+		remember(vcpu, &ev);
 		emulate_deliver(vcpu, &ev);
 	}
 	if (vcpu->debug.on)

@@ -38,12 +38,21 @@ enum vcpu_state {
 	VCPU_WAIT_SIPI, /* no BSP, after RESET or INIT: waits for a STARTUP */
 };
 
+/* An event that was handed over for delivery, and where the guest was. */
+#define VCPU_EVENTS_KEPT 4
+struct given_event {
+	uint64_t rip;
+	struct vm_event event;
+};
+
 /* What waits to be delivered; vmm/event.c alone touches it. */
 struct vcpu_events {
 	struct vm_event pending;  /* an exception, or an event to deliver again */
 	bool nmi;                 /* set by any CPU: atomic */
 	bool window_requested[2]; /* interrupt, NMI: asked of the backend */
 	uint8_t tpr_threshold;    /* what the backend has */
+	unsigned nr_given;        /* in all; the last ones are kept: */
+	struct given_event given[VCPU_EVENTS_KEPT];
 };
 
 /* MSRs that the hypervisor keeps for the guest; vmm/msr.c alone touches it. */

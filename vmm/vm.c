@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/lib/printf.h"
@@ -31,6 +32,7 @@ void vm_request_stop(struct vm *vm, enum vm_stop_reason reason, int status, cons
 	spin_lock(&vm->stop_lock);
 	if (vm->stop_reason == VM_STOP_NONE) {
 		vm->stop_status = status;
+		vm->stopped_by = this_cpu()->current;
 		va_start(ap, fmt);
 		kvsnprintf(vm->stop_text, sizeof(vm->stop_text), fmt, ap);
 		va_end(ap);

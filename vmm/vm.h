@@ -93,7 +93,8 @@ struct vm {
 	enum vm_stop_reason stop_reason;
 	bool pause_requested; /* vm_request_pause() */
 	int stop_status;
-	char stop_text[128]; /* the one line that says why */
+	char stop_text[128];           /* the one line that says why */
+	const struct vcpu *stopped_by; /* who was on the CPU then; may be another VM's, or gone */
 	const struct vmm_backend *backend;
 	struct memmap mem;
 	struct bus bus;

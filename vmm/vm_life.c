@@ -5,7 +5,6 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/insn.h"
-#include "arch/x86_64/lib/printer.h"
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
@@ -18,6 +17,7 @@
 #include "vmm/sched.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
+#include "vmm/vm_crash.h"
 #include "vmm/vm_shadow.h"
 #include "vmm/vm_tables.h"
 
@@ -286,6 +286,7 @@ void vm_teardown(struct vm *vm)
 	vm->has_hw = vm->has_bus = false;
 	vm_free_memory(vm);
 	vm->stop_reason = VM_STOP_NONE;
+	vm->stopped_by = NULL;
 	vm->pause_requested = false;
 	debug_forget(vm);
 	vm->notices = 0;
@@ -352,43 +353,6 @@ static void print_stats(const struct vm *vm)
 		 (unsigned long long)((clock_ns() - vm->start_ns) / (NS_PER_SEC / 1000)));
 }
 
-static void log_exit(const char *text)
-{
-	log_info("%s", text);
-}
-
-/* What a crashed guest did last, if its exits are traced. */
-static void print_trace(const struct vm *vm)
-{
-	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
-		const struct exit_trace *trace = &vm->exits[i]->trace;
-
-		if (exit_trace_count(trace) && vm->nr_vcpus > 1)
-			log_info("vm %s: the last exits of vCPU %u:", vm->cfg->name, i);
-		else if (exit_trace_count(trace))
-			log_info("vm %s: its last exits:", vm->cfg->name);
-		exit_trace_tail(trace, log_exit);
-	}
-}
-
-static void log_text(void *ctx, const char *text)
-{
-	(void)ctx;
-	log_info("%s", text);
-}
-
-static void log_state(const struct vm *vm)
-{
-	const struct printer to_log = { .line = log_text };
-
-	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
-		if (vm->vcpu[i]->state == VCPU_WAIT_SIPI)
-			continue;
-		vcpu_dump(vm->vcpu[i]);
-		vm->backend->dump(vm->vcpu[i], &to_log);
-	}
-}
-
 void vm_stop(struct vm *vm)
 {
 	bool crashed = vm->stop_reason == VM_STOP_TRIPLE || vm->stop_reason == VM_STOP_ERROR;
@@ -396,10 +360,8 @@ void vm_stop(struct vm *vm)
 	vm->state = VM_STOPPED;
 	console_forget(vm);
 	say_why(vm);
-	if (crashed && !vm_wants_restart(vm) && log_level() >= LOG_DEBUG)
-		log_state(vm);
 	if (crashed)
-		print_trace(vm);
+		vm_crash_tell(vm);
 	if (vm->cfg->stats)
 		print_stats(vm);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)

@@ -85,11 +85,13 @@ def test_bochs_vmx(name):
 
 
 def test_crash(name):
-    """The last exits of a crashed guest are in the log, when they are traced."""
+    """The registers and events of a crashed guest are in the log, and its last exits when they are traced."""
     modules = lib.tiny("odd", "triple_fault")
     iso = lib.make_iso(name, modules, lib.UMBRA_LINE + ' "run=trace odd on"')
     with lib.Machine(name, iso) as m:
         m.expect_vm("odd", "(?i:triple).*, stopped", "umbra")
+        m.expect_vm("odd", "vCPU 0, exit shutdown: rip 0000000000100")
+        m.expect_vm("odd", "idt 0000000000000000 limit 00000000, at gpa 0x0")
         m.expect_vm("odd", "its last exits:")
         m.expect(r" [0-9a-f]{16} shutdown +\d+ code ")
         m.expect_exit()

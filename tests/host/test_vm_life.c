@@ -14,6 +14,7 @@
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/mm.h"
 #include "tests/host/fake_backend.h"
+#include "tests/host/fake_run.h"
 #include "tests/host/fakes.h"
 #include "tests/host/kernel_image.h"
 #include "vmm/console.h"
@@ -348,6 +349,81 @@ static void test_crash_keeps_memory(void **state)
 	assert_int_equal(frame_bytes_owned(FRAME_VM0 + vm.id), MIB(16) - 0x20000);
 }
 
+/* A log of a crash that was seen once has to be enough to find out what happened. */
+static void test_crash_is_told(void **state)
+{
+	struct vcpu *vcpu;
+	uint64_t avail;
+
+	(void)state;
+	cfg.vcpus = 2;
+	cfg.apic = true;
+	start();
+	vcpu = this_cpu()->current = vm.vcpu[1];
+	fake_hw.seg[SEG_IDTR] = (struct segment){ .base = 0x3000, .limit = 0x7ff };
+	fake_hw.seg[SEG_GDTR] = (struct segment){ .base = 0xa0000, .limit = 0x1f };
+	fake_hw.can_inject_intr = true;
+	*(uint64_t *)memmap_ptr(&vm.mem, GPA(0x3000 + 16 * VEC_PF), true, &avail) = 0x8e0100081234;
+	for (unsigned i = 0; i < VCPU_EVENTS_KEPT; i++) {
+		vcpu->regs.rip = 0x1000 + i;
+		vcpu_raise_vector(vcpu, i ? VEC_UD : VEC_DE);
+		vcpu_inject_pending(vcpu);
+	}
+	vcpu->regs.rip = 0x2000;
+	vcpu_raise_error(vcpu, VEC_PF, 0x12);
+	vcpu_inject_pending(vcpu);
+	fake_hw.reg[REG_CR2] = 0x77000;
+	vcpu->exit.kind = EXIT_SHUTDOWN;
+	vcpu->exit.interrupted = (struct vm_event){ .kind = EVENT_INTR, .vector = 48 };
+	vcpu_triple_fault(vcpu);
+	vm_stop(&vm);
+	expect_log("vm test: vCPU 1, exit shutdown: rip 0000000000002000  rsp ");
+	expect_log("cr2 0000000000077000");
+	expect_log("vm test: idt 0000000000003000 limit 000007ff, at gpa 0x3000\n");
+	expect_log("vm test: gdt 00000000000a0000 limit 0000001f, at gpa 0xa0000\n");
+	expect_log("vm test: at rip 0000000000001001 it was given exception 6\n");
+	expect_log("vm test: at rip 0000000000001003 it was given exception 6\n");
+	expect_log("vm test: at rip 0000000000002000 it was given exception 14 error 0x12\n");
+	expect_log("vm test: being delivered: interrupt 48\n");
+	expect_log("vm test: gate 14 is 00008e0100081234 0000000000000000\n");
+	assert_null(strstr(fake_log, "it was given exception 0")); /* more than are kept */
+	assert_null(strstr(fake_log, "vCPU 0, exit"));
+	assert_null(strstr(fake_log, "is wrong"));
+	this_cpu()->current = NULL;
+}
+
+/* What is not the doing of one that is whole is not laid at anybody's door. */
+static void test_crash_of_nobody(void **state)
+{
+	(void)state;
+	start();
+	this_cpu()->current = NULL;
+	vm_request_stop(&vm, VM_STOP_ERROR, 0, "no more of it");
+	vm_stop(&vm);
+	expect_log("vm test: no more of it, stopped\n");
+	assert_null(strstr(fake_log, ", exit "));
+}
+
+/* The nested table leads to another frame than the memory map has: that is Umbra's fault. */
+static void test_crash_tells_of_wrong_tables(void **state)
+{
+	const struct region *r;
+
+	(void)state;
+	start();
+	r = memmap_find(&vm.mem, GPA(0x3000));
+	assert_int_equal(nested_unmap(&vm.nested, GPA(0x3000), PAGE_SIZE), 0);
+	assert_int_equal(nested_map(&vm.nested, GPA(0x3000), HPA(r->frames.v + 0x5000), PAGE_SIZE,
+				    PT_R | PT_W | PT_X),
+			 0);
+	this_cpu()->current = vm.vcpu[0];
+	fake_hw.seg[SEG_IDTR] = (struct segment){ .base = 0x3000, .limit = 0x7ff };
+	vcpu_triple_fault(vm.vcpu[0]);
+	vm_stop(&vm);
+	expect_log("at gpa 0x3000, of which the nested table is wrong\n");
+	this_cpu()->current = NULL;
+}
+
 static void test_restart_wishes(void **state)
 {
 	static const struct {
@@ -501,6 +577,9 @@ int main(void)
 		CASE(test_vcpus),
 		CASE(test_poweroff_gives_all_back),
 		CASE(test_crash_keeps_memory),
+		CASE(test_crash_is_told),
+		CASE(test_crash_of_nobody),
+		CASE(test_crash_tells_of_wrong_tables),
 		CASE(test_restart_wishes),
 		CASE(test_restart_pause),
 		CASE(test_start_in_pieces),
