@@ -35,15 +35,15 @@ static void console_unlock(uint64_t flags)
 	irq_restore(flags);
 }
 
+bool console_is_locked(void)
+{
+	return spin_is_locked(&lock) || spin_is_locked(&line.lock);
+}
+
 /* With the lock held. */
 static void set_line_open(bool open)
 {
 	__atomic_store_n(&line_open, open, __ATOMIC_RELAXED);
-}
-
-struct serial_line *console_line(void)
-{
-	return &line;
 }
 
 bool console_try_putc(uint8_t c)

@@ -35,8 +35,8 @@ bool console_line_open(void);
 /* If the last output byte was no newline, put one. */
 void console_fresh_line(void);
 
-/* The line itself: for a debugger after a panic. */
-struct serial_line *console_line(void);
+/* Is anybody saying something, by console or line? */
+bool console_is_locked(void);
 
 /*
  * Open the UART that spec names: com1= of Umbra's line, "" for its default; it is kept. Output

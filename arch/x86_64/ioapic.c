@@ -18,6 +18,7 @@
 
 #define RTE_DELIVERY BITS(10, 8)
 #define RTE_DELIVERY_SMI (UINT64_C(2) << 8)
+#define RTE_DELIVERY_NMI (UINT64_C(4) << 8)
 #define RTE_ACTIVE_LOW BIT(13)
 #define RTE_LEVEL BIT(15)
 #define RTE_MASKED BIT(16)
@@ -84,10 +85,8 @@ static int route(uint32_t gsi, uint32_t apic_id, uint32_t low)
 	return -ENODEV;
 }
 
-int ioapic_route_isa(unsigned irq, unsigned vector)
+static int route_isa(const struct acpi_isa_irq *isa, uint32_t low)
 {
-	const struct acpi_isa_irq *isa = &acpi_info()->isa[irq];
-	uint32_t low = vector;
 	uint64_t flags;
 	int err;
 
@@ -95,12 +94,22 @@ int ioapic_route_isa(unsigned irq, unsigned vector)
 		return -ENODEV;
 	if (isa->active_low)
 		low |= RTE_ACTIVE_LOW;
-	if (isa->level)
-		low |= RTE_LEVEL;
 	flags = irq_save();
 	spin_lock(&lock);
 	err = route(isa->gsi, boot_cpu.apic_id, low);
 	spin_unlock(&lock);
 	irq_restore(flags);
 	return err;
+}
+
+int ioapic_route_isa(unsigned irq, unsigned vector)
+{
+	const struct acpi_isa_irq *isa = &acpi_info()->isa[irq];
+
+	return route_isa(isa, vector | (isa->level ? (uint32_t)RTE_LEVEL : 0));
+}
+
+int ioapic_route_isa_nmi(unsigned irq)
+{
+	return route_isa(&acpi_info()->isa[irq], RTE_DELIVERY_NMI);
 }

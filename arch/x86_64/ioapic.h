@@ -10,5 +10,7 @@ void ioapic_init(void);
  * MADT's overrides. 0, or -ENODEV when no I/O APIC has that input or can name this CPU.
  */
 int ioapic_route_isa(unsigned irq, unsigned vector);
+/* The same as an NMI, at each edge. */
+int ioapic_route_isa_nmi(unsigned irq);
 
 #endif

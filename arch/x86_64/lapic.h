@@ -27,6 +27,9 @@ void lapic_send_nmi(uint32_t apic_id);
 void lapic_send_init(uint32_t apic_id);
 void lapic_send_startup(uint32_t apic_id, unsigned page);
 
+/* The same for this CPU itself. In an NMI's context too. */
+void lapic_send_self(unsigned vector);
+
 /* One interrupt of vector TRAP_TIMER after so many ticks; 0 stops it. */
 void lapic_timer_start(uint32_t ticks);
 /* Ticks to go; 0: it has fired, or was stopped. */

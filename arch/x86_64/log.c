@@ -111,6 +111,11 @@ void log_panic(void)
 	send_held();
 }
 
+bool log_nmi_may(void)
+{
+	return !panicked && !spin_is_locked(&lock) && !console_is_locked();
+}
+
 uint64_t log_sent(void)
 {
 	return __atomic_load_n(&sent, __ATOMIC_RELAXED);

@@ -1,6 +1,6 @@
 /*
  * The log: lines with a level, kept in a ring and, while that is wanted, sent to the host's
- * console. Any CPU logs, in any context but an NMI's; the CPU that booted sends.
+ * console. Any CPU logs, in any context (an NMI's: log_nmi_may()); the CPU that booted sends.
  * Boot option loglevel=err|warn|info|debug. No guest may decide how often a line is
  * logged: what it can cause is said once in its VM's life (vm->notices), or ends that.
  */
@@ -32,6 +32,9 @@ unsigned log_held(void);
 void log_send_held(void);
 /* The same, whatever state the log is in, and hold no CPU's lines from now on. For panic(). */
 void log_panic(void);
+/* May an NMI's handler log, on a CPU that is alone? Not where it has cut off one who does, or in a
+ * panic. */
+bool log_nmi_may(void);
 /* How many have been sent so far. */
 uint64_t log_sent(void);
 /* How many have been kept and not sent since the last call of this. */

@@ -325,6 +325,13 @@ bool smp_look_at(struct cpu *cpu, struct cpu_report *r)
 	return true;
 }
 
+static bool (*watch)(const struct trap_frame *tf);
+
+void smp_set_nmi_watch(bool (*fn)(const struct trap_frame *tf))
+{
+	watch = fn;
+}
+
 static bool nmi(const struct trap_frame *tf)
 {
 	struct cpu *self = this_cpu(), *who = self;
@@ -339,7 +346,9 @@ static bool nmi(const struct trap_frame *tf)
 		report.nr_calls = backtrace_take(tf->rip, tf->rbp, report.calls, SMP_REPORT_CALLS);
 		__atomic_store_n(&report_done, true, __ATOMIC_RELEASE);
 	}
-	return __atomic_exchange_n(&nmi_on_way[self->id], false, __ATOMIC_ACQ_REL);
+	if (__atomic_exchange_n(&nmi_on_way[self->id], false, __ATOMIC_ACQ_REL))
+		return true;
+	return watch && watch(tf);
 }
 
 void smp_init(void)

@@ -1,12 +1,16 @@
 #include "arch/x86_64/watchdog.h"
 
+#include "arch/x86_64/backtrace.h"
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/ksyms.h"
+#include "arch/x86_64/lapic.h"
 #include "arch/x86_64/log.h"
+#include "arch/x86_64/nmi_timer.h"
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/timer.h"
+#include "arch/x86_64/trap.h"
 
 #define PERIOD_NS (4 * NS_PER_SEC)
 
@@ -24,9 +28,9 @@ static struct watch watches[CPU_MAX];
 static bool asking; /* atomic; one at a time looks at another by NMI */
 
 /* The CPU that is stuck may be the one that sends what is said, and shows it. */
-static void show_all_the_same(const struct watch *w)
+static void show_all_the_same(const struct cpu *stuck)
 {
-	if (w->of != &boot_cpu) {
+	if (stuck != &boot_cpu) {
 		cpu_kick(&boot_cpu);
 		return;
 	}
@@ -35,30 +39,43 @@ static void show_all_the_same(const struct watch *w)
 	console_flush();
 }
 
-static void report(const struct watch *w, uint64_t seconds)
+/* r: where it is; NULL: it does not say. */
+static void report(const struct cpu *stuck, const struct cpu_report *r, uint64_t seconds)
+{
+	uint64_t offset;
+
+	if (!r)
+		log_err("watchdog: cpu %u has taken no interrupt for %llu s, and no NMI", stuck->id,
+			(unsigned long long)seconds);
+	else
+		log_err("watchdog: cpu %u has taken no interrupt for %llu s: rip %016llx rsp "
+			"%016llx rflags %08llx",
+			stuck->id, (unsigned long long)seconds, (unsigned long long)r->rip,
+			(unsigned long long)r->rsp, (unsigned long long)r->rflags);
+	for (unsigned i = 0; r && i < r->nr_calls; i++) {
+		const char *name = ksym_lookup(r->calls[i], &offset);
+
+		log_err("watchdog:   %016llx %s+0x%llx", (unsigned long long)r->calls[i], name,
+			(unsigned long long)offset);
+	}
+	show_all_the_same(stuck);
+}
+
+static void report_again(const struct cpu *cpu, uint64_t seconds)
+{
+	log_err("watchdog: cpu %u takes interrupts again, after %llu s", cpu->id,
+		(unsigned long long)seconds);
+}
+
+/* --- each looks after the next one --- */
+
+static void ask_and_report(const struct watch *w, uint64_t seconds)
 {
 	struct cpu_report r;
-	uint64_t offset;
 
 	while (__atomic_exchange_n(&asking, true, __ATOMIC_ACQUIRE))
 		cpu_relax();
-	if (!smp_look_at(w->of, &r)) {
-		log_err("watchdog: cpu %u has taken no interrupt for %llu s, and no NMI", w->of->id,
-			(unsigned long long)seconds);
-		r.nr_calls = 0;
-	} else {
-		log_err("watchdog: cpu %u has taken no interrupt for %llu s: rip %016llx rsp "
-			"%016llx rflags %08llx",
-			w->of->id, (unsigned long long)seconds, (unsigned long long)r.rip,
-			(unsigned long long)r.rsp, (unsigned long long)r.rflags);
-	}
-	for (unsigned i = 0; i < r.nr_calls; i++) {
-		const char *name = ksym_lookup(r.calls[i], &offset);
-
-		log_err("watchdog:   %016llx %s+0x%llx", (unsigned long long)r.calls[i], name,
-			(unsigned long long)offset);
-	}
-	show_all_the_same(w);
+	report(w->of, smp_look_at(w->of, &r) ? &r : NULL, seconds);
 	__atomic_store_n(&asking, false, __ATOMIC_RELEASE);
 }
 
@@ -69,15 +86,14 @@ static void look(void *ctx)
 
 	if (count != w->seen || w->of->idle_since) {
 		if (w->reported)
-			log_err("watchdog: cpu %u takes interrupts again, after %llu s", w->of->id,
-				(unsigned long long)((now - w->asked) / NS_PER_SEC));
+			report_again(w->of, (now - w->asked) / NS_PER_SEC);
 		w->asked = 0;
 		w->reported = false;
 	} else if (!w->asked) {
 		w->asked = now;
 		cpu_interrupt(w->of);
 	} else if (!w->reported) {
-		report(w, (now - w->asked) / NS_PER_SEC);
+		ask_and_report(w, (now - w->asked) / NS_PER_SEC);
 		w->reported = true;
 	}
 	w->seen = count;
@@ -105,12 +121,79 @@ static struct cpu *next_online(const struct cpu *cpu)
 	return next;
 }
 
+/* --- one that is alone looks after itself, by NMI --- */
+
+static struct {
+	uint64_t seen;  /* irq_count at the last NMI */
+	uint64_t last;  /* clock_ns() then */
+	uint64_t due;   /* the time for which no NMI has come yet: a late one leaves some */
+	uint64_t asked; /* when it was sent an interrupt; 0: it need not answer */
+	uint64_t stuck; /* how long it was, in seconds */
+	bool reported;
+	struct cpu_work again;
+} alone;
+
+static void goes_on(void *ctx)
+{
+	report_again(ctx, alone.stuck);
+}
+
+static void look_at_itself(struct cpu *cpu, const struct trap_frame *tf, uint64_t now)
+{
+	uint64_t seconds = (now - alone.asked) / NS_PER_SEC;
+	struct cpu_report r = { .rip = tf->rip, .rsp = tf->rsp, .rflags = tf->rflags };
+
+	if (cpu->irq_count != alone.seen || cpu->idle_since) {
+		alone.stuck = seconds;
+		if (alone.reported)
+			smp_queue(cpu, &alone.again);
+		alone.asked = 0;
+		alone.reported = false;
+	} else if (!alone.asked) {
+		alone.asked = now;
+		lapic_send_self(TRAP_KICK);
+	} else if (!alone.reported && log_nmi_may()) {
+		r.nr_calls = backtrace_take(tf->rip, tf->rbp, r.calls, SMP_REPORT_CALLS);
+		report(cpu, &r, seconds);
+		alone.reported = true;
+	}
+}
+
+/* One that comes much too early is somebody else's. */
+static bool alone_nmi(const struct trap_frame *tf)
+{
+	uint64_t now = clock_ns();
+	struct cpu *cpu = this_cpu();
+
+	alone.due = MIN(alone.due + (now - alone.last), 2 * PERIOD_NS);
+	alone.last = now;
+	if (alone.due < PERIOD_NS / 2)
+		return false;
+	alone.due -= MIN(alone.due, PERIOD_NS);
+	look_at_itself(cpu, tf, now);
+	alone.seen = cpu->irq_count;
+	return true;
+}
+
+static void start_alone(void)
+{
+	alone.last = clock_ns();
+	alone.again = (struct cpu_work){ .fn = goes_on, .ctx = this_cpu() };
+	smp_set_nmi_watch(alone_nmi);
+	if (nmi_timer_start(PERIOD_NS))
+		return;
+	smp_set_nmi_watch(NULL);
+	log_debug("watchdog: none, for there is one CPU and no HPET");
+}
+
 void watchdog_start(void)
 {
 	struct cpu *cpu;
 
-	if (smp_online() < 2)
+	if (smp_online() < 2) {
+		start_alone();
 		return;
+	}
 	for (unsigned id = 0; (cpu = smp_cpu(id)); id++) {
 		struct watch *w = &watches[id];
 

@@ -122,6 +122,19 @@ def test_watchdog_first(name):
         m.expect(r"watchdog:   [0-9a-f]{16} smp_do_work\+0x")
 
 
+def test_watchdog_alone(name):
+    """A processor that is alone looks after itself, by the HPET's NMIs."""
+    with machine(name, "--smp", "1", build="debug") as m:
+        at_monitor(m)
+        m.type("hang 0 20\r")
+        m.expect(r"watchdog: cpu 0 has taken no interrupt for \d+ s: rip [0-9a-f]{16} ")
+        m.expect(r"watchdog:   [0-9a-f]{16} smp_do_work\+0x")
+        m.expect(r"watchdog: cpu 0 takes interrupts again, after \d+ s")
+        m.still_runs(10)
+        m.type("\r")
+        m.expect(PROMPT)
+
+
 def bochs(name, model, *lines, umbra=LINE):
     umbra += " run=cpus on-idle=poweroff"
     iso = lib.make_iso(name, lib.tiny("hello", "hello"), umbra)

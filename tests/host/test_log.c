@@ -37,12 +37,18 @@ static void irq_restore(uint64_t flags)
 {
 	(void)flags;
 }
+static bool console_busy;
+static bool console_is_locked(void)
+{
+	return console_busy;
+}
 #define log_set_level real_log_set_level
 #define log_level real_log_level
 #define log_set_line real_log_set_line
 #define log_hold real_log_hold
 #define log_held real_log_held
 #define log_send_held real_log_send_held
+#define log_nmi_may real_log_nmi_may
 #define log_sent real_log_sent
 #define log_take_unsent real_log_take_unsent
 #define log_line real_log_line
@@ -233,6 +239,24 @@ static void test_writers(void **state)
 		assert_int_equal(seen[i], WRITER_LINES);
 }
 
+/* An NMI's handler must not wait for whom it has cut off. */
+static void test_nmi(void **state)
+{
+	uint64_t flags;
+
+	(void)state;
+	assert_true(log_nmi_may());
+	console_busy = true;
+	assert_false(log_nmi_may());
+	console_busy = false;
+	flags = log_lock();
+	assert_false(log_nmi_may());
+	log_unlock(flags);
+	assert_true(log_nmi_may());
+	log_panic();
+	assert_false(log_nmi_may());
+}
+
 #define TEST(test) cmocka_unit_test_setup(test, setup)
 
 int main(void)
@@ -240,7 +264,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_at_once),   TEST(test_held),  TEST(test_held_and_off),
 		TEST(test_many_held), TEST(test_panic), TEST(test_other_cpu),
-		TEST(test_writers),
+		TEST(test_writers),   TEST(test_nmi),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

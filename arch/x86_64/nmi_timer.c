@@ -1,0 +1,65 @@
+#include "arch/x86_64/nmi_timer.h"
+
+#include "arch/x86_64/acpi.h"
+#include "arch/x86_64/clock.h"
+#include "arch/x86_64/include/bits.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/ioapic.h"
+#include "arch/x86_64/mm.h"
+
+/* IA-PC HPET 1.0a, 2.3 "Register Definitions". */
+#define REG_CAPABILITIES 0x000
+#define REG_PERIOD 0x004
+#define REG_CONFIG 0x010
+#define REG_COUNTER 0x0f0
+#define REG_TIMER0_CONFIG 0x100
+#define REG_TIMER0_COMPARATOR 0x108
+#define CAP_LEGACY BIT(15)
+#define CONFIG_ENABLE BIT(0)
+#define CONFIG_LEGACY BIT(1)
+#define TN_INT_ENABLE BIT(2)
+#define TN_PERIODIC BIT(3)
+#define TN_PERIODIC_CAP BIT(4)
+#define TN_VAL_SET BIT(6)
+#define TN_32MODE BIT(8)
+#define PERIOD_FS_MAX 100000000u
+#define FS_PER_NS 1000000u
+
+#define IRQ_PIT 0
+/* Channel 0 in mode 0, whose output stays low without a count. Intel 8254. */
+#define PIT_CONTROL 0x43
+#define PIT_QUIET 0x30
+
+static volatile uint32_t *reg(unsigned offset)
+{
+	return (volatile uint32_t *)((uint8_t *)hpa_to_ptr(HPA(acpi_info()->hpet_pa)) + offset);
+}
+
+/* Halves of registers, as not every HPET takes whole ones. The second word that the comparator is
+ * given is the period. */
+static void set_timer(uint32_t ticks)
+{
+	*reg(REG_CONFIG) &= (uint32_t) ~(CONFIG_ENABLE | CONFIG_LEGACY);
+	*reg(REG_COUNTER) = 0;
+	*reg(REG_COUNTER + 4) = 0;
+	*reg(REG_TIMER0_CONFIG) = TN_INT_ENABLE | TN_PERIODIC | TN_VAL_SET | TN_32MODE;
+	*reg(REG_TIMER0_COMPARATOR) = ticks;
+	*reg(REG_TIMER0_COMPARATOR) = ticks;
+	*reg(REG_CONFIG) |= CONFIG_ENABLE | CONFIG_LEGACY;
+}
+
+bool nmi_timer_start(uint64_t period_ns)
+{
+	uint32_t fs;
+
+	if (!acpi_info()->hpet_pa)
+		return false;
+	fs = *reg(REG_PERIOD);
+	if (!fs || fs > PERIOD_FS_MAX || !(*reg(REG_CAPABILITIES) & CAP_LEGACY) ||
+	    !(*reg(REG_TIMER0_CONFIG) & TN_PERIODIC_CAP) ||
+	    mul_div64(period_ns, FS_PER_NS, fs) > UINT32_MAX)
+		return false;
+	outb(PIT_CONTROL, PIT_QUIET);
+	set_timer((uint32_t)mul_div64(period_ns, FS_PER_NS, fs));
+	return !ioapic_route_isa_nmi(IRQ_PIT);
+}
