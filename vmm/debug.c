@@ -1,5 +1,6 @@
 #include "vmm/debug.h"
 
+#include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/errno.h"
 #include "arch/x86_64/log.h"
 #include "vmm/backend.h"
@@ -74,6 +75,17 @@ static void update_all(struct vm *vm)
 		debug_update(vm->vcpu[i]);
 }
 
+/* Where the address is now, in memory; one of 64 bits is nowhere before the guest has such. */
+static bool find_code(const struct vcpu *vcpu, struct debug_slot *slot)
+{
+	gva_t at = slot->point.at;
+
+	if (at.v > UINT32_MAX && !(vcpu_hot_reg(vcpu, REG_EFER) & EFER_LMA))
+		return false;
+	return inspect_translate(vcpu, at, &slot->gpa) &&
+	       inspect_read_gpa(vcpu->vm, slot->gpa, &slot->original, 1) == 1;
+}
+
 int debug_set_point(struct vm *vm, const struct debug_point *point)
 {
 	struct vm_debug *vd = &vm->debug;
@@ -87,9 +99,7 @@ int debug_set_point(struct vm *vm, const struct debug_point *point)
 	if (vd->nr == DEBUG_POINTS_MAX ||
 	    (point->kind != DEBUG_EXEC_INT3 && hardware_points(vd) == DEBUG_HARDWARE_POINTS))
 		return -ENOSPC;
-	if (point->kind == DEBUG_EXEC_INT3 &&
-	    (!vcpu || !inspect_translate(vcpu, point->at, &slot.gpa) ||
-	     inspect_read_gpa(vm, slot.gpa, &slot.original, 1) != 1))
+	if (point->kind == DEBUG_EXEC_INT3 && (!vcpu || !find_code(vcpu, &slot)))
 		return -EFAULT;
 	debug_lift(vm);
 	vd->slot[vd->nr++] = slot;

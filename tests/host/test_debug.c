@@ -79,6 +79,14 @@ static void test_points_are_judged(void **state)
 	assert_int_equal(set_point(DEBUG_ACCESS, DATA, 16), -EINVAL);
 	assert_int_equal(set_point(DEBUG_EXEC, POINT, 2), -EINVAL);
 	assert_int_equal(set_point(DEBUG_EXEC_INT3, NOWHERE, 1), -EFAULT);
+	/* A kernel's address of 64 bits, before the guest has such: its lower half is another
+	 * place. */
+	fx_mode_32();
+	assert_int_equal(set_point(DEBUG_EXEC_INT3, UINT64_C(0xffffffff00000000) | CODE_PA, 1),
+			 -EFAULT);
+	assert_int_equal(set_point(DEBUG_EXEC_INT3, CODE_PA, 1), 0);
+	assert_int_equal(clear_point(DEBUG_EXEC_INT3, CODE_PA, 1), 0);
+	fx_mode_64();
 	assert_null(debug_point(&fx.vm, 0));
 	assert_false(fx.vcpu.debug.on);
 	for (unsigned i = 0; i < DEBUG_HARDWARE_POINTS; i++)
