@@ -206,6 +206,15 @@ def test_second_port_changes_hands(name):
         m.type("kill console\n")
         m.expect_vm("console", "killed")
         m.type("gdb gdb com2\n")
-        m.expect(r"gdb debugs gdb")
+        m.expect(r"gdb debugs gdb once it attaches, on com2")
+        m.type("start console\n")
+        m.expect(r"vm console: com2=phys:com2: the port belongs to another, not started")
+        # Without a session the line is kept for a panic; or given back.
+        m.type("gdb off\n")
+        m.expect(r"gdb debugs no guest; com2 is kept for a panic")
+        m.type("gdb close\n")
+        m.expect(r"gdb has no line")
+        m.type("start console\n")
+        m.expect_vm("console", "started")
     if os.path.exists(path):
         os.unlink(path)

@@ -591,6 +591,24 @@ static void test_end_unseen(void **state)
 	assert_int_equal(t->resume(P), -ENODEV);
 }
 
+/* Nor of one that the operator has had followed by a new life: that one goes on. */
+static void test_started_unseen(void **state)
+{
+	(void)state;
+	guest.state = VM_STOPPED;
+	guest.stop_reason = VM_STOP_KILLED;
+	guest.nr_vcpus = 0;
+	guest_stopped(&guest, &(struct debug_stop){ .reason = DEBUG_VM_ENDED });
+	guest.state = VM_PAUSED;
+	guest.nr_vcpus = 1;
+	guest_stopped(&guest, &(struct debug_stop){ .reason = DEBUG_VM_STARTED, .vcpu = &vcpu });
+	calls[0] = '\0';
+	gdb.answer_stop = true;
+	assert_int_equal(t->resume(P), 0);
+	assert_string_equal(said(), "");
+	expect_calls("continue ");
+}
+
 /* The operator's `resume` behind GDB's back: GDB waits for it, or has it stop, and hears of no
  * error. */
 static void test_resumed_by_another(void **state)
@@ -615,6 +633,10 @@ static void test_rest(void **state)
 	(void)state;
 	t->thread_name(THREAD, text, sizeof(text));
 	assert_string_equal(text, "guest vCPU 0");
+	vcpu.state = VCPU_WAIT_SIPI;
+	t->thread_name(THREAD, text, sizeof(text));
+	assert_string_equal(text, "guest vCPU 0, offline");
+	vcpu.state = VCPU_RUNNABLE;
 	assert_false(t->running(P));
 	guest.state = VM_RUNNING;
 	assert_true(t->running(P));
@@ -640,6 +662,7 @@ int main(void)
 		cmocka_unit_test_setup(test_two, setup),
 		cmocka_unit_test_setup(test_restart, setup),
 		cmocka_unit_test_setup(test_end_unseen, setup),
+		cmocka_unit_test_setup(test_started_unseen, setup),
 		cmocka_unit_test_setup(test_resumed_by_another, setup),
 		cmocka_unit_test_setup(test_rest, setup),
 	};

@@ -607,6 +607,15 @@ static void test_end(void **state)
 	gdb_stub_stopped(&stub, &dead);
 	assert_string_equal(reply(), "X06;process:3");
 	expect_calls("resume resume ");
+	/* The operator ends a session that waits, and one that does not. */
+	ask("c");
+	gdb_stub_leave(&stub);
+	assert_string_equal(reply(), "X06;process:3");
+	assert_false(gdb_stub_waits(&stub));
+	gdb_stub_leave(&stub);
+	assert_int_equal(gdb_stub_next(&stub), -1);
+	expect_calls("resume ");
+	begin();
 	threads = 0;
 	running = false;
 	EXPECT("g", "E13");

@@ -4,9 +4,11 @@
 #include <stdint.h>
 
 #include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/panic.h"
 #include "arch/x86_64/serial_line.h"
+#include "vmm/config.h"
 #include "vmm/gdb/stub.h"
 #include "vmm/gdb/target.h"
 #include "vmm/run.h"
@@ -14,8 +16,10 @@
 #define LINE_DEFAULT "com2"
 
 static struct serial_line *line; /* NULL: none is open */
+static char line_spec[CONFIG_GDB_MAX];
 static struct gdb_stub stub;
 static int unsent = -1; /* the stub's last byte, that the line had no room for */
+static bool serving;    /* what GDB has sent is being carried out: its answer needs the line */
 
 /* --- a guest --- */
 
@@ -53,10 +57,12 @@ static bool take_input(void)
 	if (c < 0)
 		return false;
 	hold_all(true);
+	serving = true;
 	do {
 		gdb_stub_take(&stub, (uint8_t)c);
 		gdb_send();
 	} while (++n < SERIAL_LINE_RX && (c = serial_line_getc(line)) >= 0);
+	serving = false;
 	hold_all(false);
 	return c >= 0;
 }
@@ -99,6 +105,18 @@ static void serve_panic(const struct trap_frame *tf)
 
 /* --- opening --- */
 
+static const char not_by_gdb[] = "gdb's own line is taken away at Umbra's prompt only";
+
+/* A session that waits for a guest hears that there is nothing to wait for. */
+static void close_line(void)
+{
+	gdb_guest_leave();
+	gdb_stub_leave(&stub);
+	gdb_send();
+	serial_line_close(line);
+	line = NULL;
+}
+
 static const char *open_line(const char *spec)
 {
 	const char *why = NULL;
@@ -111,13 +129,16 @@ static const char *open_line(const char *spec)
 		return why;
 	if (line == other)
 		return NULL;
-	if (line) {
-		gdb_guest_leave();
-		serial_line_close(line);
+	if (serving) {
+		serial_line_close(other);
+		return not_by_gdb;
 	}
+	if (line)
+		close_line();
 	gdb_stub_init(&stub, &gdb_guest_target);
 	unsent = -1;
 	line = other;
+	str_copy(line_spec, *spec ? spec : LINE_DEFAULT, sizeof(line_spec));
 	panic_set_debugger(serve_panic);
 	return NULL;
 }
@@ -159,7 +180,31 @@ void gdb_off(void)
 	hold_all(false);
 }
 
+const char *gdb_close(void)
+{
+	if (serving)
+		return not_by_gdb;
+	if (!line)
+		return NULL;
+	hold_all(true);
+	close_line();
+	gdb_guest_choose(&stub, NULL);
+	hold_all(false);
+	panic_set_debugger(NULL);
+	return NULL;
+}
+
+const char *gdb_line(void)
+{
+	return line ? line_spec : NULL;
+}
+
 struct vm *gdb_vm(void)
 {
 	return gdb_guest_vm();
+}
+
+bool gdb_is_attached(const struct vm *vm)
+{
+	return gdb_guest_is_attached(vm);
 }

@@ -725,7 +725,12 @@ void gdb_stub_init(struct gdb_stub *s, const struct gdb_target *target)
 
 void gdb_stub_leave(struct gdb_stub *s)
 {
-	s->answer_stop = false;
+	if (s->answer_stop) {
+		s->last = (struct gdb_stop){ .ended = true,
+					     .signal = GDB_SIGABRT,
+					     .thread = s->last.thread };
+		reply_stop(s);
+	}
 	s->thread = first_thread(s);
 	forget_stop(s);
 	s->arch[GDB_PROCESS_OF(s->thread)] = s->target->arch(GDB_PROCESS_OF(s->thread));

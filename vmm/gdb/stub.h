@@ -93,7 +93,7 @@ struct gdb_stub {
 
 /* No session yet, on a line that is new. */
 void gdb_stub_init(struct gdb_stub *s, const struct gdb_target *target);
-/* No session any more; what was to be sent still is. */
+/* No session any more; what was to be sent still is, and a GDB that waits hears of an end. */
 void gdb_stub_leave(struct gdb_stub *s);
 /* A byte from the line: may carry out a command. */
 void gdb_stub_take(struct gdb_stub *s, uint8_t c);

@@ -16,6 +16,7 @@ void gdb_guest_choose(struct gdb_stub *stub, struct vm *vm);
 /* End a session, as detaching does; nothing if there is none. */
 void gdb_guest_leave(void);
 struct vm *gdb_guest_vm(void);
+bool gdb_guest_is_attached(const struct vm *vm);
 
 /* The CPU that has panicked, to be looked at only; nothing runs any more. */
 extern const struct gdb_target gdb_host_target;

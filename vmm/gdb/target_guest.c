@@ -107,6 +107,8 @@ static void guest_thread_name(unsigned thread, char *buf, size_t size)
 		state = ", crashed";
 	else if (vcpu->state == VCPU_HALTED)
 		state = ", halted";
+	else if (vcpu->state == VCPU_WAIT_SIPI)
+		state = ", offline";
 	ksnprintf(buf, size, "%s vCPU %u%s", vcpu->vm->cfg->name, vcpu->id, state);
 }
 
@@ -442,6 +444,9 @@ static void guest_stopped(struct vm *vm, const struct debug_stop *stop)
 	if (!d->attached)
 		return;
 	describe(vm, stop, &told);
+	/* An end that was not told yet is over. */
+	if (stop->reason == DEBUG_VM_STARTED)
+		d->pending = false;
 	/* GDB learns of the new start; one that crashed can be looked at before. */
 	if (stop->reason == DEBUG_VM_ENDED && stop->again) {
 		if (told.ended)
@@ -616,4 +621,9 @@ void gdb_guest_choose(struct gdb_stub *s, struct vm *vm)
 struct vm *gdb_guest_vm(void)
 {
 	return chosen;
+}
+
+bool gdb_guest_is_attached(const struct vm *vm)
+{
+	return debuggee(vm)->attached;
 }

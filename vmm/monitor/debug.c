@@ -6,6 +6,7 @@
 #include "arch/x86_64/lib/string.h"
 #include "vmm/gdb/gdb.h"
 #include "vmm/monitor/command.h"
+#include "vmm/run.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -186,12 +187,27 @@ static bool cmd_cont(const struct monitor_args *args)
 
 static void say_gdb(void)
 {
-	const struct vm *vm = gdb_vm();
+	const char *line = gdb_line();
+	bool attached = false;
+	const struct vm *vm;
 
-	if (vm)
-		monitor_printf("gdb debugs %s\n", vm->cfg->name);
+	if (!line) {
+		monitor_printf("gdb has no line\n");
+		return;
+	}
+	for (unsigned i = 0; (vm = vmm_vm(i)); i++) {
+		if (!gdb_is_attached(vm))
+			continue;
+		monitor_printf("%s %s", attached ? "," : "gdb debugs", vm->cfg->name);
+		attached = true;
+	}
+	if (attached)
+		monitor_printf(" on %s\n", line);
+	else if (gdb_vm())
+		monitor_printf("gdb debugs %s once it attaches, on %s\n", gdb_vm()->cfg->name,
+			       line);
 	else
-		monitor_printf("gdb debugs no guest\n");
+		monitor_printf("gdb debugs no guest; %s is kept for a panic\n", line);
 }
 
 static bool cmd_gdb(const struct monitor_args *args)
@@ -201,6 +217,10 @@ static bool cmd_gdb(const struct monitor_args *args)
 
 	if (args->count == 1 && !strcmp(args->word[0], "off")) {
 		gdb_off();
+	} else if (args->count == 1 && !strcmp(args->word[0], "close")) {
+		why = gdb_close();
+		if (why)
+			return monitor_wrong("%s", why);
 	} else if (args->count) {
 		vm = monitor_vm(args, 0);
 		if (!vm)
@@ -278,7 +298,7 @@ static const struct monitor_command commands[] = {
 	},
 	{
 		.name = "gdb",
-		.args = "[NAME [LINE] | off]",
+		.args = "[NAME [LINE] | off | close]",
 		.help = "let gdb on a serial line debug a guest",
 		.example = "gdb deb64 com2",
 		.words_max = 2,
