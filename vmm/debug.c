@@ -2,6 +2,7 @@
 
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/errno.h"
+#include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/log.h"
 #include "vmm/backend.h"
 #include "vmm/debug_core.h"
@@ -200,17 +201,19 @@ bool debug_has_listener(const struct vm *vm)
 void debug_say_stop(struct vm *vm, const struct debug_stop *stop)
 {
 	struct vcpu *vcpu = stop->vcpu;
-	char insn[64];
+	char insn[64], who[16] = "";
 
 	if (stop->reason != DEBUG_STEPPED && stop->reason != DEBUG_POINT)
 		return;
 	emulate_disassemble(vcpu, insn, sizeof(insn));
+	if (vm->nr_vcpus > 1)
+		ksnprintf(who, sizeof(who), "vcpu %u: ", vcpu->id);
 	if (stop->reason == DEBUG_POINT && stop->point.kind >= DEBUG_WRITE)
-		log_warn("vm %s: 0x%llx %s, before rip 0x%llx: %s", vm->cfg->name,
+		log_warn("vm %s: %s0x%llx %s, before rip 0x%llx: %s", vm->cfg->name, who,
 			 (unsigned long long)stop->point.at.v, stop_words(stop),
 			 (unsigned long long)vcpu->regs.rip, insn);
 	else
-		log_warn("vm %s: %s, rip 0x%llx: %s", vm->cfg->name, stop_words(stop),
+		log_warn("vm %s: %s%s, rip 0x%llx: %s", vm->cfg->name, who, stop_words(stop),
 			 (unsigned long long)vcpu->regs.rip, insn);
 }
 

@@ -55,14 +55,35 @@ static void join(struct vm *vm)
 		turns_join(vm);
 }
 
+static unsigned nr_held;                     /* holds of all VMs */
+static const struct vcpu *had_turn[CPU_MAX]; /* by CPU, when the first of them began */
+
+const struct vcpu *vmm_turn(const struct cpu *cpu)
+{
+	return nr_held ? had_turn[cpu->id] : __atomic_load_n(&cpu->current, __ATOMIC_RELAXED);
+}
+
+/* While one VM is held the turns go on with the others. */
+static void note_turns(void)
+{
+	const struct cpu *cpu;
+
+	for (unsigned id = 0; id < CPU_MAX && (cpu = smp_cpu(id)); id++)
+		had_turn[id] = __atomic_load_n(&cpu->current, __ATOMIC_RELAXED);
+}
+
 void vmm_hold_vm(struct vm *vm)
 {
+	if (!nr_held)
+		note_turns();
+	nr_held++;
 	if (!vm->holds++)
 		turns_leave(vm);
 }
 
 void vmm_let_vm(struct vm *vm)
 {
+	nr_held--;
 	if (!--vm->holds)
 		join(vm);
 }
@@ -73,16 +94,20 @@ static void begin_life(struct vm *vm)
 		vmm_pause_vm(vm);
 }
 
-int vmm_start_vm(struct vm *vm)
+int vmm_start_vm_as(struct vm *vm, const struct vm_config *cfg)
 {
 	int err;
 
 	if (vm->state != VM_STOPPED)
 		return -EBUSY;
+	vm->cfg_before = vm->cfg;
+	vm->cfg = cfg;
 	/* It is made in its own turns: its memory takes long, and the operator has an answer. */
 	err = loop_runs ? vm_start_begin(vm) : vm_start(vm);
-	if (err)
+	if (err) {
+		vm->cfg = vm->cfg_before;
 		return err;
+	}
 	timer_cancel(&vm->restart);
 	if (vm->vcpu[0]->state != VCPU_STARTING)
 		begin_life(vm);
@@ -90,6 +115,11 @@ int vmm_start_vm(struct vm *vm)
 	if (!console_front() && !console_operator_stays())
 		console_set_front(vm);
 	return 0;
+}
+
+int vmm_start_vm(struct vm *vm)
+{
+	return vmm_start_vm_as(vm, vm->cfg);
 }
 
 /* --- VMs that stop --- */
@@ -215,6 +245,7 @@ static void start_some(struct vcpu *vcpu, uint64_t end)
 			return;
 		}
 		vm_teardown(vm);
+		vm->cfg = vm->cfg_before;
 		debug_ended(vm, false);
 		leave_stopped(vm);
 		return;
@@ -307,18 +338,30 @@ int vmm_stop_vm(struct vm *vm)
 
 /* --- all of them --- */
 
-/* For a panic: whose turn it is, what it was left for, and if that is traced, what for before. */
-static void say_last_exits(void (*line)(const char *text))
+static void say_turn(const struct cpu *cpu, void (*line)(const char *text))
 {
-	const struct vcpu *vcpu = this_cpu()->current;
+	const struct vcpu *vcpu = cpu->current;
 	char text[128];
 
 	if (!vcpu)
 		return;
-	ksnprintf(text, sizeof(text), "vm %s: last exit %s, rip 0x%llx", vcpu->vm->cfg->name,
-		  vm_exit_name(vcpu->exit.kind), (unsigned long long)vcpu->regs.rip);
+	ksnprintf(text, sizeof(text), "cpu %u: vm %s vcpu %u, last exit %s, rip 0x%llx", cpu->id,
+		  vcpu->vm->cfg->name, vcpu->id, vm_exit_name(vcpu->exit.kind),
+		  (unsigned long long)vcpu->regs.rip);
 	line(text);
 	exit_trace_tail(&vcpu->exits->trace, line);
+}
+
+/* For a panic: whose turn it is on each CPU, what it was left for, and if that is traced, what for
+ * before. Of the CPU that panics last, as that is what stays on a screen. */
+static void say_last_exits(void (*line)(const char *text))
+{
+	const struct cpu *cpu;
+
+	for (unsigned id = 0; id < CPU_MAX && (cpu = smp_cpu(id)); id++)
+		if (cpu != this_cpu())
+			say_turn(cpu, line);
+	say_turn(this_cpu(), line);
 }
 
 static const struct console_operator monitor = {

@@ -6,6 +6,8 @@
 #include "vmm/config.h"
 #include "vmm/vm.h"
 
+struct cpu;
+
 /*
  * Make and start the VMs that cfg names; the backend is probed and enabled. A VM that
  * cannot start is logged in one line and the others still start. 0, or -ENOMEM when not
@@ -23,6 +25,9 @@ _Noreturn void vmm_run(void);
  */
 void vmm_hold_vm(struct vm *vm);
 void vmm_let_vm(struct vm *vm);
+/* Whose turn it is on that CPU, be it halted; while VMs are held, whose it was before the first of
+ * them was. NULL: nobody's. To be compared, and as long as the VM lasts to be looked at. */
+const struct vcpu *vmm_turn(const struct cpu *cpu);
 
 /* The VMs, running or stopped, in the order of their lines; NULL from the count on. */
 struct vm *vmm_vm(unsigned index);
@@ -36,6 +41,9 @@ struct vm *vmm_vm(unsigned index);
 /* Start a stopped VM anew; one that waits for its restart does not wait. 0, -EBUSY (it runs or is
  * paused), or what vm_start() says; one that waits for its restart goes on waiting then. */
 int vmm_start_vm(struct vm *vm);
+/* The same by another line, which is to last as long as the VM has it. One that cannot be started
+ * so has the line again that it had, also when that is found out as its kernel is loaded. */
+int vmm_start_vm_as(struct vm *vm, const struct vm_config *cfg);
 /*
  * Take a running VM's vCPUs off the CPU until vmm_resume_vm(). Time goes on: the guest's clocks and
  * timers show afterwards how long it was, as after a long SMI of a PC, or under KVM for guests that

@@ -89,6 +89,7 @@ struct vm {
 	struct spinlock stop_lock;
 	unsigned id; /* frames of this VM have owner FRAME_VM0 + id */
 	const struct vm_config *cfg;
+	const struct vm_config *cfg_before; /* run.c: of its last start, if that fails */
 	enum vm_state state;
 	enum vm_stop_reason stop_reason;
 	bool pause_requested; /* vm_request_pause() */

@@ -103,7 +103,7 @@ def test_panic(name):
     with lib.Machine(name, iso) as m:
         m.expect(r"umbra: panic: ", "umbra")
         m.expect(r"backtrace:")
-        m.expect(r"umbra: vm tiny: last exit \S+, rip 0x1000")
+        m.expect(r"umbra: cpu 0: vm tiny vcpu 0, last exit \S+, rip 0x1000")
         for _ in range(16):
             m.expect(r"umbra: +\d+ 00000000001000[0-9a-f]{2} (io|intr) ")
 

@@ -392,3 +392,71 @@ def test_panic(name):
             gdb.ask("p ((struct cpu *)$gs_base)->id", "= 1")
             gdb.type("monitor poweroff")
             m.expect_exit()
+
+
+def monitor(m, line):
+    """What Umbra's monitor answers."""
+    m.type(line + "\n")
+    start = m.expect(rf"{re.escape(line)}\n").end()
+    end = m.expect(r"^umbra> \Z", "command").start()
+    return m.text[start:end]
+
+
+def test_two_processors(name):
+    """An operator and gdb at the same guests, which run on two processors, a busy one on each."""
+    at = places()
+    modules = lib.tiny("one", "debug", "memory=16M cpus=1") + lib.tiny("two", "cli_loop", "memory=2M cpus=0") \
+        + lib.tiny("three", "neighbour", "memory=16M apic=on vcpus=2 -- i")
+    with Debugged(name, modules, options=("--smp", "2")) as m:
+        m.expect_vm("three", "started")
+        m.type("\x1dm")
+        m.expect(r"^umbra> ")
+        lib.check("gdb debugs one once it attaches, on com2" in monitor(m, "gdb"), "how gdb stands", m.text[-300:])
+        with Gdb(m.line) as gdb:
+            lib.check("gdb debugs one on com2" in monitor(m, "gdb"), "how gdb stands", m.text[-300:])
+            gdb.ask(f"hbreak *{at['point']:#x}", "breakpoint 1 at")
+            gdb.ask("c", r"Breakpoint 1, ")
+            # The operator does the like behind gdb's back.
+            monitor(m, "trace one on")
+            monitor(m, "step one")
+            monitor(m, f"watch one {at['watched']:#x}")
+            monitor(m, "cont one")
+            time.sleep(0.5)
+            lib.check(f"{at['watched']:#018x}" in monitor(m, "points one"), "the operator's point", m.text[-300:])
+            for _ in monitor(m, "points one").splitlines():
+                monitor(m, "delete one 1")
+            gdb.ask("delete")
+            monitor(m, "pause one")
+            # A new life that gdb has not waited for is its own: it does not stand still for ever.
+            monitor(m, "kill one")
+            lib.check("killed" in monitor(m, "vms | grep one"), "it is killed", m.text[-300:])
+            m.type("start one\n")
+            m.expect_vm("one", "started")
+            gdb.type("c")
+            time.sleep(1)
+            lib.check("running" in monitor(m, "vms | grep one"), "it runs", m.text[-300:])
+            gdb.interrupt()
+            gdb.ask("monitor vcpus", r"^one\.0 +paused .* 1 *$")
+            gdb.ask("monitor vcpus", r"^two\.0 +running .* 0 *$")
+            gdb.ask("monitor gdb close", "at Umbra's prompt only")
+            # Who waits hears of it when the operator takes the session away.
+            gdb.type("c")
+            time.sleep(1)
+            lib.check("kept for a panic" in monitor(m, "gdb off"), "the session's end", m.text[-300:])
+            lib.check("SIGABRT" in gdb.answer(), "gdb told of it", gdb.text[-300:])
+        monitor(m, "gdb three")
+        with Gdb(m.line) as gdb:
+            gdb.ask("info threads", r"Thread 3\.2 \(three vCPU 1, offline\)")
+            gdb.ask("stepi", r"0x\w+ in")
+            gdb.ask("detach", "detached")
+        # Each of them can run as soon as it is asked for.
+        out = monitor(m, "vcpus | grep running")
+        lib.check(len(re.findall(r"running", out)) in (2, 3), "a vCPU running on each processor", out)
+        m.type("panic\n")
+        m.expect(r"umbra: cpu 1: vm \w+ vcpu \d, last exit \w+, rip 0x\w+")
+        m.expect(r"umbra: cpu 0: vm \w+ vcpu \d, last exit \w+, rip 0x\w+")
+        with Gdb(m.line, os.path.join(lib.BUILD, "umbra.elf")) as gdb:
+            gdb.ask("info threads", r"(?s)1 .*2 ")
+            gdb.ask("bt", r"cmd_panic|panic")
+            gdb.type("monitor poweroff")
+            m.expect_exit()

@@ -252,6 +252,14 @@ static void test_int3(void **state)
 		fail_msg("expected a line for the operator, seen \"%s\"", fake_log);
 	/* He waits for it: it is not among what a quiet log leaves out. */
 	assert_int_equal(fake_log_level, LOG_WARN);
+	/* Of several vCPUs he is told which. */
+	fx.vm.nr_vcpus = 2;
+	fx.vcpu.id = 1;
+	debug_say_stop(&fx.vm, debug_last_stop(&fx.vm));
+	fx.vm.nr_vcpus = 1;
+	fx.vcpu.id = 0;
+	if (!strstr(fake_log, ": vcpu 1: break, rip 0x"))
+		fail_msg("expected the vCPU's number, seen \"%s\"", fake_log);
 	/* On from there: the instruction runs with no INT3 in memory, by a step of its own. */
 	fx.vm.pause_requested = false;
 	vcpu_inject_pending(&fx.vcpu);

@@ -42,12 +42,26 @@ void vmm_let_vm(struct vm *vm)
 		fail_msg(#name "() was called");                                                   \
 		return 0;                                                                          \
 	}
-NEVER(vmm_start_vm)
 NEVER(vmm_pause_vm)
 NEVER(vmm_resume_vm)
 NEVER(vmm_reset_vm)
 NEVER(vmm_kill_vm)
 NEVER(vmm_stop_vm)
+
+int vmm_start_vm_as(struct vm *vm, const struct vm_config *line)
+{
+	(void)vm;
+	(void)line;
+	fail();
+	return 0;
+}
+
+const struct vcpu *vmm_turn(const struct cpu *cpu)
+{
+	(void)cpu;
+	fail();
+	return NULL;
+}
 
 void machine_poweroff(void)
 {
@@ -136,6 +150,8 @@ static void exits(enum vm_exit_kind kind, unsigned n, uint64_t ticks)
 
 /* --- tests --- */
 
+static struct exit_stats of_second;
+
 static void test_exits(void **state)
 {
 	(void)state;
@@ -161,6 +177,13 @@ static void test_exits(void **state)
 		"exits alpha: 100, of its time 50.0% in the guest; TSC at 1000000 kHz\n"
 		"TICKS FROM        EXITS\n"
 		"      2048           30  ##################################################\n");
+	/* Those of one vCPU alone. */
+	fake_vm.exits[1] = &of_second;
+	of_second.count[EXIT_IO] = 7;
+	expect_said("exits alpha.1 clear", "");
+	assert_int_equal(of_second.count[EXIT_IO], 0);
+	assert_int_equal(fake_vm.exits[0]->count[EXIT_CPUID], 30);
+	fake_vm.exits[1] = NULL;
 	expect_said("exits alpha clear", "");
 	run("exits alpha");
 	assert_non_null(strstr(said, "alpha: 0, of its time 0.0%"));

@@ -255,6 +255,65 @@ static void test_start_beside_others(void **state)
 	play(nothing_more);
 }
 
+/* One that cannot be started by another line has its own again, be that seen at once or when its
+ * kernel is loaded. */
+static void test_start_by_another_line(void **state)
+{
+	static struct vm_config other;
+	struct vm *a = vmm_vm(0);
+
+	(void)state;
+	by_backend(true);
+	run_steps((const step_fn[]){ timer_exit, interrupt, NULL });
+	assert_int_equal(vmm_kill_vm(a), 0);
+	other = *a->cfg;
+	other.memory = MIB(4);
+	kernel.ehdr.e_machine = EM_ARM;
+	assert_int_equal(vmm_start_vm_as(a, &other), 0);
+	assert_ptr_equal(a->cfg, &other);
+	run_steps((const step_fn[]){ timer_exit, interrupt, interrupt, NULL });
+	kernel.ehdr.e_machine = EM_X86_64;
+	assert_int_equal(a->state, VM_STOPPED);
+	assert_ptr_equal(a->cfg, &cfg.vm[0]);
+	other.memory = ALIGN_DOWN(UINT64_MAX, MIB(1));
+	assert_int_equal(vmm_start_vm_as(a, &other), -ENOMEM);
+	assert_ptr_equal(a->cfg, &cfg.vm[0]);
+	/* One that is started keeps it for what it restarts into. */
+	other.memory = MIB(4);
+	assert_int_equal(vmm_start_vm_as(a, &other), 0);
+	run_steps((const step_fn[]){ timer_exit, NULL });
+	assert_int_equal(a->vcpu[0]->state, VCPU_RUNNABLE);
+	assert_int_equal(vmm_reset_vm(a), 0);
+	assert_ptr_equal(a->cfg, &other);
+	assert_int_equal(vmm_kill_vm(a), 0);
+	assert_int_equal(vmm_start_vm_as(a, &cfg.vm[0]), 0);
+	play(nothing_more);
+}
+
+/* Who is looked at is off its CPU: whose turn it was is known all the same. */
+static void test_turn_of_whom(void **state)
+{
+	struct vcpu *a = vmm_vm(0)->vcpu[0];
+
+	(void)state;
+	by_backend(true);
+	run_steps((const step_fn[]){ interrupt, NULL });
+	assert_ptr_equal(boot_cpu.current, a);
+	assert_ptr_equal(vmm_turn(&boot_cpu), a);
+	vmm_hold_vm(a->vm);
+	assert_null(boot_cpu.current);
+	assert_ptr_equal(vmm_turn(&boot_cpu), a);
+	/* The other one has its turn meanwhile. */
+	run_steps((const step_fn[]){ interrupt, NULL });
+	vmm_hold_vm(vmm_vm(1));
+	assert_ptr_equal(vmm_turn(&boot_cpu), a);
+	vmm_let_vm(vmm_vm(1));
+	vmm_let_vm(a->vm);
+	run_steps((const step_fn[]){ interrupt, NULL });
+	assert_ptr_equal(vmm_turn(&boot_cpu), boot_cpu.current);
+	play(nothing_more);
+}
+
 /* The loop runs until the machine idles (2) or is off (3). */
 static int go_on(void)
 {
@@ -444,6 +503,8 @@ int main(void)
 		cmocka_unit_test_setup(test_kill, setup),
 		cmocka_unit_test_setup(test_reset, setup),
 		cmocka_unit_test_setup(test_start_beside_others, setup),
+		cmocka_unit_test_setup(test_start_by_another_line, setup),
+		cmocka_unit_test_setup(test_turn_of_whom, setup),
 		cmocka_unit_test_setup(test_start_alone, setup),
 		cmocka_unit_test_setup(test_start_turn_ends, setup),
 		cmocka_unit_test_setup(test_operator_is_there, setup),

@@ -108,6 +108,10 @@ static bool cmd_exits(const struct monitor_args *args)
 	if (!vm)
 		return false;
 	if (args->count > 1 && strcmp(args->word[1], "clear") == 0) {
+		if (nr < VM_MAX_VCPUS) {
+			exit_stats_clear(vm->exits[nr]);
+			return true;
+		}
 		vm_exits_clear(vm);
 		memset(&vm->touches, 0, sizeof(vm->touches));
 		return true;

@@ -7,6 +7,7 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/version.h"
 #include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/panic.h"
@@ -48,19 +49,21 @@ static const char *const cpu_states[] = {
 /* Where its time goes, in thousandths; an idle one's present halt counts too. */
 static void show_cpu(const struct cpu *cpu)
 {
-	const struct vcpu *runs = cpu->current;
+	const struct vcpu *runs = vmm_turn(cpu);
 	uint64_t since = cpu->idle_since, now = rdtsc(), all = now - cpu->online_tsc;
 	uint64_t idle = cpu->idle_ticks + (since && now > since ? now - since : 0);
 	unsigned in_idle = exit_stats_permille(idle, all);
 	unsigned in_guest = exit_stats_permille(cpu->guest_ticks, all);
 	unsigned in_host = in_idle + in_guest < 1000 ? 1000 - in_idle - in_guest : 0;
+	char name[VM_NAME_MAX + 8] = "-";
 
+	if (runs)
+		ksnprintf(name, sizeof(name), "%s.%u", runs->vm->cfg->name, runs->id);
 	monitor_printf("%3u %4u %-8s", cpu->id, cpu->apic_id, cpu_states[cpu->state]);
 	if (cpu->state == CPU_ONLINE)
 		monitor_printf(" %3u.%u%% %3u.%u%% %3u.%u%% %11llu %s", in_idle / 10, in_idle % 10,
 			       in_guest / 10, in_guest % 10, in_host / 10, in_host % 10,
-			       (unsigned long long)cpu->irq_count,
-			       runs ? runs->vm->cfg->name : "-");
+			       (unsigned long long)cpu->irq_count, name);
 	else if (cpu->state == CPU_LEFT_OUT)
 		monitor_printf(" %s", cpu->why);
 	monitor_printf("\n");

@@ -7,6 +7,7 @@
 #include "arch/x86_64/lib/printf.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/log.h"
+#include "arch/x86_64/smp.h"
 #include "vmm/config.h"
 #include "vmm/console.h"
 #include "vmm/monitor/command.h"
@@ -38,6 +39,11 @@ static bool is_changed(const struct vm *vm)
 
 /* --- what there is --- */
 
+static bool is_starting(const struct vm *vm)
+{
+	return vm->state != VM_STOPPED && vm->vcpu[0]->state == VCPU_STARTING;
+}
+
 static const char *state_name(const struct vm *vm)
 {
 	static const char *const why[] = {
@@ -51,7 +57,7 @@ static const char *state_name(const struct vm *vm)
 		return "restarting";
 	switch (vm->state) {
 	case VM_RUNNING:
-		return "running";
+		return is_starting(vm) ? "starting" : "running";
 	case VM_PAUSED:
 		return "paused";
 	case VM_STOPPED:
@@ -152,9 +158,10 @@ static void show_shares(const struct vm_config *cfg)
 	char cpus[128] = "", text[256];
 
 	print_cpus(cpus, sizeof(cpus), cfg->cpus);
-	ksnprintf(text, sizeof(text), "weight=%u%s%s%s%s",
-		  cfg->weight ? cfg->weight : SCHED_WEIGHT_DEFAULT, cpus,
-		  *cfg->com2 ? " com2=phys:" : "", cfg->com2, cfg->paused ? " paused" : "");
+	ksnprintf(text, sizeof(text), "weight=%u%s apic=%s%s%s%s%s",
+		  cfg->weight ? cfg->weight : SCHED_WEIGHT_DEFAULT, cpus, cfg->apic ? "on" : "off",
+		  cfg->pv == PV_KVM ? " pv=kvm" : "", *cfg->com2 ? " com2=phys:" : "", cfg->com2,
+		  cfg->paused ? " paused" : "");
 	show_text("", text);
 }
 
@@ -217,7 +224,9 @@ static bool cmd_vm(const struct monitor_args *args)
 		return false;
 	monitor_printf("%s: %s%s\n", vm->cfg->name, state_name(vm),
 		       vm == console_front() ? ", in front" : "");
-	if (vm->state != VM_STOPPED)
+	if (is_starting(vm))
+		monitor_printf("  %-10s %s\n", "starts for", uptime(vm, up, sizeof(up)));
+	else if (vm->state != VM_STOPPED)
 		monitor_printf("  %-10s %s, started in %llu ms\n", "up for",
 			       uptime(vm, up, sizeof(up)),
 			       (unsigned long long)(vm->start_cost_ns / 1000000));
@@ -235,13 +244,26 @@ static bool cmd_vm(const struct monitor_args *args)
 	return true;
 }
 
+/* Was it at work when the operator asked? Now it is held. */
+static bool has_turn(const struct vcpu *vcpu)
+{
+	const struct cpu *cpu;
+
+	for (unsigned id = 0; id < CPU_MAX && (cpu = smp_cpu(id)); id++)
+		if (vmm_turn(cpu) == vcpu)
+			return true;
+	return false;
+}
+
 static const char *vcpu_state_name(const struct vcpu *vcpu)
 {
 	switch (vcpu->state) {
 	case VCPU_STARTING:
 		return "starting";
 	case VCPU_RUNNABLE:
-		return vcpu->loaded ? "running" : "runnable";
+		if (vcpu->vm->state == VM_PAUSED)
+			return "paused";
+		return has_turn(vcpu) ? "running" : "runnable";
 	case VCPU_HALTED:
 		return "halted";
 	case VCPU_STOPPED:
@@ -323,7 +345,7 @@ static const struct vm_config *changed_config(const struct vm *vm, const struct 
 static bool cmd_start(const struct monitor_args *args)
 {
 	struct vm *vm = monitor_vm(args, 0);
-	const struct vm_config *was, *cfg;
+	const struct vm_config *cfg;
 
 	if (!vm)
 		return false;
@@ -336,12 +358,8 @@ static bool cmd_start(const struct monitor_args *args)
 		return false;
 	if (is_changed(vm) && cfg == lines[vm->id].line)
 		monitor_printf("%s: by GRUB's line again\n", cfg->name);
-	was = vm->cfg;
-	vm->cfg = cfg;
-	if (vmm_start_vm(vm)) { /* which says what is wrong */
-		vm->cfg = was;
-		monitor_printf("%s could not be started: log | tail 3 says why\n", was->name);
-	}
+	if (vmm_start_vm_as(vm, cfg)) /* which says what is wrong */
+		monitor_printf("%s could not be started: log | tail 3 says why\n", cfg->name);
 	return true;
 }
 
