@@ -127,6 +127,7 @@ static bool runs_on_tcg(void)
 int svm_probe(void)
 {
 	const struct cpu_features *cpu = cpu_features();
+	bool tcg = runs_on_tcg();
 	struct cpuid_regs svm;
 
 	if (!cpu->svm) {
@@ -147,7 +148,7 @@ int svm_probe(void)
 	svm_machine.nr_asids = svm.ebx;
 	svm_machine.rdpru = has_rdpru();
 	svm_machine.invpcid = has_invpcid();
-	svm_machine.arms_dr7 = svm_machine.loose_cr8 = runs_on_tcg();
+	svm_machine.arms_dr7 = svm_machine.loose_cr8 = svm_machine.loses_interrupts = tcg;
 	svm_machine.host_cr4 = read_cr4() & CR4_MCE;
 	svm_machine.image_start = (uintptr_t)__image_start;
 	svm_machine.image_end = (uintptr_t)__image_end;

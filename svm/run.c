@@ -2,6 +2,7 @@
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/fault.h"
 #include "arch/x86_64/insn.h"
+#include "arch/x86_64/lapic.h"
 #include "arch/x86_64/log.h"
 #include "svm/exit.h"
 #include "svm/insn.h"
@@ -27,6 +28,7 @@ static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmc
 {
 	struct vcpu_regs *regs = &vcpu->regs;
 	uint64_t dr7 = dr7_to_arm(vcpu, v), tpr = v->v_intr & V_TPR;
+	bool may_lose = svm_machine.loses_interrupts && (v->v_intr & V_IRQ);
 
 	if (sv->asid_generation != sv->cpu->asid_generation || sv->flush)
 		svm_asid_renew(sv);
@@ -45,6 +47,8 @@ static inline void enter_once(struct vcpu *vcpu, struct svm_vcpu *sv, struct vmc
 	svm_enter(regs, sv->vmcb_pa.v, sv->cpu->host_vmcb.v);
 	if (dr7 & DR7_ENABLED)
 		write_dr7(DR7_INIT);
+	if (may_lose)
+		lapic_show_pending();
 	regs->gpr[RAX] = v->rax;
 	regs->gpr[RSP] = v->rsp;
 	regs->rip = v->rip;

@@ -23,6 +23,9 @@ struct svm_machine {
 	 * go by the DR7 of before: the host does it for the guest, always. */
 	bool arms_dr7;
 	bool loose_cr8; /* QEMU: MOV to CR8 takes reserved bits, where it does not exit */
+	/* QEMU: VMRUN with V_IRQ notes it in the word of what waits for the CPU, not atomically: an
+	 * interrupt that another of QEMU's threads notes there at that moment is lost. */
+	bool loses_interrupts;
 	uint64_t image_start, image_end; /* Umbra's own addresses, where it arms none */
 	bool rdpru;                      /* the CPU has RDPRU, and its intercept */
 	bool invpcid;                    /* the CPU has INVPCID, and its intercept */

@@ -222,6 +222,12 @@ void lapic_eoi(void)
 	lapic_write(LAPIC_EOI, 0);
 }
 
+/* The priority is judged at each write of the TPR. */
+void lapic_show_pending(void)
+{
+	lapic_write(LAPIC_TPR, 0);
+}
+
 void lapic_timer_start(uint32_t ticks)
 {
 	lapic_write(LAPIC_TIMER_INITIAL, ticks);

@@ -20,6 +20,9 @@ bool lapic_init_other(void);
 /* End the interrupt in service. */
 void lapic_eoi(void);
 
+/* Have it tell the processor anew of what waits in it: for emulators that may forget. */
+void lapic_show_pending(void);
+
 /* What other CPUs get: an interrupt of this vector, an NMI, an INIT, a start at page << 12. From
  * any context but an NMI's that may have come between. */
 void lapic_send(uint32_t apic_id, unsigned vector);

@@ -13,6 +13,7 @@
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/image.h"
 #include "arch/x86_64/include/x87.h"
+#include "arch/x86_64/lapic.h"
 #include "arch/x86_64/lib/printer.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
@@ -598,6 +599,12 @@ uint32_t fpu_area_pkru(const void *area)
 /* --- interrupts --- */
 
 uint64_t fake_trap_count[256];
+unsigned fake_lapic_shown;
+
+__attribute__((weak)) void lapic_show_pending(void)
+{
+	fake_lapic_shown++;
+}
 
 uint64_t trap_count(unsigned vector)
 {

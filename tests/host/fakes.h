@@ -48,6 +48,7 @@ extern uint64_t fake_frame_limit; /* default UINT64_MAX */
 /* Console: what was written, what will be read. */
 /* Interrupts of the vectors that somebody takes. */
 extern uint64_t fake_trap_count[256];
+extern unsigned fake_lapic_shown; /* how often lapic_show_pending() was called */
 
 extern char fake_console_out[65536];
 extern size_t fake_console_len;

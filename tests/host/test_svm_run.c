@@ -311,6 +311,24 @@ static void test_windows(void **state)
 	assert_true(v->v_intr & V_INTR_MASKING);
 }
 
+/* QEMU loses what comes just when VMRUN takes note of V_IRQ; the APIC still has it. */
+static void test_lost_interrupt(void **state)
+{
+	const play_fn plays[] = { play_intr };
+
+	(void)state;
+	fake_lapic_shown = 0;
+	svm_request_window(&vcpu, EVENT_INTR, true);
+	run(plays, 1);
+	assert_int_equal(fake_lapic_shown, 0);
+	svm_machine.loses_interrupts = true;
+	run(plays, 1);
+	assert_int_equal(fake_lapic_shown, 1);
+	svm_request_window(&vcpu, EVENT_INTR, false);
+	run(plays, 1);
+	assert_int_equal(fake_lapic_shown, 1);
+}
+
 static void play_write_cr8(struct vmcb *p)
 {
 	assert_false(vmcb_intercepts(p, INTERCEPT_CR_WRITE + 8));
@@ -628,6 +646,7 @@ int main(void)
 		TEST(test_exceptions),
 		TEST(test_software_events),
 		TEST(test_windows),
+		TEST(test_lost_interrupt),
 		TEST(test_nmi_until_iret),
 		TEST(test_nmi_window),
 		TEST(test_iret_that_faults),
