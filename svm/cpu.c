@@ -117,7 +117,11 @@ static bool disabled_by_firmware(void)
 	return !wrmsr_safe(MSR_VM_CR, vm_cr & ~VM_CR_SVMDIS);
 }
 
-/* QEMU's emulation, as its leaves say. */
+/*
+ * QEMU's emulation, as its leaves say. QEMU: an FXRSTOR, XRSTOR or FLDENV on any processor writes
+ * to the word of the first one in which it notes whether that is in a guest, and not atomically:
+ * the first one may go on in the guest without nested paging, or in the host with it.
+ */
 static bool runs_on_tcg(void)
 {
 	return (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR) &&
@@ -164,6 +168,7 @@ int svm_probe(void)
 		.invpcid_exits =
 			svm_machine.invpcid && (svm_machine.features & SVM_FEATURE_DECODE_ASSISTS),
 		.real_mode = true,
+		.spares_boot_cpu = tcg,
 		.features = features_text,
 	};
 	return 0;

@@ -76,6 +76,9 @@ struct backend_caps {
 	 * nested tables only. Else it leaves with EXIT_EMULATE, and the core delivers:
 	 * vm_tables_run_real_mode(). */
 	bool real_mode;
+	/* Guests are safe on the CPU that booted only while no other CPU is at work: unless their
+	 * line names it, they are to run on the others. */
+	bool spares_boot_cpu;
 	const char *features; /* one line for the boot log: what the CPU offers */
 };
 

@@ -104,10 +104,14 @@ static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 
 /* --- who is at home where --- */
 
-/* What cpus= on its line says. */
+/* What cpus= on its line says, or all. */
 static uint64_t line_cpus(const struct vm *vm)
 {
-	return vm->cfg->cpus ? vm->cfg->cpus : ~UINT64_C(0);
+	bool spare = backend->caps()->spares_boot_cpu && nr_turns > 1;
+
+	if (vm->cfg->cpus)
+		return vm->cfg->cpus;
+	return spare ? ~BIT(0) : ~UINT64_C(0);
 }
 
 /* A message to the vCPU's home, or its own doing. */

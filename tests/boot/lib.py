@@ -173,6 +173,12 @@ def make_iso(name, modules, umbra=UMBRA_LINE, build="."):
     return iso
 
 
+def guest_cpus(number, script="run-qemu"):
+    """The options for a machine on which guests run on so many processors: on QEMU several leave
+    the first one alone (docs/svm.md)."""
+    return "--smp", str(number + (script == "run-qemu" and number > 1))
+
+
 class Machine:
     """A machine booted from an ISO; use as a context manager."""
 

@@ -9,7 +9,7 @@ ROWS = "self ipi wake shootdown busy halted periodic deadline"
 def check_rows(name, paging, words=""):
     guest = lib.tiny("latency", "latency", f"memory=16M vcpus=2 paging={paging} debug-exit -- "
                      f"cpus=2 n=3 {words}{ROWS}")
-    with lib.Machine(name, lib.make_iso(name, guest), "--smp", "2") as m:
+    with lib.Machine(name, lib.make_iso(name, guest), *lib.guest_cpus(2)) as m:
         m.expect(r"bench done", "shell", never="WRONG")
         m.expect(r"vm latency: debug-exit status 33")
         m.expect_exit()

@@ -65,17 +65,20 @@ def test_spread(name):
     """VMs that are busy do not share a processor while another one has nothing to do."""
     modules = lib.tiny("a", "cli_loop", "memory=2M") + lib.tiny("b", "cli_loop", "memory=2M") \
         + lib.tiny("c", "cli_loop", "memory=2M")
-    with lib.Machine(name, lib.make_iso(name, modules), "--smp", "2") as m:
+    with lib.Machine(name, lib.make_iso(name, modules), *lib.guest_cpus(2)) as m:
         m.expect(r"(?s)(looping with interrupts off.*){3}")
         to_monitor(m)
-        lib.check(set(places(m).values()) == {"0", "1"}, "both processors in use", places(m))
+        lib.check(set(places(m).values()) == {"1", "2"}, "both processors in use", places(m))
+        states = re.findall(r"^\w+\.0 +(\w+) .* (\d) *$", ask(m, "vcpus | cat"), re.M)
+        lib.check(sorted(states)[1:] == [("running", "1"), ("running", "2")] and sorted(states)[0][0] == "runnable",
+                  "one that runs on each processor, and one that waits", states)
         where = places(m)
         alone = next(vm for vm, cpu in where.items() if list(where.values()).count(cpu) == 1)
         ask(m, f"kill {alone[0]}")
         time.sleep(0.5)
         where = places(m)
-        lib.check(len(where) == 2 and set(where.values()) == {"0", "1"}, "one of the two sent over", where)
-        lib.check(min(busy(m)) > 10, "no processor idle", busy(m))
+        lib.check(len(where) == 2 and set(where.values()) == {"1", "2"}, "one of the two sent over", where)
+        lib.check(min(busy(m)[1:]) > 10, "no processor idle", busy(m))
 
 
 LOOKS = ("regs smp | cat", "regs smp.1 | cat", "vcpus | cat", "bt smp.1 | head 3", "x/4i smp.1 $rip", "exits smp | head 5",

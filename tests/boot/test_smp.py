@@ -8,7 +8,7 @@ import lib
 from models import MODELS
 
 ALONE = True
-CPUS = 2    # of the machine
+CPUS = 2    # that guests run on
 BOOTS = 5   # in a row; `tests/soak` does more
 # What a kernel says of processors that it waits for in vain, and of any other fault of its own.
 BAD = r"Kernel panic|BUG:|WARNING: CPU|lockup|rcu.*stall|APIC error|No irq handler|not responding|Oops"
@@ -17,7 +17,7 @@ JOB = "seq $1 $2 | gzip | gunzip | sort -r | sha256sum"
 
 
 def machine(name, model, modules, cpus=CPUS, build="."):
-    return MODELS[model].boot(name, modules, "--smp", str(cpus), build=build)
+    return MODELS[model].boot(name, modules, *lib.guest_cpus(cpus, MODELS[model].script), build=build)
 
 
 def check_tiny(name, options, cpus, build="."):
@@ -168,7 +168,7 @@ def boot_again(m, vm, vcpus):
 
 def boots(name, options, vcpus):
     umbra = lib.UMBRA_LINE + ' "run=trace smp on"'  # a crash shows what came before it
-    with MODELS["tcg"].boot(name, linux("vmlinux-amd64", options, vcpus), "--smp", str(CPUS), umbra=umbra) as m:
+    with MODELS["tcg"].boot(name, linux("vmlinux-amd64", options, vcpus), *lib.guest_cpus(CPUS), umbra=umbra) as m:
         m.expect_shell("smp", "work")
         for _ in range(BOOTS - 1):
             boot_again(m, "smp", vcpus)

@@ -9,7 +9,7 @@ ONLINE = r"^ +{} +{} online +\d+\.\d% +\d+\.\d% +\d+\.\d% +\d+ "
 
 
 def machine(name, *options, umbra=LINE, build=".", script="run-qemu"):
-    iso = lib.make_iso(name, lib.tiny("spin", "cli_loop", "memory=16M"), umbra, build)
+    iso = lib.make_iso(name, lib.tiny("spin", "cli_loop", "memory=16M cpus=0"), umbra, build)
     return lib.Machine(name, iso, *options, script=script)
 
 

@@ -14,7 +14,7 @@ from models import MODELS
 SECONDS = int(os.environ.get("RACE_SECONDS", "30"))
 ALONE = True
 LOST = 8     # accesses that leave A or D clear: QEMU has one in ten millions, natively too
-CPUS = 2     # of the machine
+CPUS = 2     # that guests run on
 NEVER = r"WRONG .*|the shadow is wrong.*|panic: .*|vm race: .*, stopped"
 COUNTS = ("accesses", "sure", "faults", "changes", "shootdowns", "drops")
 
@@ -47,7 +47,7 @@ def run_cell(name, model, options, vcpus, seconds):
     model, seed = MODELS[model], some_seed()
     line = f"seed={seed} cpus={vcpus} seconds={seconds or SECONDS} lost={lost}"
     modules = lib.tiny("race", "race", f"memory=32M vcpus={vcpus} apic=on debug-exit {options} -- {line}")
-    with model.boot(name, modules, "--smp", str(CPUS), build="debug") as m:
+    with model.boot(name, modules, *lib.guest_cpus(CPUS, model.script), build="debug") as m:
         model.expect_backend(m)
         m.expect(rf"race: begins cpus={vcpus} seed={seed}", "shell", never=NEVER)
         last = m.expect(r"^race: OK .*\n", "work", never=NEVER).group()
