@@ -147,7 +147,7 @@ run--qemu = scripts/run-qemu
 run-svm-qemu = scripts/run-qemu $(if $(NO_SVM_HERE),--accel tcg)
 run--bochs = $(run-svm-bochs)
 run-svm-bochs = scripts/run-bochs --clock real --cpu ryzen
-run-vmx-bochs = scripts/run-bochs --clock real --cpu corei7_skylake_x
+run-vmx-bochs = scripts/run-bochs --clock real --cpu corei7_haswell_4770
 
 run: RUN = $(run_machine)
 run: setup

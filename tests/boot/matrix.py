@@ -9,7 +9,7 @@ import lib
 import test_linux
 import test_paging
 import test_stress
-from models import MODELS
+from models import MODELS, NO_XSAVEC
 
 BACKENDS = ("svm", "vmx")
 ROWS = {"unpaged": "no paging", "32": "32-bit", "pse": "32-bit PSE", "pae": "PAE", "64": "64-bit"}
@@ -18,10 +18,10 @@ COLUMNS = tuple(itertools.product(BACKENDS, lib.PAGINGS))
 # The Linux of each mode: its entry in the menu, what its line gets more, and the pages that it
 # then maps itself with. Without PSE it is the 686 kernel on a processor that seems to have none.
 LINUX = {
-    "32": ("686", "clearcpuid=pse", "DirectMap4k"),
-    "pse": ("686", "", "DirectMap4M"),
-    "pae": ("686-pae", "", "DirectMap2M"),
-    "64": ("amd64", "", "DirectMap2M"),
+    "32": ("686", f"{NO_XSAVEC},pse", "DirectMap4k"),
+    "pse": ("686", NO_XSAVEC, "DirectMap4M"),
+    "pae": ("686-pae", NO_XSAVEC, "DirectMap2M"),
+    "64": ("amd64", NO_XSAVEC, "DirectMap2M"),
 }
 # Its self-tests of cryptography are three quarters of a boot on Bochs.
 LINUX_LINE = "cryptomgr.notests"

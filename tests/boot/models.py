@@ -24,6 +24,10 @@ BOCHS_AMD = {
 BOCHS_SMAP = {mode: {"implicit-honours-ac"} for mode in MODES}
 
 
+# For a Linux kernel's line: Bochs' XSAVEC is wrong, see docs/testing.md.
+NO_XSAVEC = "clearcpuid=xsavec"
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A machine with one of the backends.

@@ -5,7 +5,7 @@ import hashlib
 import re
 
 import lib
-from models import MODELS
+from models import MODELS, NO_XSAVEC
 
 ALONE = True
 CPUS = 2    # that guests run on
@@ -134,10 +134,10 @@ def test_686_pae_shadow_2(name):
     check_linux(name, "vmlinuz-686-pae", "paging=shadow", 2)
 
 
-def bochs(name, options):
+def bochs(name, model, options):
     """On VMX; less of everything."""
-    modules = linux("vmlinux-amd64", options, 2, f"{lib.LINUX_LINE} cryptomgr.notests")
-    with machine(name, "haswell", modules) as m:
+    modules = linux("vmlinux-amd64", options, 2, f"{lib.LINUX_LINE} cryptomgr.notests {NO_XSAVEC}")
+    with machine(name, model, modules) as m:
         m.expect_shell("smp", "work")
         check_online(m, "smp", 2)
         load(m, "smp", 2, lines=1000, rounds=1)
@@ -149,11 +149,12 @@ def bochs(name, options):
 
 
 def test_bochs_nested(name):
-    bochs(name, "paging=nested")
+    bochs(name, "haswell", "paging=nested")
 
 
 def test_bochs_shadow(name):
-    bochs(name, "paging=shadow")
+    """With SMAP."""
+    bochs(name, "skylake", "paging=shadow")
 
 
 def boot_again(m, vm, vcpus):

@@ -23,7 +23,7 @@ CELLS = [
 
 
 def stress(name, kernel, paging, options, seconds, build, model=MODELS["tcg"], more=""):
-    large_pages = "clearcpuid=pse" not in more
+    large_pages = not re.search(r"clearcpuid=(\S+,)?pse\b", more)
     line = f"{LINE} {more} seconds={seconds} procs=4 seed={len(name) * 7919 + seconds}"
     initrd = "initrd-stress-64" if kernel == "amd64" else "initrd-stress-32"
     modules = [(lib.guest_file(f"vmlinuz-{kernel}"),
