@@ -89,9 +89,9 @@ def bare(any_file, memory, smp=1):
 
 
 def umbra(iso, memory, smp=1):
-    """The command line for Umbra on that machine."""
+    """The command line for Umbra on that machine, whose guests have so many processors."""
     return [os.path.join(lib.TOP, "scripts", "run-qemu"), iso, "--accel", "tcg", "--memory", memory,
-            "--smp", str(smp), "--"]
+            *lib.guest_cpus(smp), "--"]
 
 
 def run(name, command, plugin_args, status=0):

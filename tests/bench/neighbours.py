@@ -4,6 +4,9 @@ tests/guest/neighbour.asm is all of them. A victim counts how far it comes in ab
 the machine's clock, which with -icount is its instructions, so that the figures repeat; alone,
 it has all of them, beside one other its fair share is a half. A second victim sleeps and measures
 by how much a timer's interrupt comes late.
+
+On two processors it is time that counts, as -icount lets QEMU's processors take turns of their own: the
+machine that measures needs two that are free, and the figures do not repeat so well.
 """
 import os
 import re
@@ -20,6 +23,7 @@ TIMEOUT = 600
 # letter -> what it does, options of its line
 NEIGHBOURS = {
     "c": ("loops, interrupts off", ""),
+    "y": ("spins by PAUSE", ""),
     "i": ("CPUID", ""),
     "o": ("port output", ""),
     "m": ("reads where nothing is", ""),
@@ -32,17 +36,28 @@ NEIGHBOURS = {
     "x": ("crashes and restarts", "on-crash=restart memory=512M"),
 }
 
+SLOW = "y"  # each PAUSE leaves TCG's loop: with -icount it takes hours, so it is on two processors only
 
-def boot(work, name, victim, neighbour, extra):
+# On two processors: what the lines of both say of it, and the victim's fair share of one.
+PLACES = {
+    "anywhere": ("", "", 1),
+    "apart": ("cpus=1", "cpus=2", 1),
+    "together": ("cpus=1", "cpus=1", 1 / 2),
+}
+
+
+def boot(work, name, victim, neighbour, extra, place=None):
     """What the victim says. It is in front, and all VMs are made before the first one runs."""
     extra = [arg.replace("sleep=on", "sleep=off") for arg in extra]  # idle time costs none
-    modules = lib.tiny("victim", "neighbour", f"memory=16M debug-exit -- {victim}")
+    cpus = PLACES[place] if place else ("", "", 1)
+    modules = lib.tiny("victim", "neighbour", f"memory=16M debug-exit {cpus[0]} -- {victim}")
     if neighbour:
         modules += lib.tiny("bad", "neighbour",
-                            f"memory=16M {NEIGHBOURS[neighbour][1]} -- {neighbour}")
+                            f"memory=16M {NEIGHBOURS[neighbour][1]} {cpus[1]} -- {neighbour}")
     iso = lib.make_iso(name, modules, "com1=115200 loglevel=warn on-idle=poweroff log=line console=follow")
     path = os.path.join(work, name + ".log")
-    command = [os.path.join(lib.TOP, "scripts", "run-qemu"), iso, "--accel", "tcg", "--", *extra]
+    command = [os.path.join(lib.TOP, "scripts", "run-qemu"), iso, "--accel", "tcg",
+               *lib.guest_cpus(2 if place else 1), "--", *extra]
     pattern = r"(?:worked|longest gap) ([0-9A-F]{8})"
     wanted = PERIODS if victim == "w" else 1
     try:
@@ -71,10 +86,24 @@ def boot(work, name, victim, neighbour, extra):
     return [int(n, 16) for n in found]
 
 
-def measure(work, victim, neighbour, extra):
-    kind = "work" if victim == "w" else "sleep"
+def measure(work, victim, neighbour, extra, place=None):
+    kind = place or ("work" if victim == "w" else "sleep")
     print(f"  running: neighbour-{neighbour or 'none'}-{kind} ...", file=sys.stderr, flush=True)
-    return boot(work, f"neighbour-{neighbour or 'none'}-{kind}", victim, neighbour, extra)
+    return boot(work, f"neighbour-{neighbour or 'none'}-{kind}", victim, neighbour, extra, place)
+
+
+def bench_two(work, letters):
+    """The same on two processors; for other programs: neighbour -> part of its share, by place."""
+    alone = sum(measure(work, "w", None, [], "anywhere"))
+    result = {}
+    print("\nOn two processors, its part of its fair share: cpus= on neither line; on different ones; on the "
+          f"same.\n\n{'the neighbour':28}" + "".join(f"{place:>12}" for place in PLACES))
+    for letter in letters:
+        what = NEIGHBOURS[letter][0]
+        result[what] = {place: sum(measure(work, "w", letter, [], place)) / alone / share
+                        for place, (_, _, share) in PLACES.items()}
+        print(f"{what:28}" + "".join(f"{part:12.3f}" for part in result[what].values()), flush=True)
+    return result
 
 
 def bench(work, extra, letters=None):
@@ -85,11 +114,15 @@ def bench(work, extra, letters=None):
           "its part of the work\nit does alone, and of its fair share (a half); how late a "
           f"timer of {TICK_MS} ms wakes one that sleeps.\n")
     print(f"{'the neighbour':28}{'of alone':>10}{'of its share':>14}{'late, ms':>10}")
-    for letter, (what, _) in NEIGHBOURS.items():
-        if letters and letter not in letters:
+    letters = [letter for letter in NEIGHBOURS if not letters or letter in letters]
+    for letter in letters:
+        if letter in SLOW:
             continue
+        what = NEIGHBOURS[letter][0]
         part = sum(measure(work, "w", letter, extra)) / alone
         late = max(0, measure(work, "l", letter, extra)[0] * 1000 / HZ - TICK_MS)
         result[what] = {"of alone": part, "of share": 2 * part, "late ms": late}
         print(f"{what:28}{part:10.3f}{2 * part:14.3f}{late:10.2f}", flush=True)
+    for what, parts in bench_two(work, letters).items():
+        result.setdefault(what, {})["on two"] = parts
     return result
