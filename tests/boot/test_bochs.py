@@ -131,7 +131,7 @@ def test_smp_vmx_shadow(name):
     guest = lib.tiny("smp", "smp", "memory=16M vcpus=4 debug-exit apic=on paging=shadow") \
         + lib.tiny("real", "real_mode", "memory=16M vcpus=2 debug-exit apic=on paging=shadow")
     with boot(name, guest, "--cpu", "corei7_haswell_4770") as m:
-        m.expect(r"four processors work together", never="WRONG")
+        m.expect(r"all processors work together", never="WRONG")
         m.expect_exit()
         m.expect_ends({vm: "debug-exit status 33" for vm in ("smp", "real")})
 

@@ -175,6 +175,32 @@ def test_linux(name):
         m.expect_vm("deb64", "powered off")
 
 
+def test_linux_two_vcpus(name):
+    """A Linux guest's two vCPUs on two processors, of which a guest that spins has one, too."""
+    modules = lib.linux("deb64", options="memory=256M apic=on vcpus=2", line=lib.LINUX_LINE + " nokaslr") \
+        + lib.tiny("spin", "cli_loop", "memory=2M")
+    with Debugged(name, modules, options=lib.guest_cpus(2)) as m:
+        m.expect_shell("deb64")
+        at = symbols(m, "do_sys_openat2", "jiffies_64")
+        with Gdb(m.line) as gdb:
+            gdb.ask("info threads", r"(?s)deb64 vCPU 0.*deb64 vCPU 1")
+            linux_points(gdb, m, at)
+            for thread in (2, 1):
+                gdb.ask(f"thread {thread}", rf"Thread 1\.{thread}")
+                gdb.ask("stepi", r"0x\w+ in")
+                gdb.ask("info threads", rf"\* {thread} ")
+            # A point stops both, whichever of them comes to it.
+            gdb.ask(f"break *{at['do_sys_openat2']:#x}")
+            m.type("for i in 1 2 3; do cat /proc/uptime & done; wait\n")
+            for _ in range(3):
+                gdb.ask("c", rf"Thread [12] hit Breakpoint \d, 0x{at['do_sys_openat2']:016x}")
+            gdb.ask("monitor vcpus", r"(?s)deb64\.0 +(paused|halted).*deb64\.1 +(paused|halted)")
+            gdb.ask("delete")
+            gdb.ask("detach", "detached")
+        m.ask_shell("deb64")
+        m.command("deb64", "cat /proc/version")
+
+
 def test_small_modes(name):
     """From before the first instruction: a guest in 32 bits that goes to 16, and back."""
     with Debugged(name, lib.tiny("small", "real_mode", "memory=16M debug-exit paused")) as m:

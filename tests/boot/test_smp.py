@@ -3,6 +3,7 @@ together."""
 import functools
 import hashlib
 import re
+import time
 
 import lib
 from models import MODELS, NO_XSAVEC
@@ -11,7 +12,9 @@ ALONE = True
 CPUS = 2    # that guests run on
 BOOTS = 5   # in a row; `tests/soak` does more
 # What a kernel says of processors that it waits for in vain, and of any other fault of its own.
-BAD = r"Kernel panic|BUG:|WARNING: CPU|lockup|rcu.*stall|APIC error|No irq handler|not responding|Oops"
+BAD = (r"Kernel panic|BUG:|WARNING: CPU|lockup|rcu.*stall|APIC error|No irq handler|not responding|Oops|"
+       r"clocksource:.*(watchdog|unstable|skew)")
+HZ = 250    # Debian's
 # What each process of the load does; its number and how many lines.
 JOB = "seq $1 $2 | gzip | gunzip | sort -r | sha256sum"
 
@@ -20,10 +23,11 @@ def machine(name, model, modules, cpus=CPUS, build="."):
     return MODELS[model].boot(name, modules, *lib.guest_cpus(cpus, MODELS[model].script), build=build)
 
 
-def check_tiny(name, options, cpus, build="."):
-    guest = lib.tiny("smp", "smp", "memory=16M vcpus=4 debug-exit apic=on " + options)
+def check_tiny(name, options, cpus, build=".", vcpus=4):
+    guest = lib.tiny("smp", "smp" if vcpus == 4 else f"smp{vcpus}",
+                     f"memory=16M vcpus={vcpus} debug-exit apic=on {options}")
     with machine(name, "tcg", guest, cpus, build) as m:
-        m.expect(r"four processors work together", "shell", never="WRONG")
+        m.expect(r"all processors work together", "shell", never="WRONG")
         m.expect(r"vm smp: debug-exit status 33")
         m.expect_exit()
 
@@ -43,6 +47,11 @@ def test_tiny_nested_in_turns(name):
 
 def test_tiny_shadow_in_turns(name):
     check_tiny(name, "paging=shadow", 1)
+
+
+def test_tiny_nested_64(name):
+    """As many as a VM may have."""
+    check_tiny(name, "paging=nested", CPUS, vcpus=64)
 
 
 def check_online(m, vm, vcpus):
@@ -91,6 +100,22 @@ def check_log(m, vm):
     lib.check(not re.search(BAD, out), "no such lines in the kernel's log", out)
 
 
+def ticks(m, vm):
+    """Timer interrupts so far, on all processors, and the seconds since the boot."""
+    out = m.command(vm, "grep LOC: /proc/interrupts; cat /proc/uptime")
+    return (sum(map(int, re.search(r"LOC:((?: +\d+)+)", out)[1].split())),
+            float(re.search(r"^(\d+\.\d+) ", out, re.M)[1]))
+
+
+def check_idle(m, vm, vcpus, seconds=5):
+    """After all that its processors do without their ticks again, most of the time."""
+    before, since = ticks(m, vm)
+    time.sleep(seconds)
+    after, now = ticks(m, vm)
+    most = vcpus * HZ * (now - since) / 4
+    lib.check(after - before < most, f"fewer than {most:.0f} timer interrupts while idle", str(after - before))
+
+
 def linux(kernel, options, vcpus, line=lib.LINUX_LINE):
     return lib.linux("smp", kernel, f"memory=256M vcpus={vcpus} apic=on {options}", line)
 
@@ -116,6 +141,20 @@ def test_amd64_nested_2(name):
 
 def test_amd64_nested_4(name):
     check_linux(name, "vmlinux-amd64", "paging=nested", 4)
+
+
+def test_amd64_nested_8(name):
+    """Four times as many as the machine has."""
+    with machine(name, "tcg", linux("vmlinux-amd64", "paging=nested", 8)) as m:
+        m.expect_shell("smp", "work")
+        check_online(m, "smp", 8)
+        load(m, "smp", 8, lines=1000, rounds=1)
+        check_shared(m, "smp", 8)
+        check_idle(m, "smp", 8)
+        check_log(m, "smp")
+        m.type("poweroff\n")
+        m.expect_vm("smp", "powered off")
+        m.expect_exit()
 
 
 def test_amd64_shadow_2(name):

@@ -1,8 +1,10 @@
-; Four processors: INIT and STARTUP, locked counting, interrupts and NMIs from one to another, pages
+; Several processors, CPUS of them: INIT and STARTUP, locked counting, interrupts and NMIs from one to another, pages
 ; that move under all of them, and one that is started again.
 %include "guest.inc"
 
+%ifndef CPUS
 %define CPUS	4
+%endif
 APIC		equ 0xfee00000
 APIC_ID		equ APIC + 0x20
 APIC_EOI	equ APIC + 0xb0
@@ -17,8 +19,8 @@ VEC_HELLO	equ 0x40
 VEC_MOVED	equ 0x41
 TRAMPOLINE	equ 0x8000
 WINDOW		equ 0x400000
-COUNTS		equ 20000
-MOVES		equ 100
+COUNTS		equ 80000 / CPUS
+MOVES		equ 400 / CPUS
 
 ; WAIT_FOR cell, value: until it is.
 %macro WAIT_FOR 2
@@ -26,6 +28,18 @@ MOVES		equ 100
 	pause
 	cmp dword [%1], %2
 	jne %%again
+%endmacro
+
+; WASTE n: n thousand instructions. A PAUSE may be an exit: there is one to each thousand.
+%macro WASTE 1
+	mov ecx, %1
+%%again:
+	pause
+	mov edx, 500
+%%count:
+	dec edx
+	jnz %%count
+	loop %%again
 %endmacro
 
 ; SEND processor, command
@@ -112,22 +126,16 @@ MOVES		equ 100
 	SAY "all have seen each page"
 
 	SEND 3, ICR_INIT
-	mov ecx, 100000
-.rest:
-	pause
-	loop .rest
+	WASTE 2000
 	mov eax, [beats + 3 * 4]
-	mov ecx, 1000000
-.still:
-	pause
-	loop .still
+	WASTE 20000
 	mov ebx, [beats + 3 * 4]
 	EXPECT ebx, eax
 	mov dword [APIC_ICR], ICR_OTHERS | VEC_HELLO
 	SEND 3, ICR_STARTUP | TRAMPOLINE >> 12
 	WAIT_FOR started, CPUS
 	WAIT_FOR hellos, 2 * (CPUS - 1) - 1
-	SAY "four processors work together"
+	SAY "all processors work together"
 	EXIT EXIT_OK
 
 ; 4 MiB of memory and the APIC as they lie; at WINDOW a table of its own.

@@ -42,7 +42,7 @@ uint64_t entry_replace(struct cpu *me, volatile uint64_t *entry, uint64_t val)
 	uint64_t old = *entry;
 
 	if (options.plant == LOST_DIRTY && one_in(me, 4)) {
-		for (unsigned i = 0; i < 3000; i++)
+		for (unsigned i = 0; i < 20000; i++)
 			pause();
 		*entry = val | (old & PTE_AD);
 		return old;
