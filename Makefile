@@ -381,7 +381,7 @@ fuzz-corpus: $(FUZZ_BINS)
 
 GUEST_ELFS := $(GUEST_ASM:tests/guest/%.asm=$(B)/guest/%.elf)
 PAGING_ELFS := $(patsubst %,$(B)/guest/paging_%.elf,32 pse pae 64 la57)
-guest-tests: $(GUEST_ELFS) $(PAGING_ELFS) $(B)/guest/hostile.elf $(B)/guest/race.elf $(B)/guest/latency.elf
+guest-tests: $(GUEST_ELFS) $(PAGING_ELFS) $(B)/guest/hostile.elf $(B)/guest/race.elf $(B)/guest/latency.elf $(B)/guest/pc.elf
 
 # Debian 12's NASM leaves out included files when it assembles and writes dependencies at once.
 $(B)/guest/%.o: tests/guest/%.asm $(B)/guest/flags
@@ -445,6 +445,15 @@ $(B)/guest/$(1).elf: $(patsubst %.c,$(B)/guest/$(1)/%.o,$(sort $(wildcard tests/
 -include $(patsubst %.c,$(B)/guest/$(1)/%.d,$(wildcard tests/guest/$(1)/*.c) $(GUEST_LIB_C))
 endef
 $(foreach guest,$(C_GUESTS),$(eval $(call c_guest,$(guest))))
+
+# One on the ground of another.
+PC_OBJS := $(patsubst %.c,$(B)/guest/latency/%.o,$(sort $(wildcard tests/guest/pc/*.c)) \
+	tests/guest/latency/machine.c tests/guest/latency/apic.c $(GUEST_LIB_C))
+$(B)/guest/pc.elf: $(PC_OBJS) $(B)/guest/latency/entry.asm.o tests/guest/latency/latency.ld
+	$(call quiet,LD) $(LD) -m elf_x86_64 -nostdlib -static -z noexecstack --no-warn-rwx-segments \
+		--build-id=none -T tests/guest/latency/latency.ld -o $@ $(filter %.o,$^)
+
+-include $(PC_OBJS:.o=.d)
 
 # Programs for a Linux guest, for 64-bit and 32-bit kernels.
 # $(1): its width in bits, $(2): gcc's flags for it
