@@ -475,7 +475,7 @@ static void handle_hlt(struct vcpu *vcpu)
 static void handle_pause(struct vcpu *vcpu)
 {
 	retire(vcpu);
-	vcpu->yield = true;
+	vcpu->yield = vcpu->pauses++ >= vcpu->pauses_borne;
 }
 
 static void handle_xsetbv(struct vcpu *vcpu)

@@ -45,6 +45,11 @@ void sched_entity_init(struct sched_entity *e, struct sched_share *share, uint64
 	list_init(&e->node);
 }
 
+static void set_current(struct sched *s, struct sched_entity *e)
+{
+	__atomic_store_n(&s->current, e, __ATOMIC_RELAXED);
+}
+
 static void set_awake(struct sched_entity *e, bool awake)
 {
 	if (awake && !e->awake) {
@@ -54,7 +59,7 @@ static void set_awake(struct sched_entity *e, bool awake)
 		e->group->awake--;
 		__atomic_fetch_sub(&e->share->awake, 1, __ATOMIC_RELAXED);
 	}
-	e->awake = awake;
+	__atomic_store_n(&e->awake, awake, __ATOMIC_RELAXED);
 }
 
 /* Who shares a group's weight now: whose turn it is, too, whatever has become of it since. */
@@ -130,7 +135,7 @@ void sched_remove(struct sched *s, struct sched_entity *e)
 	list_init(&e->node);
 	set_awake(e, false);
 	if (s->current == e)
-		s->current = NULL;
+		set_current(s, NULL);
 }
 
 /* What part of the machine it is to have, beside the other loads. */
@@ -229,7 +234,8 @@ static bool better(const struct sched_entity *e, const struct sched_entity *best
 
 /*
  * Who yields most often waits for another vCPU of the same VM, which holds a lock or is to answer
- * an interrupt: such a one goes first, unless it is so far on that others would pay for it.
+ * an interrupt: such a one goes first, unless it is so far on that others would pay for it. They
+ * take turns, whoever has had least: that would be the others who spin, again and again.
  */
 static bool is_awaited(const struct sched *s, const struct sched_entity *e)
 {
@@ -269,7 +275,7 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 		load += load_of(e);
 		if (better(e, best))
 			best = e;
-		if (is_awaited(s, e) && (!awaited || is_behind(e, awaited, 0)))
+		if (!awaited && is_awaited(s, e))
 			awaited = e;
 		if (!least || is_behind(e, least, 0))
 			least = e;
@@ -295,7 +301,7 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 		list_remove(&best->node);
 		list_push_back(&s->queue, &best->node);
 	}
-	s->current = best;
+	set_current(s, best);
 	s->used = 0;
 	return best;
 }
@@ -390,6 +396,29 @@ static void send_away(struct sched *s, struct sched_entity *e, struct sched *to)
 	sched_set_aside(s, e);
 	e->turn = NO_TURN;
 	send_to(e, to);
+}
+
+bool sched_waits(const struct sched *s, const struct sched_entity *e)
+{
+	return __atomic_load_n(&e->awake, __ATOMIC_RELAXED) &&
+	       __atomic_load_n(&s->current, __ATOMIC_RELAXED) != e;
+}
+
+struct sched_entity *sched_give_sought(struct sched *s, const struct sched_entity *sought,
+				       struct sched *to)
+{
+	list_for_each (n, &s->queue) {
+		struct sched_entity *e = container_of(n, struct sched_entity, node);
+
+		if (e != sought)
+			continue;
+		if (e == s->current || !e->awake || !(e->cpus & BIT(to->cpu)) || to == s ||
+		    s->clock - e->came < SCHED_STAY_MS * s->ms)
+			return NULL;
+		send_away(s, e, to);
+		return e;
+	}
+	return NULL;
 }
 
 /*

@@ -71,17 +71,16 @@ struct sched_entity {
 	int64_t ahead;       /* of its group when it left a CPU, */
 	int64_t group_ahead; /* and that of the others */
 	uint64_t turn;       /* the number of its last one on this CPU, or of the one it came in */
-	bool awake;          /* when it was looked at last */
+	bool awake;          /* when it was looked at last: others read it, atomic */
 	bool yields;         /* the rest of its turn is for the others, its group's first */
 };
 
 struct sched {
 	unsigned cpu;
-	uint64_t ms;            /* ticks */
-	struct list_node queue; /* who had its turn longest ago is first */
-	uint64_t vtime;         /* of the group that is least far on; never goes back */
-	uint64_t turns;         /* how many have begun */
-	struct sched_entity *current;
+	uint64_t ms;               /* ticks */
+	struct list_node queue;    /* who had its turn longest ago is first */
+	uint64_t vtime;            /* of the group that is least far on; never goes back */
+	uint64_t turns;            /* how many have begun */
 	uint64_t used;             /* ticks of its turn */
 	bool alone;                /* nobody else could run when it began */
 	uint64_t clock;            /* ticks of all turns */
@@ -91,6 +90,7 @@ struct sched {
 	uint64_t window, progress; /* since speed was reckoned: ticks, virtual ones */
 
 	/* What others read: atomic. */
+	struct sched_entity *current;
 	unsigned runnable; /* who can run, by the last pick */
 	unsigned members;  /* in the queue */
 	unsigned coming;   /* on their way here: others count them */
@@ -124,6 +124,20 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 				bool *others);
 /* Ticks that are left of the turn, at least one. */
 uint64_t sched_left(const struct sched *s);
+
+/*
+ * Who spins yields, which is its loop's to say (e->yields), most often waits for another one of its
+ * group: one that was taken off the CPU while it had a lock, or that is to answer an interrupt. One
+ * who can run here has the rest of the turn. When nobody here can, one of another CPU's is asked
+ * for.
+ */
+
+/* Could e, who is at s, run if he had his turn? From any CPU; it may be otherwise by now. */
+bool sched_waits(const struct sched *s, const struct sched_entity *e);
+/* Take him off this CPU's queue for the one that asks: not if he came just now. NULL: he stays. He
+ * may be in no queue at all, and is not looked into then. */
+struct sched_entity *sched_give_sought(struct sched *s, const struct sched_entity *sought,
+				       struct sched *to);
 
 /*
  * Which CPU: all[n] is CPU n's of the first nr, NULL where none runs guests. Who is chosen is on

@@ -25,8 +25,11 @@ struct turns {
 	/* The end of a turn: the backend's deadline, or a timer where the processor has none. */
 	struct timer slice;
 	bool slice_runs, slice_over;
-	struct cpu_work leave; /* CPU 0's message: take `leaving` off */
-	struct cpu_work ask;   /* its own, to a CPU that has much to do: give it one */
+	struct cpu_work leave;       /* CPU 0's message: take `leaving` off */
+	struct cpu_work ask;         /* its own, to a CPU that has much to do: give it one */
+	struct cpu_work seek;        /* the same, to the one where `sought` waits: give that one */
+	struct sched_entity *sought; /* the other one reads it: atomic */
+	uint64_t next_seek;          /* not before this TSC */
 };
 
 static const struct vmm_backend *backend;
@@ -224,6 +227,44 @@ static void ask(struct turns *t)
 	smp_queue(turns[s->cpu]->cpu, &t->ask);
 }
 
+/* One spins on another CPU, and waits for one of this CPU's, it seems. */
+static void give_sought(void *ctx)
+{
+	struct turns *t = own_turns(), *asks = ctx;
+	struct sched_entity *sought = __atomic_load_n(&asks->sought, __ATOMIC_RELAXED);
+	struct sched_entity *e = sched_give_sought(&t->sched, sought, &asks->sched);
+
+	if (e)
+		send_away(t, e);
+}
+
+/* It spins where nobody else can run: who waits elsewhere, and it may wait for, is better off here.
+ * Each time another one of them is asked for, and once a millisecond: others' turns are interrupted
+ * for it. */
+static void seek(struct turns *t, struct vcpu *spins)
+{
+	struct vm *vm = spins->vm;
+	uint64_t now = rdtsc();
+
+	if (nr_turns < 2 || now < t->next_seek ||
+	    __atomic_load_n(&t->seek.queued, __ATOMIC_ACQUIRE))
+		return;
+	t->next_seek = now + t->sched.ms;
+	for (unsigned i = 1; i <= vm->nr_vcpus; i++) {
+		struct vcpu *v = vm->vcpu[(spins->sought + i) % vm->nr_vcpus];
+		struct cpu *home = vcpu_home(v);
+
+		if (!home || home == t->cpu || !sched_waits(scheds[home->id], &v->sched))
+			continue;
+		spins->sought = v->id;
+		__atomic_store_n(&t->sought, &v->sched, __ATOMIC_RELAXED);
+		t->seek.fn = give_sought;
+		t->seek.ctx = t;
+		smp_queue(home, &t->seek);
+		return;
+	}
+}
+
 static struct vm *leaving;   /* CPU 0's: whose vCPUs are to go */
 static unsigned still_to_go; /* how many CPUs have not answered; atomic */
 
@@ -325,8 +366,10 @@ static void set_slice(struct turns *t, struct vcpu *vcpu, bool on)
 /* With nobody else to run a turn has no end. */
 static void take_turn(struct turns *t, struct vcpu *vcpu, bool others)
 {
-	if (!t->sched.used) /* it is a new one */
+	if (!t->sched.used) { /* it is a new one */
 		set_slice(t, vcpu, false);
+		vcpu->pauses = 0;
+	}
 	if (others != t->slice_runs)
 		set_slice(t, vcpu, others);
 }
@@ -408,8 +451,12 @@ static void run_vcpu(struct turns *t, struct vcpu *vcpu, bool others)
 			read_back_xcr0(vcpu);
 		t->slice_over = vcpu->exit.kind == EXIT_TIMER;
 		vm_exit_handle(vcpu);
+		if (vcpu->yield && !others) {
+			vcpu->yield = false;
+			seek(t, vcpu);
+		}
 	} while (vcpu->state == VCPU_RUNNABLE && !is_wanted(vcpu->vm) && !t->slice_over &&
-		 !(vcpu->yield && others) && !vcpu_is_signalled(vcpu));
+		 !vcpu->yield && !vcpu_is_signalled(vcpu));
 }
 
 /* All that it does to the machine from here on is on its own account. */
@@ -436,7 +483,7 @@ static void have_turn(struct turns *t, struct vcpu *vcpu, bool others)
 	t->cpu->guest_ticks += vcpu->exits->guest_ticks - in_guest;
 	if (t->slice_over)
 		set_slice(t, vcpu, false);
-	vcpu->sched.yields = vcpu->yield && others;
+	vcpu->sched.yields = vcpu->yield;
 	vcpu->yield = false;
 	sched_charge(&t->sched, rdtsc() - begin);
 }

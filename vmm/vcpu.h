@@ -107,6 +107,9 @@ struct vcpu {
 	bool nested_root;           /* and this set, it runs through the nested tables for now */
 	uint64_t tables_seen; /* vm_tables.c: of vm->tables, what it has caught up with; atomic */
 	bool invlpg_exits;
+	unsigned pauses;       /* exits for PAUSE in this turn; */
+	unsigned pauses_borne; /* so many of them are no spinning yet: the backend's word */
+	unsigned sought;       /* turns.c: the vCPU that it was taken to spin for last */
 	struct sched_entity sched;
 	bool yield;                   /* it spins (PAUSE): its turn is over when another can run */
 	bool loaded;                  /* run.c: its PKRU, XCR0... are on the CPU */

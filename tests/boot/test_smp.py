@@ -196,6 +196,24 @@ def test_bochs_shadow(name):
     bochs(name, "skylake", "paging=shadow")
 
 
+def check_tiny_bochs(name, model, options):
+    guest = lib.tiny("smp", "smp", f"memory=16M vcpus=4 debug-exit apic=on {options}")
+    with machine(name, model, guest) as m:
+        m.expect(r"all processors work together", "work", never="WRONG")
+        m.expect(r"vm smp: debug-exit status 33")
+        m.expect_exit()
+
+
+def test_bochs_no_timer(name):
+    """Where a guest with interrupts off is left at its PAUSEs alone."""
+    check_tiny_bochs(name, "penryn", "paging=shadow")
+
+
+def test_bochs_pause_loops(name):
+    """Where spinning exits, whoever spins alone asks for one of the other CPU's."""
+    check_tiny_bochs(name, "haswell", "paging=nested")
+
+
 def boot_again(m, vm, vcpus):
     """It resets itself, as a kernel does that has no time, and comes up with all processors."""
     m.type("reboot -f\n")

@@ -318,6 +318,23 @@ static void test_ignored_instructions(void **state)
 	assert_true(fake_vcpu.yield);
 }
 
+/* Where each PAUSE exits, some of them are not spinning. */
+static void test_pauses_borne(void **state)
+{
+	(void)state;
+	fake_vcpu.pauses = 0;
+	fake_vcpu.pauses_borne = 3;
+	for (unsigned i = 0; i < 4; i++) {
+		fake_vcpu.yield = true;
+		fake_vcpu.regs.rip = 0x1000;
+		next_exit(EXIT_PAUSE, 2);
+		handle();
+		expect_retired(2);
+		assert_int_equal(fake_vcpu.yield, i == 3);
+	}
+	fake_vcpu.pauses_borne = 0;
+}
+
 static void test_absent_instructions(void **state)
 {
 	static const enum vm_exit_kind kinds[] = { EXIT_MONITOR, EXIT_MWAIT, EXIT_HYPERCALL,
@@ -581,6 +598,7 @@ int main(void)
 		CASE(test_hlt_with_interrupt_waiting),
 		CASE(test_hlt_with_interrupts_off),
 		CASE(test_ignored_instructions),
+		CASE(test_pauses_borne),
 		CASE(test_absent_instructions),
 		CASE(test_kvm_hypercall),
 		CASE(test_rdtsc),
