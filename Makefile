@@ -339,6 +339,15 @@ $(H)/tests/%: $(H)/obj/tests/host/%.o $(HOST_SHARED:%.c=$(H)/obj/%.o) $(H)/libum
 	@mkdir -p $(@D)
 	$(call quiet,HOSTLD) $(CC) -fsanitize=address,undefined -o $@ $^ -lcmocka
 
+# The sanitizer of threads goes with no other. Who waits for a lock lets the others run: there may be
+# fewer processors than threads.
+THREADS_C := tests/host/test_shadow_threads.c arch/x86_64/lib/printf.c \
+	$(filter-out paging/host%,$(sort $(wildcard paging/*.c)))
+$(H)/tests/test_shadow_threads: $(THREADS_C) $(HEADERS) $(H)/flags
+	@mkdir -p $(@D)
+	$(call quiet,HOSTCC) $(CC) -std=gnu11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -include sched.h \
+		-D__builtin_ia32_pause=sched_yield $(WARN) -I. -o $@ $(THREADS_C) -lcmocka -lpthread
+
 .PHONY: host-tests tests guest-tests bench-parts
 host-tests: $(HOST_BINS)
 tests: host-tests guest-tests fuzz-targets

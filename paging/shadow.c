@@ -7,6 +7,15 @@
 
 /* --- life --- */
 
+static void init_locks(struct shadow *s)
+{
+	s->chunk_lock = (struct spinlock)SPINLOCK_INIT(LOCK_SHADOW_CHUNK);
+	for (unsigned i = 0; i < SP_LOCKS; i++) {
+		s->table_lock[i].lock = (struct spinlock)SPINLOCK_INIT(LOCK_SHADOW_TABLE);
+		s->frame_lock[i].lock = (struct spinlock)SPINLOCK_INIT(LOCK_SHADOW_FRAME);
+	}
+}
+
 int shadow_create(struct shadow **out, const struct shadow_ops *ops, const struct pt_caps *caps,
 		  uint64_t max_bytes)
 {
@@ -21,6 +30,7 @@ int shadow_create(struct shadow **out, const struct shadow_ops *ops, const struc
 		return -ENOMEM;
 	s->ops = *ops;
 	s->caps = *caps;
+	init_locks(s);
 	hw.nx = true;
 	pt_format_init(&s->hw_fmt[PT_PAE], PT_PAE, &hw);
 	pt_format_init(&s->hw_fmt[PT_4LEVEL], PT_4LEVEL, &hw);
@@ -49,16 +59,31 @@ int shadow_vcpu_init(struct shadow_vcpu *sv, struct shadow *s)
 	*sv = (struct shadow_vcpu){ .s = s };
 	if (!low)
 		return -ENOMEM;
+	s->many = s->vcpus++ > 0;
 	low->roots = 1;
 	sv->low_root = sp_number(s, low);
 	return 0;
 }
 
+/* Others may do the same meanwhile: what was lost before one has begun is flushed when he is done.
+ */
+void sp_flush_writes(struct shadow *s)
+{
+	uint64_t lost = __atomic_load_n(&s->lost_writes, __ATOMIC_RELAXED), flushed;
+
+	sp_count(s, &s->stats.flushes);
+	s->ops.flush(s->ops.ctx);
+	flushed = __atomic_load_n(&s->flushed_writes, __ATOMIC_RELAXED);
+	while (flushed < lost &&
+	       !__atomic_compare_exchange_n(&s->flushed_writes, &flushed, lost, false,
+					    __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+}
+
 void sp_flush(struct shadow *s)
 {
-	s->stats.flushes++;
-	s->ops.flush(s->ops.ctx);
-	s->lost_write = s->lost_way = false;
+	sp_flush_writes(s);
+	s->lost_way = false;
 	sp_bury(s);
 	sp_update_invlpg(s);
 }

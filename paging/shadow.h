@@ -22,6 +22,7 @@ struct shadow_target {
 	uint64_t start, size; /* a guest-physical range of pages, contiguous and alike */
 	hpa_t pa;             /* of start */
 	bool writable;        /* false: ROM, or writes are hooked */
+	bool device;          /* registers that the processor answers for: no code, no tables */
 };
 
 struct shadow_vcpu;
@@ -29,7 +30,7 @@ struct shadow_vcpu;
 /* What the shadow asks of the VM. Every one is mandatory. */
 struct shadow_ops {
 	/* What lies at gpa; a page that is elsewhere is brought in if touch says so. False: no
-	 * memory, or none now. */
+	 * memory, or none now. Without touch, as the next one, also by several at a time. */
 	bool (*resolve)(void *ctx, gpa_t gpa, bool touch, struct shadow_target *out);
 	/* May [pa, pa + size) be entered in this VM's tables? Asked for each entry. */
 	bool (*may_map)(void *ctx, hpa_t pa, uint64_t size);
@@ -42,7 +43,7 @@ struct shadow_ops {
 	/* Where the hypervisor sees the memory at pa. */
 	void *(*ptr)(hpa_t pa);
 	/* Drop every translation of the VM's vCPUs: back when none of them runs with what it knew
-	 * before. */
+	 * before. Also by several at a time, as alloc(). */
 	void (*flush)(void *ctx);
 	/* Of one, which is not in the guest, before it is entered again. */
 	void (*flush_vcpu)(struct shadow_vcpu *sv);
@@ -57,6 +58,7 @@ struct shadow_ops {
 /* Counters, since the VM started. */
 #define SHADOW_COUNTERS(X)                                                                         \
 	X(faults, "faults")         /* page faults that came here */                               \
+	X(shared, "shared")         /* of these, beside those of other vCPUs */                    \
 	X(reflected, "reflected")   /* of these, the guest's own */                                \
 	X(fills, "fills")           /* misses: an entry was made from the guest's */               \
 	X(prefetched, "prefetched") /* entries made along with one that was missed */              \
@@ -97,9 +99,9 @@ struct shadow_vcpu {
 };
 
 /*
- * All functions but the looking ones at the end want to be called by one CPU at a time, whichever
- * it is; the VM's other vCPUs may run meanwhile. What a function is given of a vCPU is of one
- * that is not in the guest.
+ * All functions but the looking ones at the end and shadow_fault_shared() want to be called by one
+ * CPU at a time, whichever it is; the VM's other vCPUs may run meanwhile. What a function is given
+ * of a vCPU is of one that is not in the guest.
  */
 
 /* A shadow with room for max_bytes of shadow pages (at least SHADOW_MIN), for a guest whose
@@ -137,6 +139,7 @@ enum shadow_result {
 	SHADOW_REFLECT,   /* the guest's own fault: out->fault */
 	SHADOW_DEVICE,    /* no memory, or not to be written: out->gpa, emulate the access */
 	SHADOW_NO_MEMORY, /* none for shadow pages: the VM can't go on */
+	SHADOW_ALONE,     /* shadow_fault_shared(): that is shadow_fault()'s */
 };
 
 struct shadow_outcome {
@@ -151,6 +154,16 @@ struct shadow_outcome {
 enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t error, uint64_t rip,
 				uint64_t rflags, unsigned cpl, uint32_t pkru,
 				struct shadow_outcome *out);
+
+/*
+ * The same for several vCPUs at a time: each on a CPU of its own, none while a CPU is in one of the
+ * other functions. It does what needs only tables of level 0, which most faults are about: of the
+ * guest's own, tables that are opened and closed again, entries of these. Else it is SHADOW_ALONE,
+ * and shadow_fault() is to be called for the same fault.
+ */
+enum shadow_result shadow_fault_shared(struct shadow_vcpu *sv, gva_t gva, uint32_t error,
+				       uint64_t rip, uint64_t rflags, unsigned cpl, uint32_t pkru,
+				       struct shadow_outcome *out);
 
 /* The vCPU's INVLPG of gva, when it exits. What other vCPUs have of gva is theirs to drop. */
 void shadow_invlpg(struct shadow_vcpu *sv, gva_t gva);

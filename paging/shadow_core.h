@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "arch/x86_64/include/addr.h"
+#include "arch/x86_64/lib/spinlock.h"
 #include "paging/pt.h"
 #include "paging/shadow.h"
 
@@ -74,7 +75,7 @@ struct sp_link {
 struct sp {
 	uint64_t gfn; /* the table's frame; direct: the first frame it maps */
 	uint32_t role;
-	uint8_t state;  /* enum sp_state */
+	uint32_t state; /* enum sp_state; read beside others, as touched is written */
 	bool rom;       /* the table can't be written by the guest */
 	bool orphan;    /* in use as a root for the last time */
 	bool protects;  /* SP_DEAD: its table may still be write-protected */
@@ -86,6 +87,7 @@ struct sp {
 	const struct pt_format *hw;  /* hardware's */
 	const struct pt_format *fmt; /* the guest's table's; NULL: direct */
 	const void *guest;           /* that table itself */
+	uint64_t frame;              /* and the page of memory that it lies in */
 	void *snap;                  /* it, as it was when the entries were made from it */
 	uint8_t mirrored;            /* blocks that snap holds, see BLOCK */
 	uint16_t asked;              /* the entry that a fault asked for last */
@@ -94,6 +96,7 @@ struct sp {
 	uint32_t next_same;          /* further shadow pages of this frame */
 	uint32_t next_pa;            /* hash chain by pa */
 	uint32_t lru_prev, lru_next;
+	uint32_t touched; /* it was used since it came to where it is in that order */
 };
 
 /* A frame of the guest's memory. */
@@ -132,6 +135,18 @@ struct sp_chunk {
 
 static_assert(MAX_UNSYNC > SHADOW_VCPUS, "more than there are roots in use at a time");
 
+/*
+ * Who shares the shadow with others holds a lock of the table that he works on, while he looks at
+ * its state, its entries and its copy, and in it a lock of the frame that an entry maps, for the
+ * frame's list and for who may write there. Who has the shadow alone needs neither. Tables and
+ * frames by their numbers share the locks.
+ */
+#define SP_LOCKS 64
+struct sp_lock {
+	struct spinlock lock;
+	char rest[64 - sizeof(struct spinlock)]; /* of the line */
+};
+
 struct shadow {
 	struct shadow_ops ops;
 	struct pt_caps caps;
@@ -144,9 +159,10 @@ struct shadow {
 	uint64_t pages, max_pages; /* in use, dead ones' too; at most */
 	uint32_t dead;             /* SP_DEAD, by next_same */
 	uint64_t dead_pages;       /* what they have of memory */
-	/* Since all vCPUs were flushed last, without that: */
-	bool lost_write; /* an entry that let writes through was taken away */
-	bool lost_way;   /* one above level 0 was */
+	/* So often an entry that let writes through was taken away without a flush; and of these,
+	 * before the last flush of all vCPUs began. */
+	uint64_t lost_writes, flushed_writes;
+	bool lost_way; /* since that, one above level 0 was */
 	uint32_t lru_first, lru_last;
 	uint32_t bucket[CHUNK_BUCKETS];
 	struct sp_chunk *block[CHUNK_BLOCKS];
@@ -165,8 +181,12 @@ struct shadow {
 	bool invlpg_exits;
 	bool no_memory;            /* something could not be had */
 	uint64_t grants;           /* so often an entry has come to let more through */
-	struct shadow_target last; /* what resolve() said last */
+	struct shadow_target last; /* what resolve() said last, of one vCPU alone */
 	struct shadow_stats stats;
+	unsigned vcpus;
+	bool many; /* several CPUs may share it at a time: those who do take these locks */
+	struct spinlock chunk_lock;
+	struct sp_lock table_lock[SP_LOCKS], frame_lock[SP_LOCKS];
 };
 
 static inline unsigned role_level(uint32_t role)
@@ -237,6 +257,51 @@ static inline struct sp *entry_sp(struct shadow *s, uint32_t id)
 	return &s->sp[id / SPTES];
 }
 
+/* An event has been counted; others count too. */
+static inline void sp_count(const struct shadow *s, uint64_t *n)
+{
+	if (s->many)
+		__atomic_fetch_add(n, 1, __ATOMIC_RELAXED);
+	else
+		++*n;
+}
+
+/* Those who share the shadow read what another of them may write. */
+static inline uint64_t sp_entry(const struct sp *p, unsigned slot)
+{
+	return __atomic_load_n(&p->spt[slot], __ATOMIC_RELAXED);
+}
+
+static inline enum sp_state sp_state(const struct sp *p)
+{
+	return (enum sp_state)__atomic_load_n(&p->state, __ATOMIC_RELAXED);
+}
+
+static inline void sp_lock_table(struct shadow *s, uint64_t gfn)
+{
+	if (s->many)
+		spin_lock(&s->table_lock[gfn % SP_LOCKS].lock);
+}
+
+static inline void sp_unlock_table(struct shadow *s, uint64_t gfn)
+{
+	if (s->many)
+		spin_unlock(&s->table_lock[gfn % SP_LOCKS].lock);
+}
+
+/* By where the frame lies: an entry of ours tells that. */
+static inline void sp_lock_frame(struct shadow *s, uint64_t pa)
+{
+	if (s->many)
+		spin_lock(&s->frame_lock[pa / PAGE_SIZE % SP_LOCKS].lock);
+}
+
+static inline void sp_unlock_frame(struct shadow *s, uint64_t pa)
+{
+	if (s->many)
+		spin_unlock(&s->frame_lock[pa / PAGE_SIZE % SP_LOCKS].lock);
+}
+
 /* For each entry of p that is not 0; the body may take it out. */
 #define for_each_used(p, slot)                                                                     \
 	for (unsigned w_ = 0, slot; w_ < SPTES / 64; w_++)                                         \
@@ -285,8 +350,8 @@ void sp_touch(struct shadow *s, struct sp *p);
 void sp_zap(struct shadow *s, struct sp *p, unsigned slot);
 /* Make the entry a link to child. */
 void sp_set_link(struct shadow *s, struct sp *p, unsigned slot, struct sp *child);
-/* Make the entry map the 4 KiB or, at level 1, 2 MiB of frames from gfn. False: not the VM's own
- * memory, or no memory to note it. */
+/* Make the entry map the 4 KiB or, at level 1, 2 MiB of frames from gfn; with SPTE_MAY_W writable,
+ * if only the frame is no table in use. False: not the VM's own memory, or no memory to note it. */
 bool sp_set_page(struct shadow *s, struct sp *p, unsigned slot, uint64_t gfn, uint64_t spte);
 
 /* --- shadow_sync.c: tables that the guest writes to --- */
@@ -317,6 +382,13 @@ void sp_unsync_drop(struct shadow *s, const struct sp *p);
 void sp_update_invlpg(struct shadow *s);
 /* Let the guest write to the frame again where no table in it is in use. */
 void sp_unprotect(struct shadow *s, uint64_t gfn);
+/*
+ * For who shares the shadow. Close a shadow page of level 0, with its table's lock held. Open all
+ * that are closed of the frame; false: that is to be done by who has the shadow alone, and nothing
+ * has changed.
+ */
+void sp_close_shared(struct shadow *s, struct sp *p, unsigned slot);
+bool sp_open_shared(struct shadow *s, uint64_t gfn);
 /* Close what was opened lately and is reached from this root. */
 void sp_close_opened(struct shadow *s, const struct sp *root);
 /* Close all that are SP_UNSYNC. */
@@ -353,8 +425,10 @@ void sp_prefetch_direct(struct shadow *s, struct sp *p, unsigned slot);
 
 /* --- shadow.c --- */
 
-/* All translations of the VM go; of one vCPU. */
+/* All translations of the VM go; of one vCPU. The second for who shares the shadow: nothing is
+ * given back. */
 void sp_flush(struct shadow *s);
+void sp_flush_writes(struct shadow *s);
 void sp_flush_vcpu(struct shadow_vcpu *sv);
 /* A vCPU whose tables are of this kind is about to use them. */
 void sp_use_kind(struct shadow *s, unsigned kind);

@@ -4,6 +4,7 @@
 #include "paging/shadow_core.h"
 
 #define MARK_TRIES 64
+#define SHARED_TRIES 4
 #define REFUSALS 8
 
 /* One fault, as far as it has been followed. */
@@ -45,6 +46,20 @@ static bool near_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, ui
 	return mem->cmpxchg(mem->ctx, pa, size, old, val);
 }
 
+/* Who shares the shadow marks only entries of a table at hand, which is no ROM. */
+static bool here_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, uint64_t val)
+{
+	const struct fault *f = ctx;
+	char *at = (char *)(uintptr_t)f->table_at + pa % PAGE_SIZE;
+	uint32_t old32 = (uint32_t)old;
+
+	if (size == 8)
+		return __atomic_compare_exchange_n((uint64_t *)at, &old, val, false,
+						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n((uint32_t *)at, &old32, (uint32_t)val, false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
 static unsigned slot_of(uint64_t gva, unsigned level)
 {
 	return (unsigned)(gva >> (PAGE_SHIFT + 9 * level)) % SPTES;
@@ -73,9 +88,9 @@ static void descend(struct fault *f)
 		if (p->role & ROLE_DIRECT)
 			break;
 		f->at = p;
-		if (p->state != SP_CLOSED || role_level(p->role) == 0)
+		if (sp_state(p) != SP_CLOSED || role_level(p->role) == 0)
 			break;
-		e = p->spt[fault_slot(f, p)];
+		e = sp_entry(p, fault_slot(f, p));
 		if (!(e & SPTE_LINK))
 			break;
 		p = sp_child(s, e);
@@ -138,21 +153,32 @@ static void walk_guest(struct fault *f)
  * The guest is to handle the fault, for which it is likely to change the entry that failed: let
  * it. Not so at the root, nor where only the kernel comes.
  */
-static enum shadow_result reflect(struct fault *f, uint32_t error, struct shadow_outcome *out)
+static bool wants_open(const struct fault *f)
 {
-	struct sp *p = f->at;
+	const struct sp *p = f->at;
 
+	return f->table && sp_state(p) == SP_CLOSED && !p->roots && (f->rights & PT_U) &&
+	       f->w.level == f->level;
+}
+
+static enum shadow_result guests_own(const struct fault *f, uint32_t error,
+				     struct shadow_outcome *out)
+{
 	out->fault = (struct guest_fault){
 		.vector = VEC_PF,
 		.has_error = true,
 		.error = error,
 		.cr2 = f->gva,
 	};
-	f->s->stats.reflected++;
-	if (f->table && p->state == SP_CLOSED && !p->roots && (f->rights & PT_U) &&
-	    f->w.level == f->level)
-		sp_open_frame(f->s, p->gfn, false, f->rip);
+	sp_count(f->s, &f->s->stats.reflected);
 	return SHADOW_REFLECT;
+}
+
+static enum shadow_result reflect(struct fault *f, uint32_t error, struct shadow_outcome *out)
+{
+	if (wants_open(f))
+		sp_open_frame(f->s, f->at->gfn, false, f->rip);
+	return guests_own(f, error, out);
 }
 
 /* An access that no entry may let through, now or ever. */
@@ -198,12 +224,18 @@ static void prefetch_around(struct shadow *s, struct sp *p, unsigned slot)
 		sp_mirror(s, p, slot);
 }
 
+/* Does the instruction need again what it has written to itself? */
+static void note_reused(struct fault *f, const struct sp *p)
+{
+	if (f->sv->opened_for == p->gfn && f->sv->opened_rip == f->rip)
+		f->sv->reused = true;
+}
+
 /* Take the shadow page into use on the way of this fault. */
 static void use(struct fault *f, struct sp *p)
 {
 	if (p->state == SP_OPEN) {
-		if (f->sv->opened_for == p->gfn && f->sv->opened_rip == f->rip)
-			f->sv->reused = true;
+		note_reused(f, p);
 		sp_close(f->s, p, fault_slot(f, p));
 	}
 	p->pins++;
@@ -214,21 +246,34 @@ static void use(struct fault *f, struct sp *p)
  * instruction can't do without: when the table is on its own way, or was needed again before
  * the instruction got through.
  */
-static void table_written(struct fault *f, uint64_t gfn, bool on_the_way)
+static bool is_written_again(const struct fault *f, uint64_t gfn)
+{
+	const struct shadow_vcpu *sv = f->sv;
+
+	return sv->opened_for == gfn && sv->opened_rip == f->rip &&
+	       (sv->reused || sv->opened_gva == f->gva);
+}
+
+static void note_written(struct fault *f, uint64_t gfn, bool again)
 {
 	struct shadow_vcpu *sv = f->sv;
-	uint64_t unsynced = f->s->stats.unsynced;
-	bool again = sv->opened_for == gfn && sv->opened_rip == f->rip &&
-		     (sv->reused || sv->opened_gva == f->gva);
 
-	sp_open_frame(f->s, gfn, on_the_way || again, f->rip);
-	if (f->s->stats.unsynced != unsynced)
-		f->s->unsync_by = sv;
 	if (!again)
 		sv->reused = false;
 	sv->opened_for = gfn;
 	sv->opened_gva = f->gva;
 	sv->opened_rip = f->rip;
+}
+
+static void table_written(struct fault *f, uint64_t gfn, bool on_the_way)
+{
+	uint64_t unsynced = f->s->stats.unsynced;
+	bool again = is_written_again(f, gfn);
+
+	sp_open_frame(f->s, gfn, on_the_way || again, f->rip);
+	if (f->s->stats.unsynced != unsynced)
+		f->s->unsync_by = f->sv;
+	note_written(f, gfn, again);
 }
 
 /* The shadow pages in use for one fault: not to be reclaimed meanwhile. */
@@ -298,7 +343,7 @@ static void way_above(struct fault *f, struct way *above)
 
 	for (above->n = 0; p && p != f->at && above->n < PT_MAX_LEVELS;) {
 		above->page[above->n++] = p;
-		p = sp_child(f->s, p->spt[fault_slot(f, p)]);
+		p = sp_child(f->s, sp_entry(p, fault_slot(f, p)));
 	}
 }
 
@@ -319,7 +364,7 @@ static void touch_way(struct shadow *s, const struct way *way)
 /* Has the access's entry come with others, when the table was closed? */
 static bool is_filled(const struct fault *f, const struct sp *p, unsigned slot)
 {
-	uint64_t e = p->spt[slot];
+	uint64_t e = sp_entry(p, slot);
 
 	return (e & SPTE_P) && !(e & SPTE_LINK) && (p->role & ROLE_WP) && sp_is_table(p) &&
 	       ((e & SPTE_W) || !(f->access & PT_ACC_WRITE)) &&
@@ -333,7 +378,7 @@ static bool enter_last(struct fault *f, struct sp *p, const struct sp_leaf *leaf
 	unsigned slot = fault_slot(f, p);
 
 	p->asked = (uint16_t)slot;
-	f->s->stats.fills++;
+	sp_count(f->s, &f->s->stats.fills);
 	if (is_filled(f, p, slot))
 		return true;
 	if (sp_is_table(p))
@@ -405,25 +450,45 @@ static bool key_stops(const struct fault *f, const struct sp_leaf *leaf)
 	       (leaf->rights & PT_U) && (sv->policy.pkru >> (2 * leaf->pkey) & PKRU_WD);
 }
 
-/* The guest lets the access pass. */
-static enum shadow_result allowed(struct fault *f, struct shadow_outcome *out)
+static struct sp_leaf walked_leaf(const struct fault *f)
 {
 	const struct pt_format *fmt = f->tree.fmt;
-	bool paged = role_kind(f->sv->role) != ROLE_UNPAGED, write = f->access & PT_ACC_WRITE;
+	bool paged = role_kind(f->sv->role) != ROLE_UNPAGED;
 	uint64_t e = f->w.entry[f->w.level];
-	struct shadow_target t;
-	struct sp_leaf leaf = {
+
+	return (struct sp_leaf){
 		.gpa = f->w.out,
 		.rights = f->w.rights,
 		.dirty = !paged || (e & fmt->dirty),
 		.global = paged && (e & fmt->global),
 		.pkey = paged ? (unsigned)((e & fmt->pkey) >> PKEY_SHIFT) : 0,
 	};
+}
+
+/* Is it a write that the guest lets pass and no entry may? */
+static bool writes_past_entry(const struct fault *f, struct sp_leaf *leaf)
+{
+	return (f->access & PT_ACC_WRITE) &&
+	       (key_stops(f, leaf) || (!(leaf->rights & PT_W) && !write_anyway(f, leaf)));
+}
+
+/* Code is not executed from a device's page. */
+static bool target_allows(const struct fault *f, const struct shadow_target *t)
+{
+	return !((f->access & PT_ACC_WRITE) && !t->writable) &&
+	       !((f->access & PT_ACC_FETCH) && t->device);
+}
+
+/* The guest lets the access pass. */
+static enum shadow_result allowed(struct fault *f, struct shadow_outcome *out)
+{
+	struct sp_leaf leaf = walked_leaf(f);
+	struct shadow_target t;
 	enum shadow_result result;
 
-	if (!sp_resolve(f->s, f->w.out, true, &t) || (write && !t.writable))
+	if (!sp_resolve(f->s, f->w.out, true, &t) || !target_allows(f, &t))
 		return emulate(f, out);
-	if (write && (key_stops(f, &leaf) || (!(leaf.rights & PT_W) && !write_anyway(f, &leaf)))) {
+	if (writes_past_entry(f, &leaf)) {
 		f->s->stats.emulated++;
 		return emulate(f, out);
 	}
@@ -489,6 +554,148 @@ static void new_instruction(struct shadow_vcpu *sv, uint64_t rip)
 		sp_sync_all(s);
 }
 
+/* Not all of it is needed, nor cleared, each time. */
+static void begin(struct fault *f, struct shadow_vcpu *sv, gva_t gva, uint64_t rip, unsigned access)
+{
+	f->sv = sv;
+	f->s = sv->s;
+	f->gva = gva.v;
+	f->rip = rip;
+	f->access = access;
+	f->tree.fmt = NULL;
+	f->w = (struct pt_walk){ .status = PT_NOT_PRESENT };
+}
+
+/* --- beside others --- */
+
+/* The access writes to a table in use, which a walk of its own does not need. */
+static bool open_written(struct fault *f, uint64_t gfn)
+{
+	if (f->at->gfn == gfn || is_written_again(f, gfn) || !sp_open_shared(f->s, gfn))
+		return false;
+	note_written(f, gfn, false);
+	return true;
+}
+
+static void touch_shared(struct fault *f)
+{
+	struct way above;
+
+	if (!sp_order_counts(f->s))
+		return;
+	way_above(f, &above);
+	above.page[above.n++] = f->at;
+	while (above.n-- > 0)
+		__atomic_store_n(&above.page[above.n]->touched, true, __ATOMIC_RELAXED);
+}
+
+/* The table's lock is held: make its entry. Has the guest's changed since it was walked, the fault
+ * begins anew. */
+static enum shadow_result fill_at(struct fault *f, const struct sp_leaf *leaf,
+				  const struct shadow_target *t)
+{
+	struct sp *p = f->at;
+	unsigned slot = fault_slot(f, p);
+
+	if (sp_state(p) == SP_OPEN) {
+		note_reused(f, p);
+		sp_close_shared(f->s, p, slot);
+	}
+	f->changed = sp_guest_entry(p, slot) != f->w.entry[0];
+	if (f->changed)
+		return SHADOW_RESUME;
+	return enter_last(f, p, leaf, t) ? SHADOW_RESUME : SHADOW_ALONE;
+}
+
+static enum shadow_result fill_shared(struct fault *f)
+{
+	struct sp_leaf leaf = walked_leaf(f);
+	uint64_t gfn = leaf.gpa >> PAGE_SHIFT;
+	bool write = f->access & PT_ACC_WRITE;
+	struct shadow_target t;
+	enum shadow_result result;
+
+	if (!sp_resolve(f->s, leaf.gpa, false, &t) || !target_allows(f, &t) ||
+	    writes_past_entry(f, &leaf))
+		return SHADOW_ALONE;
+	if (write && sp_frame_closed(f->s, gfn) && !open_written(f, gfn))
+		return SHADOW_ALONE;
+	sp_lock_table(f->s, f->at->gfn);
+	result = fill_at(f, &leaf, &t);
+	sp_unlock_table(f->s, f->at->gfn);
+	touch_shared(f);
+	return result;
+}
+
+static enum shadow_result reflect_shared(struct fault *f, uint32_t error,
+					 struct shadow_outcome *out)
+{
+	if (wants_open(f) && !sp_open_shared(f->s, f->at->gfn))
+		return SHADOW_ALONE;
+	return guests_own(f, error, out);
+}
+
+static enum shadow_result follow_shared(struct fault *f, struct shadow_outcome *out)
+{
+	const struct shadow_vcpu *sv = f->sv;
+	uint32_t code = 0;
+
+	for (unsigned i = 0; i < SHARED_TRIES; i++) {
+		enum shadow_result result;
+
+		descend(f);
+		if (!f->table || f->level || f->at->rom || f->at->orphan)
+			return SHADOW_ALONE;
+		walk_guest(f);
+		if (!pt_judge(&sv->policy, &f->w, f->access, &code))
+			return reflect_shared(f, code, out);
+		if (!pt_mark(&f->tree, &f->w, f->access & PT_ACC_WRITE))
+			continue;
+		result = fill_shared(f);
+		if (result != SHADOW_RESUME || !f->changed)
+			return result;
+	}
+	return SHADOW_ALONE;
+}
+
+/* Are these registers, and the state of the shadow, such that only tables of level 0 count? Out of
+ * sync the tables are to be closed, and hardware's refusal under SMAP is to be compared with what
+ * others have granted (is_implicit()). */
+static bool may_share(const struct shadow_vcpu *sv, unsigned access)
+{
+	const struct shadow *s = sv->s;
+
+	return sv->root && !s->sp[sv->root].orphan && !s->nr_unsync &&
+	       role_kind(sv->role) == s->kind &&
+	       !((access & PT_ACC_NO_SMAP) && (sv->gp.cr4 & CR4_SMAP));
+}
+
+enum shadow_result shadow_fault_shared(struct shadow_vcpu *sv, gva_t gva, uint32_t error,
+				       uint64_t rip, uint64_t rflags, unsigned cpl, uint32_t pkru,
+				       struct shadow_outcome *out)
+{
+	struct shadow *s = sv->s;
+	struct fault f;
+	enum shadow_result result;
+
+	begin(&f, sv, gva, rip, access_of(error, rflags, cpl));
+	f.near = (struct pt_mem){ .read = near_read, .cmpxchg = here_cmpxchg, .ctx = &f };
+	if (!may_share(sv, f.access))
+		return SHADOW_ALONE;
+	sv->policy.pkru = pkru;
+	sv->refused = 0;
+	if (rip != sv->opened_rip)
+		sv->opened_rip = NO_RIP;
+	result = follow_shared(&f, out);
+	if (result != SHADOW_ALONE) {
+		sp_count(s, &s->stats.faults);
+		sp_count(s, &s->stats.shared);
+	}
+	return result;
+}
+
+/* --- alone --- */
+
 enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t error, uint64_t rip,
 				uint64_t rflags, unsigned cpl, uint32_t pkru,
 				struct shadow_outcome *out)
@@ -498,14 +705,7 @@ enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t erro
 	enum shadow_result result = SHADOW_RESUME;
 	uint32_t code = 0;
 
-	/* Not all of it is needed, nor cleared, each time. */
-	f.sv = sv;
-	f.s = s;
-	f.gva = gva.v;
-	f.rip = rip;
-	f.access = access_of(error, rflags, cpl);
-	f.tree.fmt = NULL;
-	f.w = (struct pt_walk){ .status = PT_NOT_PRESENT };
+	begin(&f, sv, gva, rip, access_of(error, rflags, cpl));
 	f.near = (struct pt_mem){ .read = near_read, .cmpxchg = near_cmpxchg, .ctx = &f };
 	s->stats.faults++;
 	/* Another vCPU has changed the memory map meanwhile: there is a new root to come. */

@@ -65,8 +65,8 @@ bool sp_enter(struct shadow *s, struct sp *p, unsigned slot, const struct sp_lea
 	unsigned attrs = (leaf->rights & (PT_R | PT_X | PT_U)) | PT_A | PT_D;
 	uint64_t e;
 
+	attrs &= t->device ? ~PT_X : ~0u;
 	attrs |= leaf->global ? PT_G : 0;
-	attrs |= may_write && (level || !sp_frame_closed(s, gpa >> PAGE_SHIFT)) ? PT_W : 0;
 	e = make_leaf(hw, level, t->pa.v + (gpa - t->start), attrs);
 	e |= (may_write ? SPTE_MAY_W : 0) | ((uint64_t)leaf->pkey << PKEY_SHIFT & hw->pkey);
 	return sp_set_page(s, p, slot, gpa >> PAGE_SHIFT, e);
@@ -124,7 +124,7 @@ void sp_prefetch_direct(struct shadow *s, struct sp *p, unsigned slot)
 	};
 
 	if (!p->spt[slot] && try_page(s, p, slot, &leaf))
-		s->stats.prefetched++;
+		sp_count(s, &s->stats.prefetched);
 }
 
 /* False: there is nothing to be made of e without an access. */
@@ -145,10 +145,10 @@ static bool try_entry(struct shadow *s, struct sp *p, unsigned slot, uint64_t e)
 
 bool sp_remake(struct shadow *s, struct sp *p, unsigned slot, uint64_t e)
 {
-	bool had = p->spt[slot] != 0;
+	bool had = sp_entry(p, slot) != 0;
 
 	if (try_entry(s, p, slot, e))
-		s->stats.prefetched++;
+		sp_count(s, &s->stats.prefetched);
 	else if (had)
 		sp_zap(s, p, slot);
 	return had;

@@ -99,6 +99,8 @@ void sp_pool_destroy(struct shadow *s)
 
 bool sp_resolve(struct shadow *s, uint64_t gpa, bool touch, struct shadow_target *out)
 {
+	if (s->many)
+		return s->ops.resolve(s->ops.ctx, GPA(gpa), touch, out);
 	if (gpa - s->last.start >= s->last.size) {
 		if (!s->ops.resolve(s->ops.ctx, GPA(gpa), touch, &s->last)) {
 			s->last.size = 0;
@@ -122,7 +124,9 @@ static uint32_t *chunk_bucket(struct shadow *s, uint64_t number)
 /* Numbers from 1: 0 ends a chain. */
 static struct sp_chunk *chunk_find(struct shadow *s, uint64_t number, uint32_t *nr)
 {
-	for (uint32_t i = *chunk_bucket(s, number); i; i = chunk_at(s, i - 1)->next) {
+	uint32_t i = __atomic_load_n(chunk_bucket(s, number), __ATOMIC_ACQUIRE);
+
+	for (; i; i = chunk_at(s, i - 1)->next) {
 		struct sp_chunk *c = chunk_at(s, i - 1);
 
 		if (c->number == number) {
@@ -133,14 +137,12 @@ static struct sp_chunk *chunk_find(struct shadow *s, uint64_t number, uint32_t *
 	return NULL;
 }
 
-static struct sp_chunk *chunk_make(struct shadow *s, uint64_t number, uint32_t *nr)
+/* It is there as a whole before others find it. */
+static struct sp_chunk *chunk_new(struct shadow *s, uint64_t number, uint32_t *nr)
 {
 	uint32_t *bucket = chunk_bucket(s, number);
-	struct sp_chunk *c = chunk_find(s, number, nr), **block;
+	struct sp_chunk *c, **block = &s->block[s->nr_chunks / CHUNKS_PER_BLOCK];
 
-	if (c)
-		return c;
-	block = &s->block[s->nr_chunks / CHUNKS_PER_BLOCK];
 	if (s->nr_chunks == CHUNK_BLOCKS * CHUNKS_PER_BLOCK)
 		return NULL;
 	if (!*block)
@@ -154,7 +156,23 @@ static struct sp_chunk *chunk_make(struct shadow *s, uint64_t number, uint32_t *
 	*nr = s->nr_chunks++;
 	c->number = number;
 	c->next = *bucket;
-	*bucket = *nr + 1;
+	__atomic_store_n(bucket, *nr + 1, __ATOMIC_RELEASE);
+	return c;
+}
+
+static struct sp_chunk *chunk_make(struct shadow *s, uint64_t number, uint32_t *nr)
+{
+	struct sp_chunk *c = chunk_find(s, number, nr);
+
+	if (c)
+		return c;
+	if (!s->many)
+		return chunk_new(s, number, nr);
+	spin_lock(&s->chunk_lock);
+	c = chunk_find(s, number, nr);
+	if (!c)
+		c = chunk_new(s, number, nr);
+	spin_unlock(&s->chunk_lock);
 	return c;
 }
 
@@ -238,18 +256,44 @@ static void mark_used(struct sp *p, unsigned slot, bool used)
 		p->used[slot / 64] &= ~BIT(slot % 64);
 }
 
+/* Counted when it is gone: a flush that begins now may be one that has seen it counted, and not
+ * gone. */
+static void lost_write(struct shadow *s, bool lost)
+{
+	if (lost)
+		sp_count(s, &s->lost_writes);
+}
+
+/* Its frame may have become a table in use, or the other way round, until its lock is held. */
+static void zap_page(struct shadow *s, struct sp *p, unsigned slot)
+{
+	uint64_t pa = sp_entry(p, slot) & SPTE_ADDR;
+	bool let_write;
+
+	sp_lock_frame(s, pa);
+	list_del(s, entry_id(s, p, slot));
+	let_write = sp_entry(p, slot) & SPTE_W;
+	spte_write(p, slot, 0);
+	lost_write(s, let_write);
+	sp_unlock_frame(s, pa);
+}
+
 void sp_zap(struct shadow *s, struct sp *p, unsigned slot)
 {
-	uint64_t e = p->spt[slot];
+	uint64_t e = sp_entry(p, slot);
 
 	if (!e)
 		return;
-	list_del(s, entry_id(s, p, slot));
-	spte_write(p, slot, 0);
-	s->lost_write |= !(e & SPTE_LINK) && (e & SPTE_W);
-	s->lost_way |= role_level(p->role) > 0 && !(p->role & ROLE_LOW_ROOT);
+	if (e & SPTE_LINK) {
+		list_del(s, entry_id(s, p, slot));
+		spte_write(p, slot, 0);
+	} else {
+		zap_page(s, p, slot);
+	}
+	if (role_level(p->role) > 0 && !(p->role & ROLE_LOW_ROOT))
+		s->lost_way = true;
 	mark_used(p, slot, false);
-	s->stats.zapped++;
+	sp_count(s, &s->stats.zapped);
 }
 
 void sp_set_link(struct shadow *s, struct sp *p, unsigned slot, struct sp *child)
@@ -264,33 +308,46 @@ void sp_set_link(struct shadow *s, struct sp *p, unsigned slot, struct sp *child
 	mark_used(p, slot, true);
 }
 
+/* The frame's lock is held: whether it is a table in use stays as it is until the entry is there.
+ */
+static void page_write(struct shadow *s, struct sp *p, unsigned slot, uint64_t gfn, uint64_t spte)
+{
+	uint64_t old = sp_entry(p, slot);
+
+	if ((spte & SPTE_MAY_W) && (role_level(p->role) > 0 || !sp_frame_closed(s, gfn)))
+		spte |= SPTE_W;
+	sp_count(s, &s->grants);
+	spte_write(p, slot, spte);
+	lost_write(s, old & ~spte & SPTE_W);
+}
+
 bool sp_set_page(struct shadow *s, struct sp *p, unsigned slot, uint64_t gfn, uint64_t spte)
 {
 	bool large = role_level(p->role) > 0;
-	uint64_t old = p->spt[slot];
+	uint64_t old = sp_entry(p, slot), pa = spte & SPTE_ADDR;
 	struct sp_chunk *c;
 	uint32_t nr;
 
 	/* Only its rights change. */
 	if (old && !(old & SPTE_LINK) && !((old ^ spte) & SPTE_ADDR)) {
-		s->lost_write |= (old & ~spte & SPTE_W) != 0;
-		s->grants++;
-		spte_write(p, slot, spte);
+		sp_lock_frame(s, pa);
+		page_write(s, p, slot, gfn, spte);
+		sp_unlock_frame(s, pa);
 		return true;
 	}
-	if (!s->ops.may_map(s->ops.ctx, HPA(spte & SPTE_ADDR),
-			    large ? PAGE_SIZE * CHUNK_FRAMES : PAGE_SIZE))
+	if (!s->ops.may_map(s->ops.ctx, HPA(pa), large ? PAGE_SIZE * CHUNK_FRAMES : PAGE_SIZE))
 		return false;
 	c = chunk_make(s, gfn >> CHUNK_SHIFT, &nr);
 	if (!c)
 		return false;
 	sp_zap(s, p, slot);
+	sp_lock_frame(s, pa);
 	list_add(s,
 		 large ? REF_CHUNK | nr
 		       : REF_FRAME | (uint32_t)(nr * CHUNK_FRAMES + gfn % CHUNK_FRAMES),
 		 entry_id(s, p, slot));
-	s->grants++;
-	spte_write(p, slot, spte);
+	page_write(s, p, slot, gfn, spte);
+	sp_unlock_frame(s, pa);
 	mark_used(p, slot, true);
 	return true;
 }
@@ -315,6 +372,7 @@ static void lru_add(struct shadow *s, struct sp *p)
 
 void sp_touch(struct shadow *s, struct sp *p)
 {
+	p->touched = false;
 	if (!sp_order_counts(s) || s->lru_first == sp_number(s, p))
 		return;
 	lru_remove(s, p);
@@ -480,6 +538,10 @@ static bool make_room(struct shadow *s, unsigned n)
 		struct sp *p = &s->sp[i];
 
 		i = p->lru_prev;
+		if (p->touched) {
+			sp_touch(s, p);
+			continue;
+		}
 		if (p->pins || p->roots)
 			continue;
 		sp_free(s, p);
@@ -546,7 +608,7 @@ struct sp *sp_get(struct shadow *s, uint64_t gfn, uint32_t role)
 		s->stats.hits++;
 		return p;
 	}
-	if (table && !sp_resolve(s, gfn << PAGE_SHIFT, true, &t))
+	if (table && (!sp_resolve(s, gfn << PAGE_SHIFT, true, &t) || t.device))
 		return NULL;
 	if (!(role & ROLE_LOW_ROOT))
 		c = chunk_make(s, gfn >> CHUNK_SHIFT, &nr);
@@ -567,6 +629,7 @@ struct sp *sp_get(struct shadow *s, uint64_t gfn, uint32_t role)
 		if (role_kind(role) == PT_32)
 			pa += role_quadrant(role) * ((SPTES * 4u) >> sp_slots_shift(p));
 		p->guest = s->ops.ptr(HPA(pa));
+		p->frame = ALIGN_DOWN(pa, PAGE_SIZE);
 		p->rom = !t.writable;
 		chunk_gets_table(s, c);
 	}

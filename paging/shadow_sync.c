@@ -59,7 +59,7 @@ static void mirror_block(struct shadow *s, struct sp *p, unsigned block)
 		if ((e & wanted) != wanted)
 			continue;
 		for (unsigned slot = i << shift; slot < (i + 1) << shift; slot++)
-			if (!p->spt[slot])
+			if (!sp_entry(p, slot))
 				sp_remake(s, p, slot, e);
 	}
 	p->mirrored |= (uint8_t)BIT(block);
@@ -105,8 +105,13 @@ static bool resync_entry(struct shadow *s, struct sp *p, unsigned i)
 
 #define WORDS_PER_TURN 8
 
-/* The table is protected, or will be compared once more when it is; the loop is what a resync
- * costs. */
+static uint64_t differs(const uint64_t *guest, const uint64_t *snap)
+{
+	return __atomic_load_n(guest, __ATOMIC_RELAXED) ^ *snap;
+}
+
+/* The table is protected, or will be compared once more when it is, and who marks an entry of it
+ * meanwhile comes to the entry himself; the loop is what a resync costs. */
 static bool resync_block(struct shadow *s, struct sp *p, unsigned block)
 {
 	unsigned per_word = 8u / p->fmt->entry_size, words = BLOCK / per_word;
@@ -117,8 +122,10 @@ static bool resync_block(struct shadow *s, struct sp *p, unsigned block)
 
 	for (unsigned w = 0; w < words;
 	     w += WORDS_PER_TURN, a += WORDS_PER_TURN, b += WORDS_PER_TURN) {
-		uint64_t low = (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]);
-		uint64_t high = (a[4] ^ b[4]) | (a[5] ^ b[5]) | (a[6] ^ b[6]) | (a[7] ^ b[7]);
+		uint64_t low = differs(a, b) | differs(a + 1, b + 1) | differs(a + 2, b + 2) |
+			       differs(a + 3, b + 3);
+		uint64_t high = differs(a + 4, b + 4) | differs(a + 5, b + 5) |
+				differs(a + 6, b + 6) | differs(a + 7, b + 7);
 
 		if (__builtin_expect(!(low | high), 1))
 			continue;
@@ -135,34 +142,49 @@ bool sp_frame_closed(struct shadow *s, uint64_t gfn)
 	struct sp_frame *f = sp_frame_find(s, gfn);
 
 	for (uint32_t i = f ? f->pages : 0; i; i = s->sp[i].next_same)
-		if (s->sp[i].state == SP_CLOSED && sp_is_table(&s->sp[i]))
+		if (sp_state(&s->sp[i]) == SP_CLOSED && sp_is_table(&s->sp[i]))
 			return true;
 	return false;
 }
 
-/*
- * Give, or take away, the right to write to the frame in all entries that map it. Taken away, it is
- * believed when no vCPU knows of such an entry any more, nor of one that has gone before.
+/* Give, or take away, the right to write to the frame in all entries that map it. Has one lost it?
  */
-static void protect(struct shadow *s, uint64_t gfn, bool on)
+static bool set_protected(struct shadow *s, uint64_t gfn, bool on)
 {
 	struct sp_frame *f = sp_frame_find(s, gfn);
-	bool lost = on && s->lost_write;
+	bool lost = false;
 
 	for (uint32_t id = f ? f->rmap : 0; id;) {
 		struct sp *p = entry_sp(s, id);
 		unsigned slot = id % SPTES;
-		uint64_t e = p->spt[slot], want = e & ~SPTE_W;
+		uint64_t e = sp_entry(p, slot), want = e & ~SPTE_W;
 
 		if (!on && (e & SPTE_MAY_W))
 			want |= SPTE_W;
 		lost |= e & ~want & SPTE_W;
-		s->grants += (want & ~e) != 0;
+		if (want & ~e)
+			sp_count(s, &s->grants);
 		if (want != e)
 			__atomic_store_n(&p->spt[slot], want, __ATOMIC_RELEASE);
 		id = p->link[slot].next;
 	}
-	if (lost)
+	return lost;
+}
+
+/* Has an entry gone that let writes through, and may a vCPU know of it still? */
+static bool has_lost_writes(const struct shadow *s)
+{
+	return __atomic_load_n(&s->lost_writes, __ATOMIC_RELAXED) !=
+	       __atomic_load_n(&s->flushed_writes, __ATOMIC_ACQUIRE);
+}
+
+/* Protected it is believed to be when no vCPU knows of an entry any more that lets writes through,
+ * nor of one that has gone before. */
+static void protect(struct shadow *s, uint64_t gfn, bool on)
+{
+	bool lost = set_protected(s, gfn, on);
+
+	if (on && (lost || has_lost_writes(s)))
 		sp_flush(s);
 }
 
@@ -175,7 +197,8 @@ void sp_unprotect(struct shadow *s, uint64_t gfn)
 /* Let hardware follow the links to p, or not. */
 static void set_linked(struct shadow *s, struct sp *p, bool on)
 {
-	s->grants += on;
+	if (on)
+		sp_count(s, &s->grants);
 	for (uint32_t id = p->parents; id;) {
 		struct sp *parent = entry_sp(s, id);
 		uint64_t *e = &parent->spt[id % SPTES];
@@ -277,7 +300,7 @@ static bool resync(struct shadow *s, struct sp *p, unsigned slot)
 
 		changed |= block == asked ? resync_block(s, p, block) : resync_other(s, p, block);
 	}
-	s->stats.resynced++;
+	sp_count(s, &s->stats.resynced);
 	return changed && role_level(p->role);
 }
 
@@ -315,15 +338,31 @@ void sp_close(struct shadow *s, struct sp *p, unsigned slot)
 	sp_touch(s, p);
 }
 
+static void set_state(struct sp *p, enum sp_state state)
+{
+	__atomic_store_n(&p->state, state, __ATOMIC_RELAXED);
+}
+
+/* Only who has the shadow alone looks at what was opened lately. */
+static void note_opened(struct shadow *s, const struct sp *p)
+{
+	unsigned n = __atomic_load_n(&s->nr_opened, __ATOMIC_RELAXED);
+
+	while (n < MAX_OPENED && !__atomic_compare_exchange_n(&s->nr_opened, &n, n + 1, false,
+							      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+	if (n == MAX_OPENED)
+		return;
+	s->opened[n].page = sp_number(s, p);
+	s->opened[n].loads = 0;
+}
+
 static void open_page(struct shadow *s, struct sp *p)
 {
 	p->state = SP_OPEN;
 	set_linked(s, p, false);
-	s->stats.opened++;
-	if (s->nr_opened < MAX_OPENED) {
-		s->opened[s->nr_opened].page = sp_number(s, p);
-		s->opened[s->nr_opened++].loads = 0;
-	}
+	sp_count(s, &s->stats.opened);
+	note_opened(s, p);
 }
 
 /*
@@ -353,6 +392,71 @@ void sp_open_frame(struct shadow *s, uint64_t gfn, bool unsync, uint64_t rip)
 	if (flush)
 		sp_flush(s);
 	protect(s, gfn, false);
+}
+
+/*
+ * While its table's lock is held nobody fills, opens or closes it; from the frame's lock on nobody
+ * enters the frame as one to be written to. The flush is waited for without the frame's lock, as
+ * what is compared then takes others.
+ */
+void sp_close_shared(struct shadow *s, struct sp *p, unsigned slot)
+{
+	bool protected, lost = false;
+
+	sp_lock_frame(s, p->frame);
+	protected = p->rom || sp_frame_closed(s, p->gfn);
+	set_state(p, SP_CLOSED);
+	if (!protected)
+		lost = set_protected(s, p->gfn, true);
+	sp_unlock_frame(s, p->frame);
+	if (!protected && (lost || has_lost_writes(s)))
+		sp_flush_writes(s);
+	resync(s, p, slot);
+	set_linked(s, p, true);
+}
+
+/* Nothing but tables of level 0, as no flush is due for these, that are closed or open. */
+static bool may_open_shared(struct shadow *s, const struct sp_frame *f)
+{
+	for (uint32_t i = f->pages; i; i = s->sp[i].next_same) {
+		const struct sp *p = &s->sp[i];
+
+		if (sp_is_table(p) &&
+		    (role_level(p->role) || p->roots || sp_state(p) == SP_UNSYNC || p->rom))
+			return false;
+	}
+	return true;
+}
+
+bool sp_open_shared(struct shadow *s, uint64_t gfn)
+{
+	struct sp_frame *f = sp_frame_find(s, gfn);
+	uint64_t frame = 0;
+
+	if (!f || !may_open_shared(s, f))
+		return false;
+	sp_lock_table(s, gfn);
+	for (uint32_t i = f->pages; i; i = s->sp[i].next_same) {
+		struct sp *p = &s->sp[i];
+
+		if (!sp_is_table(p))
+			continue;
+		frame = p->frame;
+		if (sp_state(p) != SP_CLOSED)
+			continue;
+		set_linked(s, p, false);
+		sp_count(s, &s->stats.opened);
+		note_opened(s, p);
+	}
+	/* The ways are cut: now the guest may write. */
+	sp_lock_frame(s, frame);
+	for (uint32_t i = f->pages; i; i = s->sp[i].next_same)
+		if (sp_is_table(&s->sp[i]))
+			set_state(&s->sp[i], SP_OPEN);
+	set_protected(s, gfn, false);
+	sp_unlock_frame(s, frame);
+	sp_unlock_table(s, gfn);
+	return true;
 }
 
 static bool leads_to(struct shadow *s, const struct sp *root, const struct sp *p)

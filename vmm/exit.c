@@ -631,11 +631,30 @@ static bool is_private(const struct vcpu *vcpu)
 	const struct vm_exit *exit = &vcpu->exit;
 	uint64_t kind = BIT(exit->kind);
 
-	if (vcpu->debug.on || vcpu->vm->audit_left)
+	if (vcpu->debug.on || __atomic_load_n(&vcpu->vm->audit_left, __ATOMIC_RELAXED))
 		return false;
 	if ((kind & PRIVATE_MSRS) && is_apic_msr((uint32_t)vcpu->regs.gpr[RCX]))
 		return exit->insn_len;
 	return (kind & PRIVATE_KINDS) || ((kind & PRIVATE_INSNS) && exit->insn_len);
+}
+
+/* Has the exit been the last one before the next audit? Several vCPUs count at a time. */
+static bool audit_is_due(struct vm *vm)
+{
+	uint64_t left = __atomic_load_n(&vm->audit_left, __ATOMIC_RELAXED);
+
+	while (left && !__atomic_compare_exchange_n(&vm->audit_left, &left, left - 1, false,
+						    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+	return left == 1;
+}
+
+static void count_for_audit(struct vm *vm)
+{
+	if (!audit_is_due(vm))
+		return;
+	__atomic_store_n(&vm->audit_left, vm->cfg->audit, __ATOMIC_RELAXED);
+	vm_shadow_audit(vm);
 }
 
 void vm_exit_handle(struct vcpu *vcpu)
@@ -658,13 +677,14 @@ void vm_exit_handle(struct vcpu *vcpu)
 		vm_exit_dispatch(vcpu);
 		return;
 	}
+	if (exit->kind == EXIT_PAGE_FAULT && !vcpu->debug.on && vm_exit_page_fault_shared(vcpu)) {
+		count_for_audit(vm);
+		return;
+	}
 	owned_lock(&vm->lock);
 	vm_exit_dispatch(vcpu);
 	if (vcpu->debug.on)
 		debug_handled(vcpu);
-	if (vm->audit_left && !--vm->audit_left) {
-		vm->audit_left = vm->cfg->audit;
-		vm_shadow_audit(vm);
-	}
+	count_for_audit(vm);
 	owned_unlock(&vm->lock);
 }

@@ -9,6 +9,7 @@
 #include "vmm/memmap.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
+#include "vmm/vm_tables.h"
 
 /* --- guest-physical --- */
 
@@ -86,11 +87,20 @@ static bool is_rom(struct vm *vm, gpa_t gpa)
 	return r && r->kind == REGION_ROM;
 }
 
-/* The guest's tables may lie there, and its other vCPUs run. */
+/* The guest's tables may lie there, and its other vCPUs run: they are not closed again before it is
+ * written. */
 static void write_begins(struct vm *vm, gpa_t gpa, uint64_t size)
 {
+	if (!vm->shadow)
+		return;
+	vm_tables_lock(vm);
+	shadow_write_begins(vm->shadow, gpa, size);
+}
+
+static void write_ends(struct vm *vm)
+{
 	if (vm->shadow)
-		shadow_write_begins(vm->shadow, gpa, size);
+		vm_tables_unlock(vm);
 }
 
 void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
@@ -106,6 +116,7 @@ void gmem_phys_write(struct vm *vm, gpa_t gpa, const void *src, size_t size)
 			part = MIN(size, avail);
 			write_begins(vm, gpa, part);
 			copy_once(to, from, part);
+			write_ends(vm);
 		} else if (is_rom(vm, gpa)) {
 			part = MIN(size, page_rest(gpa.v));
 		} else {
@@ -184,6 +195,7 @@ bool gmem_phys_replace(struct vm *vm, gpa_t gpa, const void *old, const void *ne
 		done = cmpxchg_16(p, old, new);
 		break;
 	}
+	write_ends(vm);
 	return done;
 }
 
@@ -231,12 +243,16 @@ static bool table_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, u
 static bool shadowed_cmpxchg(void *ctx, uint64_t pa, unsigned size, uint64_t old, uint64_t val)
 {
 	struct vm *vm = ctx;
+	bool done;
 
-	if (!table_cmpxchg(ctx, pa, size, old, val))
-		return false;
-	if (vm->shadow)
+	if (!vm->shadow)
+		return table_cmpxchg(ctx, pa, size, old, val);
+	vm_tables_lock(vm);
+	done = table_cmpxchg(ctx, pa, size, old, val);
+	if (done)
 		shadow_written(vm->shadow, GPA(pa), size);
-	return true;
+	vm_tables_unlock(vm);
+	return done;
 }
 
 const struct pt_mem *gmem_pt_mem(struct vm *vm)

@@ -383,17 +383,13 @@ static bool has_news(const struct vcpu *vcpu)
 /* Are its tables the ones of now? */
 static bool follow_tables(struct vcpu *vcpu)
 {
-	struct vm *vm = vcpu->vm;
-	bool ok;
+	const struct vm *vm = vcpu->vm;
 
 	if (vcpu->tables_seen != __atomic_load_n(&vm->tables.count, __ATOMIC_SEQ_CST))
 		vm_tables_catch_up(vcpu);
 	if (!(vcpu->stale & VCPU_STALE_ROOT))
 		return true;
-	owned_lock(&vm->lock);
-	ok = vm_shadow_load(vcpu);
-	owned_unlock(&vm->lock);
-	return ok;
+	return vm_shadow_load(vcpu);
 }
 
 /*

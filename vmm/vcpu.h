@@ -193,8 +193,8 @@ void vcpu_startup(struct vcpu *vcpu, uint8_t vector);
  * sent it. It leaves the guest for it, or its HLT. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
 /* The vCPUs that are in the guest on other CPUs with vm->tables from before the count `seen` leave
- * it; when this returns they have. With vm->lock held. */
-void vcpus_drive_out(const struct vm *vm, uint64_t seen);
+ * it; when this returns they have. How many were interrupted for that. */
+unsigned vcpus_drive_out(const struct vm *vm, uint64_t seen);
 /* Do what has been signalled: the run loop, between two runs. */
 void vcpu_take_signals(struct vcpu *vcpu);
 /* Has something been? */

@@ -21,15 +21,20 @@ static bool is_behind(const struct vcpu *vcpu, uint64_t seen)
 }
 
 /* One that is not in the guest looks at the count before it is entered. */
-void vcpus_drive_out(const struct vm *vm, uint64_t seen)
+unsigned vcpus_drive_out(const struct vm *vm, uint64_t seen)
 {
+	unsigned n = 0;
+
 	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
 		struct cpu *home = vcpu_home(vm->vcpu[i]);
 
-		if (home && home != this_cpu() && is_behind(vm->vcpu[i], seen))
+		if (home && home != this_cpu() && is_behind(vm->vcpu[i], seen)) {
 			cpu_interrupt(home);
+			n++;
+		}
 	}
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		while (vcpu_home(vm->vcpu[i]) != this_cpu() && is_behind(vm->vcpu[i], seen))
 			cpu_relax();
+	return n;
 }

@@ -22,6 +22,8 @@ static void tell_operator(void)
 void vm_init_locks(struct vm *vm)
 {
 	owned_lock_init(&vm->lock, LOCK_VM);
+	owned_lock_init(&vm->paging, LOCK_PAGING);
+	vm->paging_users = (struct rw_lock)RW_LOCK_INIT(LOCK_PAGING_USERS);
 	vm->stop_lock = (struct spinlock)SPINLOCK_INIT(LOCK_STOP);
 }
 

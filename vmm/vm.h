@@ -7,6 +7,7 @@
 
 #include "arch/x86_64/include/addr.h"
 #include "arch/x86_64/lib/list.h"
+#include "arch/x86_64/lib/rw_lock.h"
 #include "arch/x86_64/owned_lock.h"
 #include "arch/x86_64/timer.h"
 #include "paging/nested.h"
@@ -68,10 +69,12 @@ struct vm_intr_source {
  * change that they must follow: before it is entered, a vCPU that is behind catches up.
  */
 struct vm_tables_state {
+	struct spinlock lock;   /* who writes to it */
 	uint64_t count;         /* atomic, as what follows: vCPUs look without the lock */
 	uint64_t guest, nested; /* the count of the last FLUSH_GUEST, FLUSH_NESTED */
 	uint64_t roots;         /* and since which a shadow's roots are to be made anew */
 	bool invlpg_exits;
+	uint64_t driven_out; /* so often a vCPU has been made to leave the guest for that; atomic */
 };
 
 #define VM_NOTICE_HALT 0x1u  /* halted with interrupts off */
@@ -84,6 +87,9 @@ struct vm_tables_state {
  */
 struct vm {
 	struct owned_lock lock; /* LOCK_VM */
+	/* vm_tables_lock(), vm_tables_share() */
+	struct owned_lock paging;
+	struct rw_lock paging_users;
 	/* stop_* below. Whoever holds the others may wait for a vCPU to leave the guest, on the way
 	 * out of which it may be found that the VM is to stop. */
 	struct spinlock stop_lock;
@@ -104,7 +110,7 @@ struct vm {
 	struct shadow *shadow; /* NULL: nested paging. With both see vm_shadow_translates() */
 	struct vm_tables_state tables;
 	uint64_t tsc_offset; /* of all its vCPUs, but for what each writes to its own TSC */
-	uint64_t audit_left; /* exits to the shadow's next audit; 0: none */
+	uint64_t audit_left; /* exits to the shadow's next audit; 0: none; atomic */
 	uint64_t clear_to;   /* vm_clear_memory() has come so far */
 	struct pt_mem guest_tables, own_guest_tables; /* gmem.c alone uses them */
 	struct vm_intr_source intr;

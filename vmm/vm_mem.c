@@ -77,7 +77,7 @@ static void unmap_again(struct vm *vm, const struct region *r)
 		panic("vm_tables_unmap: %d after a map that failed", err);
 }
 
-int vm_add_region(struct vm *vm, const struct region *region)
+static int add_region(struct vm *vm, const struct region *region)
 {
 	struct region r = *region;
 	int err;
@@ -104,6 +104,16 @@ int vm_add_region(struct vm *vm, const struct region *region)
 	return err;
 }
 
+int vm_add_region(struct vm *vm, const struct region *region)
+{
+	int err;
+
+	vm_tables_lock(vm);
+	err = add_region(vm, region);
+	vm_tables_unlock(vm);
+	return err;
+}
+
 /* The table could not follow the memory map, which the guest must not go on with. */
 static int out_of_tables(struct vm *vm, gpa_t gpa)
 {
@@ -124,7 +134,7 @@ static void free_frames(const struct vm *vm, const struct region *r)
 	kfree(r->page, page_array_size(r));
 }
 
-int vm_remove_region(struct vm *vm, gpa_t start)
+static int remove_region(struct vm *vm, gpa_t start)
 {
 	const struct region *found = memmap_find(&vm->mem, start);
 	struct region r;
@@ -146,6 +156,16 @@ int vm_remove_region(struct vm *vm, gpa_t start)
 	return map_part(vm, &r, r.start, r.size) ? out_of_tables(vm, start) : trace_error(err);
 }
 
+int vm_remove_region(struct vm *vm, gpa_t start)
+{
+	int err;
+
+	vm_tables_lock(vm);
+	err = remove_region(vm, start);
+	vm_tables_unlock(vm);
+	return err;
+}
+
 /* --- hooks --- */
 
 /* Enter what the memory map has of a range that is all memory. */
@@ -165,7 +185,7 @@ static int map_range(struct vm *vm, gpa_t start, uint64_t size)
 	return err;
 }
 
-int vm_hook(struct vm *vm, gpa_t start, uint64_t size, enum region_kind kind)
+static int hook(struct vm *vm, gpa_t start, uint64_t size, enum region_kind kind)
 {
 	unsigned rights = table_rights(kind);
 	int err = memmap_hook(&vm->mem, start, size, kind);
@@ -181,20 +201,32 @@ int vm_hook(struct vm *vm, gpa_t start, uint64_t size, enum region_kind kind)
 	return map_range(vm, start, size) ? out_of_tables(vm, start) : trace_error(err);
 }
 
+int vm_hook(struct vm *vm, gpa_t start, uint64_t size, enum region_kind kind)
+{
+	int err;
+
+	vm_tables_lock(vm);
+	err = hook(vm, start, size, kind);
+	vm_tables_unlock(vm);
+	return err;
+}
+
 int vm_unhook(struct vm *vm, gpa_t start, uint64_t size)
 {
-	int err = memmap_unhook(&vm->mem, start, size);
+	int err;
 
-	if (err)
-		return err;
-	return map_range(vm, start, size) ? out_of_tables(vm, start) : 0;
+	vm_tables_lock(vm);
+	err = memmap_unhook(&vm->mem, start, size);
+	if (!err && map_range(vm, start, size))
+		err = out_of_tables(vm, start);
+	vm_tables_unlock(vm);
+	return err;
 }
 
 /* --- disk regions --- */
 
-static bool bring_in(void *ctx, struct region *r, uint64_t page)
+static bool bring_in_alone(struct vm *vm, struct region *r, uint64_t page)
 {
-	struct vm *vm = ctx;
 	gpa_t gpa = GPA(r->start.v + (page << PAGE_SHIFT));
 	hpa_t frame = frame_alloc(0, FRAME_VM0 + vm->id);
 	int err = frame.v ? 0 : -ENOMEM;
@@ -215,6 +247,19 @@ static bool bring_in(void *ctx, struct region *r, uint64_t page)
 	}
 	memmap_disk_enter(r, page, frame);
 	return true;
+}
+
+/* Another CPU may want it at the same time. */
+static bool bring_in(void *ctx, struct region *r, uint64_t page)
+{
+	struct vm *vm = ctx;
+	bool done;
+
+	vm_tables_lock(vm);
+	done = memmap_disk_page(r, GPA(r->start.v + (page << PAGE_SHIFT))) ||
+	       bring_in_alone(vm, r, page);
+	vm_tables_unlock(vm);
+	return done;
 }
 
 void vm_disk_fault(struct vm *vm, gpa_t gpa)

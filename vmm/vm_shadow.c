@@ -158,8 +158,10 @@ bool vm_shadow_translates(const struct vcpu *vcpu)
 /* It is about to write to memory unseen that the shadow has been made from. It is the only one. */
 static void load_nested(struct vcpu *vcpu)
 {
+	vm_tables_lock(vcpu->vm);
 	if (!vcpu->nested_root)
 		shadow_leave(&vcpu->shadow);
+	vm_tables_unlock(vcpu->vm);
 	vcpu->nested_root = true;
 	vcpu->stale &= ~VCPU_STALE_ROOT;
 	vcpu->vm->backend->set_root(vcpu, vcpu->vm->nested.root, ROOT_NESTED);
@@ -175,7 +177,9 @@ bool vm_shadow_load(struct vcpu *vcpu)
 		return true;
 	}
 	vcpu_guest_paging(vcpu, &gp);
+	vm_tables_lock(vcpu->vm);
 	root = shadow_load(&vcpu->shadow, &gp);
+	vm_tables_unlock(vcpu->vm);
 	if (!root.v) {
 		out_of_memory(vcpu);
 		return false;
@@ -203,15 +207,38 @@ static void emulate(struct vcpu *vcpu, gpa_t gpa, uint32_t error)
 	vm_exit_nested_fault(vcpu);
 }
 
+bool vm_exit_page_fault_shared(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+	struct shadow_outcome out;
+	enum shadow_result result;
+
+	if (vcpu->vm->nr_vcpus < 2 || !vm_shadow_translates(vcpu))
+		return false;
+	vm_tables_share(vcpu->vm);
+	result = shadow_fault_shared(&vcpu->shadow, exit->page_fault.gva, exit->page_fault.error,
+				     vcpu->regs.rip, vcpu->regs.rflags, vcpu_cpl(vcpu),
+				     vcpu_pkru(vcpu), &out);
+	vm_tables_unshare(vcpu->vm);
+	if (result == SHADOW_REFLECT)
+		vcpu_raise(vcpu, &out.fault);
+	return result != SHADOW_ALONE;
+}
+
 void vm_exit_page_fault(struct vcpu *vcpu)
 {
 	const struct vm_exit *exit = &vcpu->exit;
 	uint32_t error = exit->page_fault.error;
 	struct shadow_outcome out;
+	enum shadow_result result;
 
-	switch (shadow_fault(&vcpu->shadow, exit->page_fault.gva, error, vcpu->regs.rip,
-			     vcpu->regs.rflags, vcpu_cpl(vcpu), vcpu_pkru(vcpu), &out)) {
+	vm_tables_lock(vcpu->vm);
+	result = shadow_fault(&vcpu->shadow, exit->page_fault.gva, error, vcpu->regs.rip,
+			      vcpu->regs.rflags, vcpu_cpl(vcpu), vcpu_pkru(vcpu), &out);
+	vm_tables_unlock(vcpu->vm);
+	switch (result) {
 	case SHADOW_RESUME:
+	case SHADOW_ALONE:
 		break;
 	case SHADOW_REFLECT:
 		vcpu_raise(vcpu, &out.fault);
@@ -232,7 +259,9 @@ void vm_exit_invlpg(struct vcpu *vcpu)
 
 	if ((!len || !vcpu->exit.invlpg.known) && !emulate_decode_invlpg(vcpu, &gva, &len))
 		return;
+	vm_tables_lock(vcpu->vm);
 	shadow_invlpg(&vcpu->shadow, gva);
+	vm_tables_unlock(vcpu->vm);
 	vcpu_retire_insn(vcpu, len);
 }
 
@@ -289,8 +318,12 @@ void vm_exit_invpcid(struct vcpu *vcpu)
 void vm_shadow_audit(struct vm *vm)
 {
 	char why[96];
+	bool right;
 
-	if (!shadow_audit(vm->shadow, why, sizeof(why)))
+	vm_tables_lock(vm);
+	right = shadow_audit(vm->shadow, why, sizeof(why));
+	vm_tables_unlock(vm);
+	if (!right)
 		vm_request_stop(vm, VM_STOP_ERROR, 0, "the shadow is wrong: %s", why);
 }
 
@@ -303,6 +336,8 @@ void vm_shadow_print(const struct vm *vm)
 	log_info("vm %s: shadow %-11s %12llu", name, text, (unsigned long long)stats->field);
 	SHADOW_COUNTERS(X)
 #undef X
+	log_info("vm %s: shadow %-11s %12llu", name, "interrupts",
+		 (unsigned long long)vm->tables.driven_out);
 	log_info("vm %s: shadow %-11s %12llu", name, "KiB",
 		 (unsigned long long)(shadow_bytes(vm->shadow) >> 10));
 }

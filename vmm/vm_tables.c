@@ -40,7 +40,7 @@ int vm_tables_create(struct vm *vm)
 	int err;
 
 	/* Of another life, which may have been paged otherwise. */
-	vm->tables = (struct vm_tables_state){ 0 };
+	vm->tables = (struct vm_tables_state){ .lock = SPINLOCK_INIT(LOCK_TABLES) };
 	err = shadow ? vm_shadow_create(vm) : 0;
 	/* Through nested tables a vCPU would write unseen to what the shadow of the others is made
 	 * of. */
@@ -87,7 +87,35 @@ int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights)
 	return vm->has_nested ? nested_protect(&vm->nested, gpa, size, rights) : 0;
 }
 
-/* The count under which something is told to the vCPUs. With vm->lock held. */
+/* --- who is at work on them --- */
+
+void vm_tables_lock(struct vm *vm)
+{
+	owned_lock(&vm->paging);
+	if (vm->paging.depth == 1)
+		rw_lock(&vm->paging_users);
+}
+
+void vm_tables_unlock(struct vm *vm)
+{
+	if (vm->paging.depth == 1)
+		rw_unlock(&vm->paging_users);
+	owned_unlock(&vm->paging);
+}
+
+void vm_tables_share(struct vm *vm)
+{
+	rw_lock_shared(&vm->paging_users);
+}
+
+void vm_tables_unshare(struct vm *vm)
+{
+	rw_unlock_shared(&vm->paging_users);
+}
+
+/* --- what the vCPUs are told --- */
+
+/* The count under which something is told to the vCPUs. With vm->tables.lock held. */
 static uint64_t next_count(const struct vm *vm)
 {
 	return vm->tables.count + 1;
@@ -99,28 +127,32 @@ static void set(uint64_t *word, uint64_t val)
 }
 
 /* What was set before is to be followed: by who is in the guest, now. */
-static void tell(struct vm *vm, bool wait)
+static void tell_and_unlock(struct vm *vm, bool wait)
 {
 	uint64_t count = next_count(vm);
 
 	__atomic_store_n(&vm->tables.count, count, __ATOMIC_SEQ_CST);
+	spin_unlock(&vm->tables.lock);
 	if (wait && vm->nr_vcpus > 1)
-		vcpus_drive_out(vm, count);
+		__atomic_fetch_add(&vm->tables.driven_out, vcpus_drive_out(vm, count),
+				   __ATOMIC_RELAXED);
 }
 
 void vm_tables_flush(struct vm *vm, enum flush_scope scope)
 {
 	struct vm_tables_state *t = &vm->tables;
 
+	spin_lock(&t->lock);
 	set(scope == FLUSH_NESTED ? &t->nested : &t->guest, next_count(vm));
-	tell(vm, true);
+	tell_and_unlock(vm, true);
 }
 
 /* Who still exits for nothing may go on. */
 void vm_tables_intercept_invlpg(struct vm *vm, bool on)
 {
+	spin_lock(&vm->tables.lock);
 	__atomic_store_n(&vm->tables.invlpg_exits, on, __ATOMIC_RELAXED);
-	tell(vm, on);
+	tell_and_unlock(vm, on);
 }
 
 void vm_tables_catch_up(struct vcpu *vcpu)
@@ -146,12 +178,14 @@ void vm_tables_changed(struct vm *vm, gpa_t gpa, uint64_t size)
 {
 	struct vm_tables_state *t = &vm->tables;
 
+	vm_tables_lock(vm);
 	/* First: who leaves the guest for what the shadow flushes comes back with a new root. */
 	if (vm->shadow) {
 		set(&t->roots, next_count(vm));
 		shadow_forget(vm->shadow, gpa, size);
 	}
 	vm_tables_flush(vm, vm->has_nested ? FLUSH_NESTED : FLUSH_GUEST);
+	vm_tables_unlock(vm);
 	if (vm->has_nested)
 		nested_release(&vm->nested);
 }

@@ -37,8 +37,21 @@ int vm_tables_unmap(struct vm *vm, gpa_t gpa, uint64_t size);
 int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights);
 
 /*
+ * To have alone the shadow, and the memory map as it is: vm->paging, which its holder may take
+ * again. Whoever changes the map holds vm->lock besides, but for a page of a disk that comes in, so
+ * that the rest stays as it is for who holds either of the two. vm->lock is taken before it, never
+ * after. Not while it is shared.
+ */
+void vm_tables_lock(struct vm *vm);
+void vm_tables_unlock(struct vm *vm);
+/* To share them with other vCPUs' faults: shadow_fault_shared(). Not again, and nothing of the
+ * above until vm_tables_unshare(). */
+void vm_tables_share(struct vm *vm);
+void vm_tables_unshare(struct vm *vm);
+
+/*
  * Every vCPU drops its translations before it is entered again, and none is in the guest with them
- * any more when this returns. This and the next with vm->lock held, or the VM held.
+ * any more when this returns. By several CPUs at a time.
  */
 void vm_tables_flush(struct vm *vm, enum flush_scope scope);
 /* INVLPG of each vCPU is to exit, from here on, or not, from its next entry on. */

@@ -350,6 +350,20 @@ static void step_registers(struct input *in)
 	load();
 }
 
+/* Half of them are given to the one for several vCPUs first. */
+static enum shadow_result handle_fault(uint64_t va, uint32_t error, uint64_t rip, uint64_t rflags,
+				       uint32_t pkru, struct shadow_outcome *o)
+{
+	unsigned cpl = error & PF_U ? 3 : 0;
+	enum shadow_result result = SHADOW_ALONE;
+
+	if (rip & 8)
+		result = shadow_fault_shared(&v.sv, GVA(va), error, rip, rflags, cpl, pkru, o);
+	if (result != SHADOW_ALONE)
+		return result;
+	return shadow_fault(&v.sv, GVA(va), error, rip, rflags, cpl, pkru, o);
+}
+
 static void step_fault(struct input *in)
 {
 	unsigned how = (unsigned)take(in, 1), again = how >> 4 & 3, tries = 0, level;
@@ -362,8 +376,8 @@ static void step_fault(struct input *in)
 		struct shadow_outcome o = { 0 };
 
 		e = walk(va, &level);
-		result = shadow_fault(&v.sv, GVA(va), error | (e ? PF_P : 0), rip, rflags,
-				      how & 4 ? 3 : 0, (uint32_t)take(in, 1), &o);
+		result = handle_fault(va, error | (e ? PF_P : 0), rip, rflags,
+				      (uint32_t)take(in, 1), &o);
 		if (result == SHADOW_REFLECT)
 			expect(o.fault.vector == VEC_PF && o.fault.cr2 == va);
 		e = walk(va, &level);

@@ -381,6 +381,8 @@ hpa_t fx_hpa(uint64_t gpa)
 	return HPA(FRAMES_HPA + frame_of[page_number(gpa)] * PAGE_SIZE + gpa % PAGE_SIZE);
 }
 
+uint64_t fx_answered;
+
 static bool fx_resolve(void *ctx, gpa_t gpa, bool touch, struct shadow_target *out)
 {
 	uint64_t start = ALIGN_DOWN(gpa.v, PAGE_SIZE), end = start + PAGE_SIZE;
@@ -394,6 +396,7 @@ static bool fx_resolve(void *ctx, gpa_t gpa, bool touch, struct shadow_target *o
 	bring_in(gpa.v);
 	*out = (struct shadow_target){
 		.writable = kind != FX_IS_ROM && !fx_hooks(gpa.v),
+		.device = fx_answered && start == fx_answered,
 	};
 	if (gpa.v - FX_GIB < GIB(1) && !gib_hooks) {
 		start = FX_GIB;

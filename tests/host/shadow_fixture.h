@@ -62,6 +62,8 @@ void fx_check_empty(void);
 enum fx_kind fx_kind_at(uint64_t gpa);
 void fx_hook(uint64_t gpa, unsigned how);
 unsigned fx_hooks(uint64_t gpa);
+/* A page of RAM that counts as one that the processor answers for; 0: none. */
+extern uint64_t fx_answered;
 /* A page of DISK goes out; its frame is another's from now on. Call shadow_forget() before. */
 void fx_swap_out(uint64_t gpa);
 

@@ -14,6 +14,7 @@
 #include "tests/host/shadow_fixture.h"
 
 struct mc mc;
+bool mc_shares;
 
 #define RETRIES 20u
 
@@ -593,11 +594,23 @@ static void check_fault(const struct mc_access *a, const struct shadow_outcome *
 			(unsigned long long)a->va);
 }
 
+static enum shadow_result handle(uint64_t va, uint32_t error, struct shadow_outcome *o)
+{
+	uint64_t rflags = RFLAGS_FIXED | (mc.ac ? RFLAGS_AC : 0);
+	enum shadow_result result = SHADOW_ALONE;
+
+	if (mc_shares)
+		result = shadow_fault_shared(&mc.sv, GVA(va), error, mc.rip, rflags, mc.cpl,
+					     mc.gp.pkru, o);
+	if (result != SHADOW_ALONE)
+		return result;
+	return shadow_fault(&mc.sv, GVA(va), error, mc.rip, rflags, mc.cpl, mc.gp.pkru, o);
+}
+
 /* A page fault goes to the shadow. False: the instruction ends, as *out says. */
 static bool take_fault(struct mc_access *a, unsigned part, unsigned n, uint32_t error,
 		       const struct mc_result *want, struct mc_result *out)
 {
-	uint64_t rflags = RFLAGS_FIXED | (mc.ac ? RFLAGS_AC : 0);
 	struct shadow_outcome o = { 0 };
 
 	mc.faults++;
@@ -605,8 +618,7 @@ static bool take_fault(struct mc_access *a, unsigned part, unsigned n, uint32_t 
 	hw_pdpte_stale = true;
 	if (mc.forgetful)
 		drop_all();
-	switch (shadow_fault(&mc.sv, GVA(a[part].va), error, mc.rip, rflags, mc.cpl, mc.gp.pkru,
-			     &o)) {
+	switch (handle(a[part].va, error, &o)) {
 	case SHADOW_RESUME:
 		return true;
 	case SHADOW_REFLECT:

@@ -66,6 +66,9 @@ extern struct mc {
 	struct oracle_result last; /* of the model's last walk */
 } mc;
 
+/* Are faults given to shadow_fault_shared() first? For the tests that are to come. */
+extern bool mc_shares;
+
 /* fail_msg, with the step that it happened in. */
 void mc_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 

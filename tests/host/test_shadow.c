@@ -454,6 +454,26 @@ static void test_unpaged(void **state)
 	stop();
 }
 
+#define ANSWERED (FX_SCATTERED + PAGE_SIZE)
+
+/* A page that the processor answers for holds no code: its translation is for data alone. */
+static void test_answered(void **state)
+{
+	struct shadow_outcome out;
+
+	(void)state;
+	fx_answered = ANSWERED;
+	start(PT_32);
+	passes(rd(ANSWERED, 0));
+	passes(wr(ANSWERED, 0));
+	assert_int_equal(
+		shadow_fault(&mc.sv, GVA(ANSWERED), PF_P | PF_I, 0x1000, RFLAGS_FIXED, 0, 0, &out),
+		SHADOW_DEVICE);
+	assert_int_equal(out.gpa.v, ANSWERED);
+	stop();
+	fx_answered = 0;
+}
+
 /* Off, each kind of paging, off: tables that were made unpaged are seen, and none is left over. */
 static void test_modes(void **state)
 {
@@ -700,6 +720,7 @@ int main(void)
 		cmocka_unit_test(test_writes_to_its_codes_table),
 		cmocka_unit_test(test_tables_without_memory),
 		cmocka_unit_test(test_unpaged),
+		cmocka_unit_test(test_answered),
 		cmocka_unit_test(test_modes),
 		cmocka_unit_test(test_modes_share_a_table),
 		cmocka_unit_test(test_bound),
@@ -709,5 +730,10 @@ int main(void)
 		cmocka_unit_test(test_audit),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		mc_shares = i;
+		if (cmocka_run_group_tests(tests, NULL, NULL))
+			return 1;
+	}
+	return 0;
 }

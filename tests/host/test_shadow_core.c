@@ -867,5 +867,10 @@ int main(void)
 		cmocka_unit_test(test_leave_forgotten_root),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		mc_shares = i;
+		if (cmocka_run_group_tests(tests, NULL, NULL))
+			return 1;
+	}
+	return 0;
 }

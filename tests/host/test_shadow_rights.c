@@ -365,5 +365,10 @@ int main(void)
 		cmocka_unit_test(test_written), cmocka_unit_test(test_key_without_wp),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		mc_shares = i;
+		if (cmocka_run_group_tests(tests, NULL, NULL))
+			return 1;
+	}
+	return 0;
 }

@@ -22,9 +22,15 @@ static void on(unsigned vcpu, uint64_t root)
 static enum shadow_result fault_of(struct shadow_vcpu *sv, uint64_t va, uint32_t error,
 				   uint64_t rip)
 {
+	unsigned cpl = error & PF_U ? 3 : 0;
 	struct shadow_outcome o;
+	enum shadow_result result = SHADOW_ALONE;
 
-	return shadow_fault(sv, GVA(va), error, rip, RFLAGS_FIXED, error & PF_U ? 3 : 0, 0, &o);
+	if (mc_shares)
+		result = shadow_fault_shared(sv, GVA(va), error, rip, RFLAGS_FIXED, cpl, 0, &o);
+	if (result != SHADOW_ALONE)
+		return result;
+	return shadow_fault(sv, GVA(va), error, rip, RFLAGS_FIXED, cpl, 0, &o);
 }
 
 static struct sp *page_of(uint64_t table)
@@ -174,9 +180,10 @@ static void test_fault_after_forget(void **state)
 
 /*
  * The entry by which vCPU 1 has written to a page goes, without a flush, as the guest has not yet
- * invalidated it. Then the page is a table: its write no longer passes, by no entry of old either.
+ * invalidated it. Then the page is a table, once more if it is known as one: its write no longer
+ * passes, by no entry of old either.
  */
-static void stale_write(uint64_t then)
+static void stale_write(uint64_t then, bool known)
 {
 	for_each_kind(kind)
 	{
@@ -195,6 +202,8 @@ static void stale_write(uint64_t then)
 		pte = entry_for(root, USER, 0);
 		turn_on(root, 0);
 		passes(rd(USER + PAGE_SIZE, 3));
+		if (known)
+			passes(rd(va, 3));
 		on(1, root);
 		passes(wr(USER + 0x800, 3));
 		mc_switch(0);
@@ -203,6 +212,7 @@ static void stale_write(uint64_t then)
 		mc_invlpg(USER + PAGE_SIZE);
 		passes(rd(USER + PAGE_SIZE, 3));
 		assert_true(mc_other_may_write(1, USER));
+		mc_invlpg(va);
 		passes(rd(va, 3));
 		assert_false(mc_other_may_write(1, USER));
 		stop();
@@ -212,8 +222,10 @@ static void stale_write(uint64_t then)
 static void test_stale_write(void **state)
 {
 	(void)state;
-	stale_write(0);
-	stale_write(TABLE | P | U | A | D);
+	stale_write(0, false);
+	stale_write(0, true);
+	stale_write(TABLE | P | U | A | D, false);
+	stale_write(TABLE | P | U | A | D, true);
 }
 
 /* --- out of sync --- */
@@ -446,5 +458,10 @@ int main(void)
 		cmocka_unit_test(test_refused_in_between),
 	};
 
-	return cmocka_run_group_tests_name("shadow_smp", tests, NULL, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		mc_shares = i;
+		if (cmocka_run_group_tests_name("shadow_smp", tests, NULL, NULL))
+			return 1;
+	}
+	return 0;
 }

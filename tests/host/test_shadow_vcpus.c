@@ -261,5 +261,10 @@ int main(void)
 		cmocka_unit_test(test_unseen_writes),   cmocka_unit_test(test_kinds_at_once),
 	};
 
-	return cmocka_run_group_tests_name("shadow_vcpus", tests, NULL, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		mc_shares = i;
+		if (cmocka_run_group_tests_name("shadow_vcpus", tests, NULL, NULL))
+			return 1;
+	}
+	return 0;
 }

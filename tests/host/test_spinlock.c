@@ -11,6 +11,7 @@
 
 #define UMBRA_DEBUG
 #include "arch/x86_64/lib/ring.h"
+#include "arch/x86_64/lib/rw_lock.h"
 #include "arch/x86_64/lib/spinlock.c"
 
 static uint32_t cpu[2];
@@ -75,6 +76,7 @@ static void test_misuse(void **state)
 /* --- two threads as two CPUs --- */
 
 #define ROUNDS 20000
+#define SHARED_ROUNDS 1000
 static struct spinlock outer = SPINLOCK_INIT(LOCK_FRAME), inner = SPINLOCK_INIT(LOCK_LOG);
 static unsigned in_both, in_inner; /* guarded by both, and by inner */
 
@@ -166,6 +168,132 @@ static void test_ring(void **state)
 	}
 }
 
+/* --- shared --- */
+
+static struct rw_lock shared = RW_LOCK_INIT(LOCK_FRAME);
+static unsigned alone, together, most;
+
+static void *share_and_exclude(void *arg)
+{
+	current = arg;
+	for (unsigned i = 0; i < SHARED_ROUNDS; i++) {
+		if (i % 3) {
+			unsigned n;
+
+			rw_lock_shared(&shared);
+			n = __atomic_add_fetch(&together, 1, __ATOMIC_RELAXED);
+			if (n > __atomic_load_n(&most, __ATOMIC_RELAXED))
+				__atomic_store_n(&most, n, __ATOMIC_RELAXED);
+			if (!(i % 64))
+				sched_yield();
+			__atomic_sub_fetch(&together, 1, __ATOMIC_RELAXED);
+			rw_unlock_shared(&shared);
+		} else {
+			rw_lock(&shared);
+			assert_int_equal(__atomic_load_n(&together, __ATOMIC_RELAXED), 0);
+			alone++;
+			rw_unlock(&shared);
+		}
+		if (!(i % 64))
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void test_shared_or_alone(void **state)
+{
+	pthread_t other;
+
+	(void)state;
+	assert_int_equal(pthread_create(&other, NULL, share_and_exclude, &cpu[1]), 0);
+	share_and_exclude(&cpu[0]);
+	pthread_join(other, NULL);
+	assert_int_equal(alone, 2 * ((SHARED_ROUNDS + 2) / 3));
+	assert_int_equal(shared.share, shared.next);
+	assert_int_equal(shared.exclude, shared.next);
+	assert_int_equal(cpu[0] | cpu[1], 0);
+}
+
+static void *share_once(void *arg)
+{
+	current = arg;
+	rw_lock_shared(&shared);
+	__atomic_store_n(&was_there, true, __ATOMIC_RELEASE);
+	rw_unlock_shared(&shared);
+	return NULL;
+}
+
+static void *exclude_once(void *arg)
+{
+	current = arg;
+	rw_lock(&shared);
+	__atomic_store_n(&was_there, true, __ATOMIC_RELEASE);
+	rw_unlock(&shared);
+	return NULL;
+}
+
+static void wait_for_two(void)
+{
+	uint32_t begin = shared.exclude;
+
+	while (__atomic_load_n(&shared.next, __ATOMIC_RELAXED) - begin < 2)
+		sched_yield();
+}
+
+/* Two share it at the same time; who wants it alone waits, and who comes behind him waits for him.
+ */
+static void test_who_waits(void **state)
+{
+	pthread_t other;
+
+	(void)state;
+	was_there = false;
+	rw_lock_shared(&shared);
+	assert_int_equal(pthread_create(&other, NULL, share_once, &cpu[1]), 0);
+	pthread_join(other, NULL);
+	assert_true(was_there);
+	rw_unlock_shared(&shared);
+
+	was_there = false;
+	rw_lock_shared(&shared);
+	assert_int_equal(pthread_create(&other, NULL, exclude_once, &cpu[1]), 0);
+	wait_for_two();
+	assert_false(__atomic_load_n(&was_there, __ATOMIC_ACQUIRE));
+	rw_unlock_shared(&shared);
+	rw_lock_shared(&shared);
+	assert_true(__atomic_load_n(&was_there, __ATOMIC_ACQUIRE));
+	rw_unlock_shared(&shared);
+	pthread_join(other, NULL);
+
+	was_there = false;
+	rw_lock(&shared);
+	assert_int_equal(pthread_create(&other, NULL, share_once, &cpu[1]), 0);
+	wait_for_two();
+	assert_false(__atomic_load_n(&was_there, __ATOMIC_ACQUIRE));
+	rw_unlock(&shared);
+	pthread_join(other, NULL);
+	assert_true(was_there);
+}
+
+/* Not twice, not against the ranks, and not given back by who has not got it. */
+static void test_shared_misuse(void **state)
+{
+	struct spinlock inner_one = SPINLOCK_INIT(LOCK_LOG);
+
+	(void)state;
+	current = &cpu[0];
+	rw_lock_shared(&shared);
+	expect_assert_failure(rw_lock_shared(&shared));
+	expect_assert_failure(rw_lock(&shared));
+	rw_unlock_shared(&shared);
+	expect_assert_failure(rw_unlock_shared(&shared));
+	expect_assert_failure(rw_unlock(&shared));
+	spin_lock(&inner_one);
+	expect_assert_failure(rw_lock_shared(&shared));
+	spin_unlock(&inner_one);
+	assert_int_equal(cpu[0], 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -173,6 +301,9 @@ int main(void)
 		cmocka_unit_test_setup(test_misuse, setup_test),
 		cmocka_unit_test_setup(test_contention, setup_test),
 		cmocka_unit_test_setup(test_order_of_coming, setup_test),
+		cmocka_unit_test_setup(test_shared_or_alone, setup_test),
+		cmocka_unit_test_setup(test_who_waits, setup_test),
+		cmocka_unit_test_setup(test_shared_misuse, setup_test),
 		cmocka_unit_test(test_ring),
 	};
 

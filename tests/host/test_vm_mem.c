@@ -256,6 +256,22 @@ static void test_disk_for_umbra(void **state)
 	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
 }
 
+/* Two CPUs want the same page: for the later one it is there. */
+static void test_disk_page_for_two(void **state)
+{
+	struct region *r;
+	uint64_t pa;
+
+	(void)state;
+	assert_int_equal(vm_make_memory(vm), 0);
+	r = (struct region *)memmap_find(&vm->mem, GPA(DISK_AT));
+	assert_true(vm->mem.bring_in(vm->mem.ctx, r, 1));
+	pa = memmap_disk_page(r, GPA(DISK_AT + PAGE_SIZE));
+	assert_true(vm->mem.bring_in(vm->mem.ctx, r, 1));
+	assert_int_equal(memmap_disk_page(r, GPA(DISK_AT + PAGE_SIZE)), pa);
+	assert_false(owned_lock_held(&vm->paging));
+}
+
 /* The file stays as it is, and so does another VM's copy. */
 static void test_disk_is_private(void **state)
 {
@@ -747,6 +763,7 @@ int main(void)
 		T(test_disk_page_again),
 		T(test_disk_event),
 		T(test_disk_for_umbra),
+		T(test_disk_page_for_two),
 		T(test_disk_is_private),
 		T(test_disk_cannot_come_in),
 		T(test_bad_regions),

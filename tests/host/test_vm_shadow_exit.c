@@ -1,4 +1,7 @@
 /* vmm/vm_shadow.c: the exits that drive a shadow, its audits and its counters. */
+#include <pthread.h>
+#include <sched.h>
+
 #include "tests/host/vm_shadow_fixture.h"
 
 /* --- exits --- */
@@ -89,6 +92,77 @@ static void test_no_memory_stops(void **state)
 	page_fault(0x1000, PF_W);
 	assert_int_equal(fake_vm.stop_reason, VM_STOP_ERROR);
 	assert_string_equal(fake_vm.stop_text, "no free memory for its shadow, rip 0x1000");
+}
+
+/* --- beside others --- */
+
+static unsigned step; /* atomic */
+
+static void *be_in_a_device(void *arg)
+{
+	(void)arg;
+	owned_lock(&fake_vm.lock);
+	__atomic_store_n(&step, 1, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&step, __ATOMIC_ACQUIRE) < 2)
+		sched_yield();
+	owned_unlock(&fake_vm.lock);
+	return NULL;
+}
+
+/* Another vCPU's exit is being handled all the while, by a device say. */
+static void test_fault_beside_a_device(void **state)
+{
+	pthread_t other;
+
+	(void)state;
+	step = 0;
+	fake_vm.nr_vcpus = 2;
+	seen.shares = true;
+	assert_int_equal(pthread_create(&other, NULL, be_in_a_device, NULL), 0);
+	while (__atomic_load_n(&step, __ATOMIC_ACQUIRE) < 1)
+		sched_yield();
+	page_fault(0x7fff0000, PF_U | PF_W);
+	assert_int_equal(fake_vcpu.events.pending.kind, EVENT_NONE);
+	seen.result = SHADOW_REFLECT;
+	seen.outcome.fault = (struct guest_fault){
+		.vector = VEC_PF, .has_error = true, .error = PF_U, .cr2 = 0x7fff0000
+	};
+	page_fault(0x7fff0000, PF_U);
+	assert_int_equal(fake_vcpu.events.pending.vector, VEC_PF);
+	assert_int_equal(seen.shared, 2);
+	/* Neither for a new root. */
+	seen.root = HPA(0x7000);
+	assert_true(vm_shadow_load(&fake_vcpu));
+	__atomic_store_n(&step, 2, __ATOMIC_RELEASE);
+	pthread_join(other, NULL);
+	fake_vm.nr_vcpus = 1;
+}
+
+/* What is not for that is done alone; of a single vCPU all is. */
+static void test_fault_alone(void **state)
+{
+	(void)state;
+	page_fault(0x1000, PF_W);
+	assert_int_equal(seen.shared, 0);
+	fake_vm.nr_vcpus = 2;
+	page_fault(0x1000, PF_W);
+	assert_int_equal(seen.shared, 1);
+	assert_int_equal(seen.faults, 2);
+	fake_vm.nr_vcpus = 1;
+}
+
+/* Faults beside others count for the auditor, too. */
+static void test_audit_beside_others(void **state)
+{
+	(void)state;
+	fake_vm.nr_vcpus = 2;
+	seen.shares = true;
+	fake_vm.audit_left = cfg.audit = 3;
+	for (unsigned i = 0; i < 7; i++)
+		page_fault(0x1000, PF_W);
+	assert_int_equal(seen.audits, 2);
+	assert_int_equal(seen.shared, 7);
+	fake_vm.nr_vcpus = 1;
 }
 
 static void test_invlpg(void **state)
@@ -236,9 +310,11 @@ static void test_audit(void **state)
 static void test_counters(void **state)
 {
 	(void)state;
+	fake_vm.tables.driven_out = 9;
 	vm_shadow_print(&fake_vm);
 	expect_log("vm test: shadow faults             12345\n");
 	expect_log("vm test: shadow emulated             678\n");
+	expect_log("vm test: shadow interrupts             9\n");
 	expect_log("vm test: shadow KiB                   40\n");
 }
 
@@ -251,6 +327,9 @@ int main(void)
 		TEST(test_fault_is_emulated_on_memory),
 		TEST(test_fault_on_a_fetch_from_nowhere),
 		TEST(test_no_memory_stops),
+		TEST(test_fault_beside_a_device),
+		TEST(test_fault_alone),
+		TEST(test_audit_beside_others),
 		TEST(test_invlpg),
 		TEST(test_invpcid),
 		TEST(test_cr3_written_back_in_one_exit),

@@ -40,7 +40,8 @@ struct shadow {
 static struct shadow core;
 static struct {
 	unsigned created, destroyed, loads, leaves, faults, invlpgs, forgets, writes, begins,
-		audits;
+		audits, shared;
+	bool shares; /* shadow_fault_shared() does what shadow_fault() would */
 	void (*on_begin)(void);
 	struct guest_paging gp;
 	gva_t gva;
@@ -74,9 +75,17 @@ int shadow_vcpu_init(struct shadow_vcpu *sv, struct shadow *s)
 	return 0;
 }
 
+/* vm_tables_lock() */
+static void check_alone(void)
+{
+	assert_true(owned_lock_held(&fake_vm.paging));
+	assert_int_not_equal(fake_vm.paging_users.next, fake_vm.paging_users.exclude);
+}
+
 hpa_t shadow_load(struct shadow_vcpu *sv, const struct guest_paging *gp)
 {
 	(void)sv;
+	check_alone();
 	seen.loads++;
 	seen.gp = *gp;
 	return seen.root;
@@ -88,7 +97,7 @@ void shadow_leave(struct shadow_vcpu *sv)
 	seen.leaves++;
 }
 
-enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t error, uint64_t rip,
+static enum shadow_result fault(struct shadow_vcpu *sv, gva_t gva, uint32_t error, uint64_t rip,
 				uint64_t rflags, unsigned cpl, uint32_t pkru,
 				struct shadow_outcome *out)
 {
@@ -104,9 +113,28 @@ enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t erro
 	return seen.result;
 }
 
+enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t error, uint64_t rip,
+				uint64_t rflags, unsigned cpl, uint32_t pkru,
+				struct shadow_outcome *out)
+{
+	check_alone();
+	return fault(sv, gva, error, rip, rflags, cpl, pkru, out);
+}
+
+enum shadow_result shadow_fault_shared(struct shadow_vcpu *sv, gva_t gva, uint32_t error,
+				       uint64_t rip, uint64_t rflags, unsigned cpl, uint32_t pkru,
+				       struct shadow_outcome *out)
+{
+	seen.shared++;
+	assert_false(owned_lock_held(&fake_vm.paging));
+	assert_int_not_equal(fake_vm.paging_users.next, fake_vm.paging_users.exclude);
+	return seen.shares ? fault(sv, gva, error, rip, rflags, cpl, pkru, out) : SHADOW_ALONE;
+}
+
 void shadow_invlpg(struct shadow_vcpu *sv, gva_t gva)
 {
 	(void)sv;
+	check_alone();
 	seen.invlpgs++;
 	seen.gva = gva;
 }
@@ -122,6 +150,7 @@ void shadow_written(struct shadow *s, gpa_t gpa, uint64_t size)
 void shadow_write_begins(struct shadow *s, gpa_t gpa, uint64_t size)
 {
 	(void)s;
+	check_alone();
 	seen.begins++;
 	seen.gpa = gpa;
 	seen.size = size;
@@ -132,6 +161,7 @@ void shadow_write_begins(struct shadow *s, gpa_t gpa, uint64_t size)
 void shadow_forget(struct shadow *s, gpa_t gpa, uint64_t size)
 {
 	(void)s;
+	check_alone();
 	seen.forgets++;
 	seen.gpa = gpa;
 	seen.size = size;
@@ -140,6 +170,7 @@ void shadow_forget(struct shadow *s, gpa_t gpa, uint64_t size)
 bool shadow_audit(struct shadow *s, char *why, size_t size)
 {
 	(void)s;
+	check_alone();
 	seen.audits++;
 	strncpy(why, "entry 7", size);
 	return !seen.wrong;

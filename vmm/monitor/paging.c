@@ -376,6 +376,8 @@ static void print_shadow(const struct vcpu *vcpu)
 	monitor_printf("  %-11s %12llu%s", name, (ull)stats->field, ++n % 3 ? "" : "\n");
 	SHADOW_COUNTERS(X)
 #undef X
+	monitor_printf("  %-11s %12llu%s", "interrupts", (ull)vm->tables.driven_out,
+		       ++n % 3 ? "" : "\n");
 	if (n % 3)
 		monitor_printf("\n");
 }

@@ -18,10 +18,29 @@ static void misuse(const char *what)
 	__builtin_trap();
 }
 
+void spin_debug_rank_acquire(uint32_t rank)
+{
+	if (*held_word() >> rank)
+		misuse("spinlock taken twice or against the order of ranks");
+}
+
+void spin_debug_rank_acquired(uint32_t rank)
+{
+	*held_word() |= UINT32_C(1) << rank;
+}
+
+void spin_debug_rank_release(uint32_t rank)
+{
+	uint32_t *held = held_word();
+
+	if (!(*held >> rank & 1))
+		misuse("spinlock released by one who does not hold it");
+	*held &= ~(UINT32_C(1) << rank);
+}
+
 void spin_debug_acquire(struct spinlock *l)
 {
-	if (*held_word() >> l->rank)
-		misuse("spinlock taken twice or against the order of ranks");
+	spin_debug_rank_acquire(l->rank);
 }
 
 void spin_debug_acquired(struct spinlock *l)

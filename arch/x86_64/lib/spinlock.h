@@ -14,8 +14,14 @@
 
 /* All ranks, outermost first. */
 enum lock_rank {
-	LOCK_VM,   /* vm->lock; of one VM at a time */
-	LOCK_STOP, /* why a VM is to stop */
+	LOCK_VM,           /* vm->lock; of one VM at a time */
+	LOCK_PAGING,       /* vm->paging: who waits to have it alone, */
+	LOCK_PAGING_USERS, /* and who has it, alone or with others */
+	LOCK_SHADOW_TABLE, /* a table's of the guest's, of those in its shadow */
+	LOCK_SHADOW_FRAME,
+	LOCK_SHADOW_CHUNK,
+	LOCK_TABLES, /* vm->tables */
+	LOCK_STOP,   /* why a VM is to stop */
 	LOCK_HOST_TABLES,
 	LOCK_FRAME,
 	LOCK_TIMER,
@@ -53,10 +59,17 @@ extern struct spin_debug spin_debug;
 void spin_debug_acquire(struct spinlock *l);  /* before waiting for it */
 void spin_debug_acquired(struct spinlock *l); /* holding it */
 void spin_debug_release(struct spinlock *l);
+/* The same for a lock that several may hold. */
+void spin_debug_rank_acquire(uint32_t rank);
+void spin_debug_rank_acquired(uint32_t rank);
+void spin_debug_rank_release(uint32_t rank);
 #else
 #define spin_debug_acquire(l) ((void)(l))
 #define spin_debug_acquired(l) ((void)(l))
 #define spin_debug_release(l) ((void)(l))
+#define spin_debug_rank_acquire(r) ((void)(r))
+#define spin_debug_rank_acquired(r) ((void)(r))
+#define spin_debug_rank_release(r) ((void)(r))
 #endif
 
 /* Wait for the lock and take it. Not for one that this CPU holds. */

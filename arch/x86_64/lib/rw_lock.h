@@ -1,0 +1,70 @@
+/*
+ * A spinlock that one has alone, or several share. Who comes later waits for who came before, so
+ * that neither those who share it nor those who want it alone are kept from it; but several who
+ * share it and stand behind each other have it at the same time.
+ *
+ * Who shares it must not take it again, in whatever way: somebody may wait in between who wants it
+ * alone. Ranks as in spinlock.h.
+ */
+#ifndef UMBRA_RW_LOCK_H
+#define UMBRA_RW_LOCK_H
+
+#include <stdint.h>
+
+#include "arch/x86_64/lib/spinlock.h"
+
+struct rw_lock {
+	uint32_t next;           /* ticket to be drawn */
+	uint32_t share, exclude; /* whose turn it is to share it; to have it alone */
+	uint32_t rank;
+};
+
+#define RW_LOCK_INIT(r)                                                                            \
+	{                                                                                          \
+		.rank = (r)                                                                        \
+	}
+
+static inline uint32_t rw_ticket(struct rw_lock *l)
+{
+	spin_debug_rank_acquire(l->rank);
+	return __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
+}
+
+static inline void rw_wait(struct rw_lock *l, const uint32_t *serving, uint32_t ticket)
+{
+	while (__atomic_load_n(serving, __ATOMIC_ACQUIRE) != ticket)
+		__builtin_ia32_pause();
+	spin_debug_rank_acquired(l->rank);
+}
+
+static inline void rw_lock_shared(struct rw_lock *l)
+{
+	uint32_t ticket = rw_ticket(l);
+
+	rw_wait(l, &l->share, ticket);
+	__atomic_store_n(&l->share, ticket + 1, __ATOMIC_RELEASE);
+}
+
+static inline void rw_unlock_shared(struct rw_lock *l)
+{
+	spin_debug_rank_release(l->rank);
+	__atomic_fetch_add(&l->exclude, 1, __ATOMIC_RELEASE);
+}
+
+static inline void rw_lock(struct rw_lock *l)
+{
+	uint32_t ticket = rw_ticket(l);
+
+	rw_wait(l, &l->exclude, ticket);
+}
+
+static inline void rw_unlock(struct rw_lock *l)
+{
+	spin_debug_rank_release(l->rank);
+	/* In this order: who comes next may be done with it at once. */
+	__atomic_store_n(&l->share, __atomic_load_n(&l->share, __ATOMIC_RELAXED) + 1,
+			 __ATOMIC_RELEASE);
+	__atomic_fetch_add(&l->exclude, 1, __ATOMIC_RELEASE);
+}
+
+#endif
