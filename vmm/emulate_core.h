@@ -112,8 +112,8 @@ bool emu_span(struct emu *e, unsigned seg, uint64_t offset, unsigned size, bool 
 /* Its bytes, lowest first; of a span of at most 8 bytes as a number. */
 void emu_span_load(struct emu *e, const struct emu_span *span, uint8_t *bytes);
 void emu_span_store(struct emu *e, const struct emu_span *span, const uint8_t *bytes);
-/* Store bytes where old was read, in one access if it lies in a page. False: another processor
- * has changed it meanwhile, and it stays so. */
+/* Store bytes where old was read, in one access to all other vCPUs if it is RAM. False: another
+ * processor has changed it meanwhile, and it stays so. */
 bool emu_span_replace(struct emu *e, const struct emu_span *span, const uint8_t *old,
 		      const uint8_t *bytes);
 uint64_t emu_span_read(struct emu *e, const struct emu_span *span);

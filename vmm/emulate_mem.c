@@ -7,6 +7,7 @@
 #include "vmm/gmem.h"
 #include "vmm/vcpu_apic.h"
 #include "vmm/vm.h"
+#include "vmm/vm_tables.h"
 
 uint64_t emu_reg(const struct emu *e, unsigned reg, unsigned size)
 {
@@ -198,11 +199,41 @@ void emu_span_store(struct emu *e, const struct emu_span *span, const uint8_t *b
 		store_part(e, span->gpa[1], bytes + span->first, span->size - span->first);
 }
 
+static bool is_ram(const struct emu *e, gpa_t gpa)
+{
+	uint64_t avail;
+
+	return !vcpu_apic_at(e->vcpu, gpa) && memmap_ptr(&e->vcpu->vm->mem, gpa, true, &avail);
+}
+
+/* Nobody is in the guest meanwhile, the VM's lock keeps others from emulating, and the tables' from
+ * marking entries. */
+static bool replace_parts(struct emu *e, const struct emu_span *span, const uint8_t *old,
+			  const uint8_t *bytes)
+{
+	uint8_t now[EMU_SPAN_MAX];
+	bool same;
+
+	vm_tables_close(e->vcpu->vm);
+	vm_tables_lock(e->vcpu->vm);
+	emu_span_load(e, span, now);
+	same = !memcmp(now, old, span->size);
+	if (same)
+		emu_span_store(e, span, bytes);
+	vm_tables_unlock(e->vcpu->vm);
+	vm_tables_open(e->vcpu->vm);
+	return same;
+}
+
 bool emu_span_replace(struct emu *e, const struct emu_span *span, const uint8_t *old,
 		      const uint8_t *bytes)
 {
-	if (span->first == span->size && !vcpu_apic_at(e->vcpu, span->gpa[0]))
+	bool one = span->first == span->size;
+
+	if (one && !vcpu_apic_at(e->vcpu, span->gpa[0]))
 		return gmem_phys_replace(e->vcpu->vm, span->gpa[0], old, bytes, span->size);
+	if (!one && is_ram(e, span->gpa[0]) && is_ram(e, span->gpa[1]))
+		return replace_parts(e, span, old, bytes);
 	emu_span_store(e, span, bytes);
 	return true;
 }

@@ -74,6 +74,7 @@ struct vm_tables_state {
 	uint64_t guest, nested; /* the count of the last FLUSH_GUEST, FLUSH_NESTED */
 	uint64_t roots;         /* and since which a shadow's roots are to be made anew */
 	bool invlpg_exits;
+	bool closed;         /* none is entered before it has waited for vm->lock */
 	uint64_t driven_out; /* so often a vCPU has been made to leave the guest for that; atomic */
 };
 

@@ -147,6 +147,19 @@ void vm_tables_flush(struct vm *vm, enum flush_scope scope)
 	tell_and_unlock(vm, true);
 }
 
+/* Each that is in the guest leaves it to catch up, and waits there for the lock. */
+void vm_tables_close(struct vm *vm)
+{
+	spin_lock(&vm->tables.lock);
+	__atomic_store_n(&vm->tables.closed, true, __ATOMIC_RELAXED);
+	tell_and_unlock(vm, true);
+}
+
+void vm_tables_open(struct vm *vm)
+{
+	__atomic_store_n(&vm->tables.closed, false, __ATOMIC_RELAXED);
+}
+
 /* Who still exits for nothing may go on. */
 void vm_tables_intercept_invlpg(struct vm *vm, bool on)
 {
@@ -157,11 +170,16 @@ void vm_tables_intercept_invlpg(struct vm *vm, bool on)
 
 void vm_tables_catch_up(struct vcpu *vcpu)
 {
-	const struct vm_tables_state *t = &vcpu->vm->tables;
-	const struct vmm_backend *backend = vcpu->vm->backend;
+	struct vm *vm = vcpu->vm;
+	const struct vm_tables_state *t = &vm->tables;
+	const struct vmm_backend *backend = vm->backend;
 	uint64_t count = __atomic_load_n(&t->count, __ATOMIC_SEQ_CST), seen = vcpu->tables_seen;
 	bool exits = __atomic_load_n(&t->invlpg_exits, __ATOMIC_RELAXED);
 
+	if (__atomic_load_n(&t->closed, __ATOMIC_RELAXED)) {
+		owned_lock(&vm->lock);
+		owned_unlock(&vm->lock);
+	}
 	if (seen < __atomic_load_n(&t->nested, __ATOMIC_RELAXED))
 		backend->flush(vcpu, FLUSH_NESTED);
 	else if (seen < __atomic_load_n(&t->guest, __ATOMIC_RELAXED))

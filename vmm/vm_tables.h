@@ -56,6 +56,12 @@ void vm_tables_unshare(struct vm *vm);
 void vm_tables_flush(struct vm *vm, enum flush_scope scope);
 /* INVLPG of each vCPU is to exit, from here on, or not, from its next entry on. */
 void vm_tables_intercept_invlpg(struct vm *vm, bool on);
+/*
+ * No other vCPU is in the guest from the one to the other, all with vm->lock held: for an access
+ * that none of them may see half of.
+ */
+void vm_tables_close(struct vm *vm);
+void vm_tables_open(struct vm *vm);
 /* Before the vCPU is entered, when vcpu->tables_seen is not vm->tables.count. */
 void vm_tables_catch_up(struct vcpu *vcpu);
 

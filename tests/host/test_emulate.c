@@ -15,6 +15,78 @@ static void assert_untouched(void)
 	assert_int_equal(fx.dev[1].reads + fx.dev[1].writes, 0);
 }
 
+/* --- operands in two pages --- */
+
+/* Another vCPU, in the guest on another CPU, which does one more store before it leaves. */
+static struct cpu other_cpu;
+static struct vcpu other = { .home = &other_cpu };
+static uint16_t *other_stores; /* NULL: none */
+static unsigned driven_out;
+
+void cpu_interrupt(struct cpu *cpu)
+{
+	assert_ptr_equal(cpu, &other_cpu);
+	assert_true(fx.vm.tables.closed);
+	if (other_stores)
+		++*other_stores;
+	other.in_guest = false;
+	driven_out++;
+}
+
+static void other_enters(uint16_t *stores)
+{
+	fx.vm.vcpu[1] = &other;
+	fx.vm.nr_vcpus = 2;
+	other.vm = &fx.vm;
+	other.tables_seen = fx.vm.tables.count;
+	other.in_guest = true;
+	other_stores = stores;
+	driven_out = 0;
+}
+
+/* It sees all of a locked store or nothing, and none of its own are lost. */
+static void test_locked_over_two_pages(void **state)
+{
+	uint16_t *low = (uint16_t *)(fx.ram + 0x200ffe), *high = (uint16_t *)(fx.ram + 0x203000);
+
+	(void)state;
+	window_map(2, 0x200000, rw);
+	window_map(3, 0x203000, rw);
+	FX_CODE(0xf0, 0x01, 0x03); /* lock add [rbx], eax */
+	GPR[RBX] = WINDOW + 0x2ffe;
+	GPR[RAX] = 0x10001;
+	*low = 0xffff;
+	other_enters(NULL);
+	emulates(EMULATE_DONE, 3);
+	assert_int_equal(driven_out, 1);
+	assert_false(fx.vm.tables.closed);
+	assert_int_equal(*low, 0);
+	assert_int_equal(*high, 2);
+
+	/* What was read is no longer there: nothing has happened, and the guest does it again. */
+	fx.vcpu.regs.rip = CODE;
+	other_enters(low);
+	emulates(EMULATE_DONE, 0);
+	assert_int_equal(*low, 1);
+	assert_int_equal(*high, 2);
+	assert_false(fx.vm.tables.closed);
+	emulates(EMULATE_DONE, 3);
+	assert_int_equal(*low, 2);
+	assert_int_equal(*high, 3);
+
+	/* Without LOCK, and on a device, nobody is disturbed. */
+	other_enters(low);
+	FX_CODE(0x01, 0x03); /* add [rbx], eax */
+	emulates(EMULATE_DONE, 2);
+	GPR[RBX] = WINDOW + 0xffe;
+	FX_CODE(0xf0, 0x01, 0x03);
+	emulates(EMULATE_DONE, 3);
+	assert_int_equal(driven_out, 0);
+	assert_int_equal(fx.dev[0].reads, 1);
+	assert_int_equal(fx.dev[0].writes, 1);
+	assert_int_equal(fx.dev[1].writes, 1);
+}
+
 /* --- how devices are asked --- */
 
 static void test_device_sees_one_access(void **state)
@@ -622,6 +694,7 @@ int main(void)
 		T(test_decode_cr_something_else),
 		T(test_disassemble),
 		T(test_trap_flag),
+		T(test_locked_over_two_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
