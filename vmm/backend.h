@@ -71,7 +71,12 @@ struct backend_caps {
 	 * address to itself: vm->identity_map. */
 	bool identity_map;
 	bool preemption_timer; /* set_deadline() is there */
-	bool invpcid_exits;    /* INVPCID can exit, with its operands known */
+	/* The processor answers for a local APIC whose page lies at vm->apic_page, as far as it
+	 * can. */
+	bool apic_page;
+	/* set_virtual_interrupts() is there, for VMs that are made with vm->virtual_interrupts. */
+	bool virtual_interrupts;
+	bool invpcid_exits; /* INVPCID can exit, with its operands known */
 	/* The processor runs real mode, and delivers events there; with nested_unpaged, through
 	 * nested tables only. Else it leaves with EXIT_EMULATE, and the core delivers:
 	 * vm_tables_run_real_mode(). */
@@ -147,6 +152,15 @@ struct vmm_backend {
 	 * entry.
 	 */
 	void (*set_tpr_threshold)(struct vcpu *vcpu, unsigned class);
+
+	/*
+	 * With caps.virtual_interrupts. On: run() delivers what vcpu->lapic has for the vCPU, by
+	 * IRR, ISR and TPR, which are up to date whenever the guest does not run; nobody else
+	 * does, there are no windows and no threshold for it, and only those ends of interrupts
+	 * exit (EXIT_APIC_EOI) that lapic_watched_ends() names. The 8259's interrupts are
+	 * injected as ever.
+	 */
+	void (*set_virtual_interrupts)(struct vcpu *vcpu, bool on);
 
 	/* While no CPU runs a vCPU of the VM. */
 	void (*set_intercept_io)(struct vm *vm, uint16_t port, unsigned count, bool on);

@@ -118,13 +118,24 @@ void vcpu_event_delivered(struct vcpu *vcpu)
 	vcpu->events.pending.kind = EVENT_NONE;
 }
 
-static inline bool intr_pending(struct vcpu *vcpu)
+static inline bool extint_pending(const struct vcpu *vcpu)
 {
 	const struct vm_intr_source *pic = &vcpu->vm->intr;
 
-	if (lapic_next(&vcpu->lapic))
-		return true;
 	return !vcpu->lapic.extint_blocked && pic->pending && pic->pending(pic->ctx);
+}
+
+static inline bool intr_pending(struct vcpu *vcpu)
+{
+	return lapic_next(&vcpu->lapic) || extint_pending(vcpu);
+}
+
+/* Of those the ones that the backend does not deliver by itself. */
+static inline bool intr_to_inject(struct vcpu *vcpu)
+{
+	bool local = lapic_next(&vcpu->lapic);
+
+	return (local && !vcpu->events.virtual_interrupts) || extint_pending(vcpu);
 }
 
 bool vcpu_intr_pending(struct vcpu *vcpu)
@@ -135,9 +146,10 @@ bool vcpu_intr_pending(struct vcpu *vcpu)
 uint8_t vcpu_intr_ack(struct vcpu *vcpu)
 {
 	const struct vm_intr_source *pic = &vcpu->vm->intr;
+	bool local = lapic_next(&vcpu->lapic) && !vcpu->events.virtual_interrupts;
 	int vector;
 
-	if (lapic_next(&vcpu->lapic) || !pic->ack)
+	if (local || !pic->ack)
 		return lapic_ack(&vcpu->lapic);
 	owned_lock(&vcpu->vm->lock);
 	lapic_extint_acked(&vcpu->lapic);
@@ -213,7 +225,7 @@ static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 	} else if (intr && backend->can_inject(vcpu, EVENT_INTR)) {
 		deliver(vcpu,
 			(struct vm_event){ .kind = EVENT_INTR, .vector = vcpu_intr_ack(vcpu) });
-		intr = intr_pending(vcpu);
+		intr = intr_to_inject(vcpu);
 	}
 	want_window(vcpu, EVENT_NMI, events->nmi);
 	want_window(vcpu, EVENT_INTR, intr);
@@ -223,7 +235,7 @@ static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 static __attribute__((noinline)) void inject_debugged(struct vcpu *vcpu)
 {
 	if (debug_before_entry(vcpu)) {
-		inject_one(vcpu, intr_pending(vcpu));
+		inject_one(vcpu, intr_to_inject(vcpu));
 		return;
 	}
 	if (vcpu->events.pending.kind != EVENT_NONE && !vcpu->vm->pause_requested)
@@ -243,11 +255,36 @@ static __attribute__((noinline)) void watch_tpr(struct vcpu *vcpu)
 	vcpu->vm->backend->set_tpr_threshold(vcpu, class);
 }
 
+/*
+ * A debugger has a say in what is delivered when; what the core delivers, in real mode, goes not by
+ * the tables that the processor would take; and a local APIC that is switched off takes nothing
+ * new, which the processor does not look at when the guest sends an interrupt to itself.
+ */
+static bool backend_may_deliver(const struct vcpu *vcpu)
+{
+	return !vcpu->debug.on && !vcpu_core_delivers(vcpu) && lapic_takes_more(&vcpu->lapic);
+}
+
+static inline void choose_deliverer(struct vcpu *vcpu)
+{
+	bool on;
+
+	if (!vcpu->vm->virtual_interrupts)
+		return;
+	on = backend_may_deliver(vcpu);
+	if (on == vcpu->events.virtual_interrupts)
+		return;
+	vcpu->events.virtual_interrupts = on;
+	vcpu->vm->backend->set_virtual_interrupts(vcpu, on);
+}
+
 void vcpu_inject_pending(struct vcpu *vcpu)
 {
 	const struct vcpu_events *events = &vcpu->events;
-	bool intr = intr_pending(vcpu);
+	bool intr;
 
+	choose_deliverer(vcpu);
+	intr = intr_to_inject(vcpu);
 	if (vcpu->debug.on) {
 		owned_lock(&vcpu->vm->lock);
 		inject_debugged(vcpu);
@@ -256,7 +293,7 @@ void vcpu_inject_pending(struct vcpu *vcpu)
 		   events->window_requested[0] || events->window_requested[1]) {
 		inject_one(vcpu, intr);
 	}
-	if (vcpu->lapic.irr.used || events->tpr_threshold)
+	if (!events->virtual_interrupts && (vcpu->lapic.irr.used || events->tpr_threshold))
 		watch_tpr(vcpu);
 }
 

@@ -168,6 +168,8 @@ void vm_exit_nested_fault(struct vcpu *vcpu)
 	if (vcpu_apic_at(vcpu, exit->nested.gpa) && vcpu_apic_mov(vcpu))
 		return;
 	r = memmap_find(&vcpu->vm->mem, exit->nested.gpa);
+	if (r && r->kind == REGION_APIC)
+		r = NULL;
 	if (fault_on_memory(vcpu, r))
 		return;
 	if (exit->interrupted.kind != EVENT_NONE)
@@ -574,6 +576,8 @@ static void (*const handlers[EXIT_KINDS])(struct vcpu *vcpu) = {
 	[EXIT_PAGE_FAULT] = handle_page_fault,
 	[EXIT_EXCEPTION] = handle_exception,
 	[EXIT_CPUID] = handle_cpuid,
+	[EXIT_APIC_WRITE] = vcpu_apic_written,
+	[EXIT_APIC_EOI] = vcpu_apic_ended,
 	[EXIT_RDMSR] = handle_rdmsr,
 	[EXIT_WRMSR] = handle_wrmsr,
 	[EXIT_CR_READ] = handle_cr,
@@ -614,7 +618,7 @@ void vm_exit_dispatch(struct vcpu *vcpu)
  * length of an instruction that the hardware does not tell is found in the guest's memory. */
 #define PRIVATE_KINDS                                                                              \
 	(BIT(EXIT_INTR) | BIT(EXIT_NMI) | BIT(EXIT_TIMER) | BIT(EXIT_INTR_WINDOW) |                \
-	 BIT(EXIT_NMI_WINDOW))
+	 BIT(EXIT_NMI_WINDOW) | BIT(EXIT_APIC_WRITE) | BIT(EXIT_APIC_EOI))
 #define PRIVATE_INSNS                                                                              \
 	(BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_PAUSE) | BIT(EXIT_RDTSC) | BIT(EXIT_WBINVD))
 

@@ -26,6 +26,8 @@
 	X(EXIT_EXCEPTION, "exception")       /* any other */                                       \
 	X(EXIT_CPUID, "cpuid")                                                                     \
 	X(EXIT_RDMSR, "rdmsr")                                                                     \
+	X(EXIT_APIC_WRITE, "apic-write") /* one that the processor has done: lapic_written() */    \
+	X(EXIT_APIC_EOI, "apic-eoi")     /* the same: lapic_ended() */                             \
 	X(EXIT_WRMSR, "wrmsr")                                                                     \
 	X(EXIT_CR_READ, "cr-read")                                                                 \
 	X(EXIT_CR_WRITE, "cr-write") /* MOV to CR, LMSW, CLTS */                                   \
@@ -119,6 +121,11 @@ struct vm_exit {
 			bool present;            /* a translation was there: a rights fault */
 			bool table_walk;         /* while walking the guest's own tables */
 		} nested;
+		struct {
+			uint16_t off;         /* EXIT_APIC_WRITE: of the register */
+			uint8_t vector;       /* EXIT_APIC_EOI */
+			const uint32_t *page; /* EXIT_APIC_WRITE: what has been written is here */
+		} apic;
 		struct {
 			gva_t gva;
 			uint32_t error; /* PF_*, as hardware found it in the shadow */

@@ -141,6 +141,13 @@ static void record_exit(struct exit_record *r, const struct vcpu *vcpu)
 	case EXIT_CR_WRITE:
 		record_cr(r, vcpu);
 		break;
+	case EXIT_APIC_WRITE:
+		r->info = exit->apic.off;
+		r->detail = exit->apic.page[exit->apic.off / sizeof(uint32_t)];
+		break;
+	case EXIT_APIC_EOI:
+		r->info = exit->apic.vector;
+		break;
 	case EXIT_INVLPG:
 		r->detail = exit->invlpg.gva.v;
 		r->info = exit->invlpg.known;
@@ -252,6 +259,12 @@ void exit_trace_detail(const struct exit_record *r, char *text, size_t size)
 			ksnprintf(text, size, "cr%u=%llx", (unsigned)(r->info & CR_NR), detail);
 		else
 			ksnprintf(text, size, "cr%u", (unsigned)(r->info & CR_NR));
+		break;
+	case EXIT_APIC_WRITE:
+		ksnprintf(text, size, "%x=%llx", r->info, detail);
+		break;
+	case EXIT_APIC_EOI:
+		ksnprintf(text, size, "%x", r->info);
 		break;
 	case EXIT_INVLPG:
 		if (r->info)

@@ -53,6 +53,33 @@ static void update(struct lapic *l)
 
 	l->ppr = l->tpr >> 4 >= busy >> 4 ? l->tpr : busy & 0xf0;
 	l->next = want >> 4 > l->ppr >> 4 ? want : 0;
+	l->unshown |= LAPIC_SHOW_VECTORS;
+}
+
+bool lapic_takes_more(const struct lapic *l)
+{
+	return lapic_is_enabled(l);
+}
+
+uint8_t lapic_highest_waiting(const struct lapic *l)
+{
+	return vectors_highest(&l->irr);
+}
+
+uint8_t lapic_highest_served(const struct lapic *l)
+{
+	return vectors_highest(&l->isr);
+}
+
+/* An edge that comes anew makes its vector an edge's. */
+void lapic_set_vectors(struct lapic *l, const uint32_t irr[8], const uint32_t isr[8])
+{
+	for (unsigned n = 0; n < 8; n++) {
+		set_word(&l->isr, n, isr[n]);
+		set_word(&l->tmr, n, l->tmr.word[n] & ~(irr[n] & ~l->irr.word[n]));
+		set_word(&l->irr, n, irr[n]);
+	}
+	update(l);
 }
 
 unsigned lapic_held_class(const struct lapic *l)
@@ -85,10 +112,15 @@ uint8_t lapic_ack(struct lapic *l)
 	vectors_set(&l->isr, vector); /* first: who looks from outside finds it somewhere */
 	vectors_clear(&l->irr, vector);
 	update(l);
+	lapic_taken(l, vector);
+	return vector;
+}
+
+void lapic_taken(struct lapic *l, uint8_t vector)
+{
 	lapic_timer_acked(l, vector);
 	if (l->set->taken)
 		l->set->taken(l->set->eoi_ctx, vector);
-	return vector;
 }
 
 /* --- local interrupts --- */
@@ -158,6 +190,7 @@ static void update_level_lint(struct lapic *l, bool active)
 	if (!active || (*lvt & (LVT_MASKED | LVT_REMOTE_IRR)))
 		return;
 	*lvt |= LVT_REMOTE_IRR;
+	l->unshown |= LAPIC_SHOW_REGISTERS;
 	lapic_local(l, LVT_LINT0, true);
 }
 
@@ -181,16 +214,23 @@ static bool lint_active(const struct lapic *l, unsigned pin)
 static void end_of_interrupt(struct lapic *l)
 {
 	uint8_t vector = vectors_highest(&l->isr);
-	uint32_t *lint0 = &l->lvt[LVT_LINT0];
 
 	if (!vector)
 		return;
 	vectors_clear(&l->isr, vector);
 	update(l);
+	lapic_ended(l, vector);
+}
+
+void lapic_ended(struct lapic *l, uint8_t vector)
+{
+	uint32_t *lint0 = &l->lvt[LVT_LINT0];
+
 	if (!vectors_has(&l->tmr, vector))
 		return;
 	if ((*lint0 & LVT_REMOTE_IRR) && (*lint0 & LVT_VECTOR) == vector) {
 		*lint0 &= (uint32_t)~LVT_REMOTE_IRR;
+		l->unshown |= LAPIC_SHOW_REGISTERS;
 		if (lint_is_level(l, 0))
 			update_level_lint(l, lint_active(l, 0));
 	}
@@ -307,7 +347,7 @@ static const struct reg_rule {
 	[APIC_TMR... APIC_TMR + 7] = { XR | MR, 0, 0 },
 	[APIC_IRR... APIC_IRR + 7] = { XR | MR, 0, 0 },
 	[APIC_ESR] = { X | M, 0, 0 },
-	[APIC_ICR] = { X | M, BITS(11, 0) | BITS(15, 14) | BITS(19, 18), BIT(12) },
+	[APIC_ICR] = { X | M, ICR_WRITABLE, BIT(12) },
 	[APIC_ICR_HIGH] = { X, BITS(31, 24), 0 },
 	[APIC_LVT_TIMER] = { X | M, LVT_VECTOR | LVT_MASKED | LVT_TIMER_MODE, LVT_STATUS },
 	[APIC_LVT_THERMAL...
@@ -323,7 +363,7 @@ static const struct reg_rule {
 	[APIC_SELF_IPI] = { MW, BITS(7, 0), 0 },
 };
 
-static uint32_t read_reg(struct lapic *l, unsigned reg)
+uint32_t lapic_reg(struct lapic *l, unsigned reg)
 {
 	switch (reg) {
 	case APIC_ID:
@@ -365,7 +405,7 @@ static uint32_t read_reg(struct lapic *l, unsigned reg)
 	}
 }
 
-static void write_tpr(struct lapic *l, uint8_t tpr)
+void lapic_write_tpr(struct lapic *l, uint8_t tpr)
 {
 	l->tpr = tpr;
 	update(l);
@@ -401,9 +441,10 @@ static void write_svr(struct lapic *l, uint32_t val)
 
 static void write_reg(struct lapic *l, unsigned reg, uint32_t val)
 {
+	l->unshown |= LAPIC_SHOW_REGISTERS;
 	switch (reg) {
 	case APIC_TPR:
-		write_tpr(l, (uint8_t)val);
+		lapic_write_tpr(l, (uint8_t)val);
 		l->cpu->tpr_changed(l->ctx, l->tpr);
 		break;
 	case APIC_EOI:
@@ -463,10 +504,10 @@ uint64_t lapic_mmio_read(struct lapic *l, unsigned off, unsigned size)
 	fold_posted(l);
 	/* Parts of a register are given as some processors do. */
 	if ((off & 0xf) > 3 || byte + size > 4)
-		return aligned(l, off, XR) ? read_reg(l, off >> 4) : 0;
+		return aligned(l, off, XR) ? lapic_reg(l, off >> 4) : 0;
 	if (!aligned(l, off - byte, XR))
 		return 0;
-	return read_reg(l, off >> 4) >> (8 * byte) & BITS(8 * size - 1, 0);
+	return lapic_reg(l, off >> 4) >> (8 * byte) & BITS(8 * size - 1, 0);
 }
 
 void lapic_mmio_write(struct lapic *l, unsigned off, unsigned size, uint64_t val)
@@ -495,7 +536,7 @@ bool lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *val)
 	if (reg == APIC_REGS)
 		return false;
 	fold_posted(l);
-	*val = read_reg(l, reg);
+	*val = lapic_reg(l, reg);
 	if (reg == APIC_ICR)
 		*val |= (uint64_t)l->icr[1] << 32;
 	return true;
@@ -533,7 +574,7 @@ bool lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t val)
 
 void lapic_write_cr8(struct lapic *l, uint64_t cr8)
 {
-	write_tpr(l, (uint8_t)(cr8 << 4));
+	lapic_write_tpr(l, (uint8_t)(cr8 << 4));
 }
 
 /* --- on and off --- */
@@ -551,6 +592,7 @@ static void reset_registers(struct lapic *l)
 	l->tpr = 0;
 	l->ldr = l->mode == LAPIC_X2APIC ? x2apic_ldr(l) : 0;
 	l->dfr = UINT32_MAX;
+	l->unshown |= LAPIC_SHOW_REGISTERS;
 	l->svr = SVR_RESET;
 	l->esr = l->errors = 0;
 	l->error_told = false;
@@ -583,6 +625,7 @@ static void set_base(struct lapic *l, uint64_t base)
 	l->base = base;
 	l->mode = mode_of(base);
 	l->last_byte = l->mode == LAPIC_XAPIC ? base | BITS(11, 0) : 0;
+	l->unshown |= LAPIC_SHOW_REGISTERS;
 }
 
 /* From which mode to which: SDM vol. 3, 11.12.5. */
@@ -629,6 +672,7 @@ void lapic_setup(struct lapic *l, struct lapic_set *set, const struct lapic_cpu 
 
 void lapic_virtual_wire(struct lapic *l)
 {
+	l->unshown |= LAPIC_SHOW_REGISTERS;
 	l->svr |= (uint32_t)SVR_ENABLE;
 	l->lvt[LVT_LINT0] = DELIVERY(APIC_EXTINT);
 	l->lvt[LVT_LINT1] = DELIVERY(APIC_NMI);

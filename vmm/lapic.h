@@ -80,6 +80,11 @@ struct lapic {
 	uint64_t base; /* IA32_APIC_BASE */
 	struct lapic_vectors irr, isr, tmr;
 	uint8_t tpr, ppr;
+	const uint32_t
+		*page;     /* while the guest runs: where TPR is, if the processor has it; atomic */
+	bool has_taken;    /* lapic_page.c: some of taken are to be told of */
+	uint32_t taken[8]; /* what the processor has taken, a bit each */
+	uint8_t unshown;   /* lapic_page.c: LAPIC_SHOW_*: has changed since lapic_show() */
 	uint32_t ldr, dfr, svr;
 	uint32_t esr, errors; /* as last written; what has come since */
 	bool error_told;      /* an interrupt has told of errors since then */
@@ -102,6 +107,8 @@ struct lapic_set {
 	void (*eoi)(void *ctx, uint8_t vector);
 	/* A processor has taken an interrupt of its local APIC's. May be NULL. */
 	void (*taken)(void *ctx, uint8_t vector);
+	/* The vector whose taking is waited for; 0: none. May be NULL. */
+	uint8_t (*awaited)(void *ctx);
 	void *eoi_ctx;
 };
 
@@ -154,8 +161,9 @@ uint8_t lapic_ack(struct lapic *l);
 /* The processor has taken an interrupt of the 8259's. */
 void lapic_extint_acked(struct lapic *l);
 
-/* TPR, by MOV to CR8: not told of by tpr_changed(). */
+/* TPR, by MOV to CR8; and all of it. Not told of by tpr_changed(). */
 void lapic_write_cr8(struct lapic *l, uint64_t cr8);
+void lapic_write_tpr(struct lapic *l, uint8_t tpr);
 /* The priority class of an interrupt that TPR alone keeps from the processor; 0: there is none. */
 unsigned lapic_held_class(const struct lapic *l);
 
@@ -168,6 +176,36 @@ void lapic_mmio_write(struct lapic *l, unsigned off, unsigned size, uint64_t val
 /* MSRs 800 to 8ff. False: #GP. */
 bool lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *val);
 bool lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t val);
+
+/*
+ * Registers on a page of their own, each at its offset, for a processor that answers some accesses
+ * from there by itself while it runs the guest. SDM vol. 3, 29.1.1. In between they are here.
+ */
+
+/* IRR, ISR and TMR, TPR and PPR; the others that can be read without anything being computed. */
+#define LAPIC_SHOW_VECTORS 0x1u
+#define LAPIC_SHOW_REGISTERS 0x2u
+
+/* Bring the page up to date: what has changed since the last time. What that was. */
+unsigned lapic_show(struct lapic *l, uint32_t *page);
+/* The processor delivers interrupts and ends them on the page: take over IRR and ISR. If
+ * l->has_taken is set then, lapic_tell_taken() is to follow, which others may be waited for in. */
+void lapic_take_back(struct lapic *l, const uint32_t *page);
+void lapic_tell_taken(struct lapic *l);
+/* Is it switched on, by its SVR as well? */
+bool lapic_takes_more(const struct lapic *l);
+/* The processor lets the interrupt command register be written there. */
+void lapic_take_back_icr(struct lapic *l, const uint32_t *page);
+/* The guest has written the register at off, in its page, and the value is there. */
+void lapic_written(struct lapic *l, const uint32_t *page, unsigned off);
+/* The guest has ended this vector; ISR has been told already. */
+void lapic_ended(struct lapic *l, uint8_t vector);
+/* The vectors, a bit each, whose ends lapic_ended() is to be told of. */
+void lapic_watched_ends(const struct lapic *l, uint64_t vectors[4]);
+/* The highest vector of IRR, and of ISR; 0: none. */
+uint8_t lapic_highest_waiting(const struct lapic *l);
+uint8_t lapic_highest_served(const struct lapic *l);
+
 /* IA32_TSC_DEADLINE. */
 uint64_t lapic_read_deadline(struct lapic *l);
 void lapic_write_deadline(struct lapic *l, uint64_t tsc);

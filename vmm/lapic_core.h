@@ -50,6 +50,8 @@ enum lapic_reg {
 #define ESR_RECEIVE_VECTOR BIT(6)
 #define ESR_REGISTER BIT(7)
 
+#define ICR_WRITABLE ((uint32_t)(BITS(11, 0) | BITS(15, 14) | BITS(19, 18)))
+
 #define LVT_VECTOR BITS(7, 0)
 #define LVT_DELIVERY BITS(10, 8)
 #define LVT_DELIVERY_SHIFT 8
@@ -95,7 +97,17 @@ static inline bool vectors_has(const struct lapic_vectors *v, unsigned vector)
 	return v->word[vector >> 5] >> (vector & 31) & 1;
 }
 
+/* Words of the page from one register to the next. */
+#define LAPIC_PAGE_STRIDE 4
+
 /* --- lapic.c --- */
+
+/* What the guest reads there, in either mode. */
+uint32_t lapic_reg(struct lapic *l, unsigned reg);
+/* Set the words of IRR and ISR, and what follows from them. */
+void lapic_set_vectors(struct lapic *l, const uint32_t irr[8], const uint32_t isr[8]);
+/* The processor has taken an interrupt of this vector; IRR and ISR are up to date. */
+void lapic_taken(struct lapic *l, uint8_t vector);
 
 /* An interrupt of its own has come; level is its trigger mode. */
 void lapic_take(struct lapic *l, uint8_t vector, bool level);

@@ -83,9 +83,20 @@ static uint8_t class_of(uint32_t word, unsigned n)
 	return (32 * n + 31u - (unsigned)__builtin_clz(word)) & 0xf0;
 }
 
+/* What the guest has written to it where the processor keeps it, if it runs. */
+static uint8_t tpr_now(const struct lapic *l)
+{
+	const uint32_t *page = __atomic_load_n(&l->page, __ATOMIC_ACQUIRE);
+
+	if (page)
+		return (uint8_t)__atomic_load_n(&page[LAPIC_PAGE_STRIDE * APIC_TPR],
+						__ATOMIC_RELAXED);
+	return __atomic_load_n(&l->tpr, __ATOMIC_RELAXED);
+}
+
 uint8_t lapic_apr(const struct lapic *l)
 {
-	uint8_t want = 0, busy = 0, all = __atomic_load_n(&l->tpr, __ATOMIC_RELAXED);
+	uint8_t want = 0, busy = 0, all = tpr_now(l);
 	uint8_t tpr = all & 0xf0;
 
 	for (unsigned n = 8; n-- > 0 && !(want && busy);) {

@@ -222,6 +222,7 @@ bool memmap_is_plain(const struct region *r, bool write)
 	case REGION_HOOK_WRITE:
 		return !write;
 	case REGION_HOOK:
+	case REGION_APIC:
 		return false;
 	}
 	return false;

@@ -13,6 +13,8 @@ enum region_kind {
 	REGION_ROM,        /* readable and executable frames; writes are dropped */
 	REGION_HOOK,       /* device registers: every access goes to the bus */
 	REGION_HOOK_WRITE, /* frames that are read and run as they are; writes go to the bus */
+	REGION_APIC, /* a frame for the processor, which answers for the local APIC's registers
+		      * there; to everybody else nothing is there */
 	REGION_DISK, /* RAM whose content is elsewhere: a page comes in when it is first touched */
 };
 

@@ -443,6 +443,8 @@ static void run_vcpu(struct turns *t, struct vcpu *vcpu, bool others)
 		irq_enable();
 		if (!entered)
 			continue;
+		if (vcpu->lapic.has_taken)
+			lapic_tell_taken(&vcpu->lapic);
 		if (vcpu->exit.kind == EXIT_CPUID)
 			read_back_xcr0(vcpu);
 		t->slice_over = vcpu->exit.kind == EXIT_TIMER;

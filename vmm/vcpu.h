@@ -51,6 +51,7 @@ struct vcpu_events {
 	bool nmi;                 /* set by any CPU: atomic */
 	bool window_requested[2]; /* interrupt, NMI: asked of the backend */
 	uint8_t tpr_threshold;    /* what the backend has */
+	bool virtual_interrupts;  /* what the backend has been told */
 	unsigned nr_given;        /* in all; the last ones are kept: */
 	struct given_event given[VCPU_EVENTS_KEPT];
 };

@@ -187,6 +187,31 @@ bool vcpu_apic_mov(struct vcpu *vcpu)
 	return true;
 }
 
+/* --- what the processor leaves to do --- */
+
+static gpa_t register_at(const struct vcpu *vcpu, unsigned off)
+{
+	return GPA(ALIGN_DOWN(vcpu->lapic.last_byte, PAGE_SIZE) | off);
+}
+
+void vcpu_apic_written(struct vcpu *vcpu)
+{
+	const struct vm_exit *exit = &vcpu->exit;
+
+	if (vcpu->lapic.last_byte)
+		touch(vcpu, register_at(vcpu, exit->apic.off))->out++;
+	lapic_written(&vcpu->lapic, exit->apic.page, exit->apic.off);
+}
+
+void vcpu_apic_ended(struct vcpu *vcpu)
+{
+	struct lapic *l = &vcpu->lapic;
+
+	if (lapic_has_posted(l))
+		lapic_fold(l);
+	lapic_ended(l, vcpu->exit.apic.vector);
+}
+
 /* --- where they are --- */
 
 static bool another_has(const struct vcpu *vcpu, uint64_t last_byte)
@@ -264,6 +289,7 @@ static bool write_base(struct vcpu *vcpu, uint64_t val)
 		return false;
 	if (l->last_byte == old)
 		return true;
+	vm_drop_apic_page(vcpu->vm);
 	if (old)
 		unhook(vcpu, old);
 	if (l->last_byte)

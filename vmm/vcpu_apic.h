@@ -31,6 +31,10 @@ void vcpu_apic_write(struct vcpu *vcpu, gpa_t gpa, const uint8_t *bytes, unsigne
  */
 bool vcpu_apic_mov(struct vcpu *vcpu);
 
+/* EXIT_APIC_WRITE, EXIT_APIC_EOI. */
+void vcpu_apic_written(struct vcpu *vcpu);
+void vcpu_apic_ended(struct vcpu *vcpu);
+
 /* IA32_APIC_BASE. False: #GP. */
 bool vcpu_apic_read_base(const struct vcpu *vcpu, uint64_t *val);
 bool vcpu_apic_write_base(struct vcpu *vcpu, uint64_t val);

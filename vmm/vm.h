@@ -107,8 +107,10 @@ struct vm {
 	struct memmap mem;
 	struct bus bus;
 	struct nested nested;
-	gpa_t identity_map;    /* caps.identity_map: that page directory, in ROM; 0: none */
-	struct shadow *shadow; /* NULL: nested paging. With both see vm_shadow_translates() */
+	gpa_t identity_map;      /* caps.identity_map: that page directory, in ROM; 0: none */
+	bool virtual_interrupts; /* the backend may deliver what its local APICs have */
+	hpa_t apic_page;         /* caps.apic_page: the frame of the local APICs' page; 0: none */
+	struct shadow *shadow;   /* NULL: nested paging. With both see vm_shadow_translates() */
 	struct vm_tables_state tables;
 	uint64_t tsc_offset; /* of all its vCPUs, but for what each writes to its own TSC */
 	uint64_t audit_left; /* exits to the shadow's next audit; 0: none; atomic */
@@ -198,6 +200,9 @@ void vm_disk_fault(struct vm *vm, gpa_t gpa);
 int vm_make_memory(struct vm *vm);
 /* Clear the next so many bytes of it. True: all is clear. */
 bool vm_clear_memory(struct vm *vm, uint64_t bytes);
+/* A vCPU's local APIC is not, or no longer, where the processor is to answer for it: every access
+ * to that page exits from here on, whichever vCPU's it is. With vm->lock held. */
+void vm_drop_apic_page(struct vm *vm);
 /* Give back every frame; the tables are gone already. */
 void vm_free_memory(struct vm *vm);
 

@@ -8,6 +8,7 @@
  *   0x000f0000  ROM: the BIOS area, with the ACPI tables
  *   0x00100000  RAM, up to memory= or the PCI hole at 3 GiB
  *   0xc0000000  PCI hole: devices, or nothing
+ *   0xfee00000  a page for the processor, where it has a use for one: see add_apic_page()
  *   0xfeffc000  a page of ROM, where the processor needs one: see add_identity_map()
  *  0x100000000  the RAM that did not fit below
  *
@@ -36,6 +37,8 @@ static unsigned table_rights(enum region_kind kind)
 	case REGION_ROM:
 	case REGION_HOOK_WRITE:
 		return PT_R | PT_X;
+	case REGION_APIC:
+		return PT_R | PT_W;
 	case REGION_HOOK:
 		return 0;
 	}
@@ -384,6 +387,27 @@ static int add_identity_map(struct vm *vm)
 	return 0;
 }
 
+/*
+ * Accesses there the processor does on each vCPU's own virtual-APIC page, or leaves the guest.
+ * Which page it is goes by the frame, which stays the VM's for as long as it has vCPUs: it is taken
+ * off the map as soon as one of them has its local APIC elsewhere, off, or as x2APIC.
+ */
+static int add_apic_page(struct vm *vm)
+{
+	struct region r = { .start = GPA(LAPIC_BASE), .size = PAGE_SIZE, .kind = REGION_APIC };
+
+	r.frames = vm->apic_page = frame_alloc_zeroed(0, FRAME_VM0 + vm->id);
+	return r.frames.v ? vm_add_region(vm, &r) : trace_error(-ENOMEM);
+}
+
+void vm_drop_apic_page(struct vm *vm)
+{
+	const struct region *r = memmap_find(&vm->mem, GPA(LAPIC_BASE));
+
+	if (r && r->kind == REGION_APIC && vm_remove_region(vm, GPA(LAPIC_BASE)))
+		out_of_tables(vm, GPA(LAPIC_BASE));
+}
+
 int vm_make_memory(struct vm *vm)
 {
 	uint64_t ram = vm->cfg->memory, low = MIN(ram, VM_PCI_HOLE);
@@ -402,6 +426,8 @@ int vm_make_memory(struct vm *vm)
 		err = add_memory(vm, VM_ABOVE_4G, VM_ABOVE_4G + (ram - low), REGION_MEM);
 	if (!err && !vm->shadow && vm->backend->caps()->identity_map)
 		err = add_identity_map(vm);
+	if (!err && vm->cfg->apic && vm->backend->caps()->apic_page)
+		err = add_apic_page(vm);
 	for (unsigned i = 0; !err && i < vm->cfg->nr_disks; i++)
 		err = add_disk(vm, &vm->cfg->disk[i]);
 	return err;
@@ -432,6 +458,9 @@ void vm_free_memory(struct vm *vm)
 			memmap_unhook(&vm->mem, vm->mem.region[i].start, vm->mem.region[i].size);
 	for (unsigned i = 0; i < vm->mem.nr; i++)
 		free_frames(vm, &vm->mem.region[i]);
+	if (vm->apic_page.v)
+		frame_free(vm->apic_page, 0, FRAME_VM0 + vm->id);
+	vm->apic_page = HPA(0);
 	vm->identity_map = GPA(0);
 	vm->clear_to = 0;
 	memmap_init(&vm->mem);

@@ -31,12 +31,14 @@ static bool resolve(void *ctx, gpa_t gpa, bool touch, struct shadow_target *out)
 	const struct region *r = memmap_find(&vm->mem, gpa);
 	uint64_t avail;
 
-	if (!r || !memmap_is_plain(r, false))
+	if (!r || (!memmap_is_plain(r, false) && r->kind != REGION_APIC))
 		return false;
 	*out = (struct shadow_target){ .start = r->start.v,
 				       .size = r->size,
 				       .pa = r->frames,
-				       .writable = memmap_is_plain(r, true) };
+				       .writable =
+					       memmap_is_plain(r, true) || r->kind == REGION_APIC,
+				       .device = r->kind == REGION_APIC };
 	if (!r->page)
 		return true;
 	out->start = ALIGN_DOWN(gpa.v, PAGE_SIZE);

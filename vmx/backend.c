@@ -23,8 +23,25 @@ static void vm_destroy(struct vm *vm)
 		frame_free(xm->io_bitmaps, IO_BITMAPS_ORDER, FRAME_HYPERVISOR);
 	if (xm->msr_bitmap.v)
 		frame_free(xm->msr_bitmap, 0, FRAME_HYPERVISOR);
+	if (xm->x2apic_msr_bitmap.v)
+		frame_free(xm->x2apic_msr_bitmap, 0, FRAME_HYPERVISOR);
 	kfree(xm, sizeof(*xm));
 	vm->hw = NULL;
+}
+
+static int init_x2apic_bitmap(const struct vm *vm, struct vmx_vm *xm)
+{
+	const struct vmx_caps *caps = &vmx_machine.vmx;
+
+	if (!caps->x2apic_mode)
+		return 0;
+	xm->x2apic_msr_bitmap = frame_alloc(0, FRAME_HYPERVISOR);
+	if (!xm->x2apic_msr_bitmap.v)
+		return trace_error(-ENOMEM);
+	vmx_msr_bitmap_init(hpa_to_ptr(xm->x2apic_msr_bitmap));
+	vmx_msr_bitmap_pass_x2apic(hpa_to_ptr(xm->x2apic_msr_bitmap), caps->apic_registers,
+				   vm->virtual_interrupts);
+	return 0;
 }
 
 static int vm_init(struct vm *vm)
@@ -36,7 +53,7 @@ static int vm_init(struct vm *vm)
 	vm->hw = xm;
 	xm->io_bitmaps = frame_alloc(IO_BITMAPS_ORDER, FRAME_HYPERVISOR);
 	xm->msr_bitmap = frame_alloc(0, FRAME_HYPERVISOR);
-	if (!xm->io_bitmaps.v || !xm->msr_bitmap.v) {
+	if (!xm->io_bitmaps.v || !xm->msr_bitmap.v || init_x2apic_bitmap(vm, xm)) {
 		vm_destroy(vm);
 		return trace_error(-ENOMEM);
 	}
@@ -58,6 +75,8 @@ static void set_intercept_msr(struct vm *vm, uint32_t msr, bool read, bool write
 	struct vmx_vm *xm = vm->hw;
 
 	vmx_msr_bitmap_set(hpa_to_ptr(xm->msr_bitmap), msr, read, write);
+	if (xm->x2apic_msr_bitmap.v)
+		vmx_msr_bitmap_set(hpa_to_ptr(xm->x2apic_msr_bitmap), msr, read, write);
 }
 
 static void set_intercept_exception(struct vcpu *vcpu, unsigned vector, bool on)
@@ -119,6 +138,7 @@ const struct vmm_backend vmx_backend = {
 	.inject = vmx_inject,
 	.request_window = vmx_request_window,
 	.set_tpr_threshold = vmx_set_tpr_threshold,
+	.set_virtual_interrupts = vmx_set_virtual_interrupts,
 	.set_intercept_io = set_intercept_io,
 	.set_intercept_msr = set_intercept_msr,
 	.set_intercept_exception = set_intercept_exception,

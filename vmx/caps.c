@@ -148,6 +148,22 @@ static void fold_vpid(uint64_t cap, uint32_t mask, struct vmx_caps *caps)
 	caps->invvpid_context = (cap & CAP_INVVPID_CONTEXT) && (mask & VMX_FEATURE_INVVPID_CONTEXT);
 }
 
+/* All of these want the TPR shadow. SDM vol. 3, 26.2.1.1. */
+static void fold_apic(uint32_t mask, struct vmx_caps *caps)
+{
+	const uint32_t proc2 = caps->proc2.may;
+
+	caps->tpr_shadow = (caps->proc.may & PROC_TPR_SHADOW) && (mask & VMX_FEATURE_TPR_SHADOW);
+	if (!caps->tpr_shadow)
+		return;
+	caps->apic_accesses = (proc2 & PROC2_APIC_ACCESSES) && (mask & VMX_FEATURE_APIC_ACCESSES);
+	caps->x2apic_mode = (proc2 & PROC2_X2APIC_MODE) && (mask & VMX_FEATURE_X2APIC_MODE);
+	caps->apic_registers =
+		(proc2 & PROC2_APIC_REGISTERS) && (mask & VMX_FEATURE_APIC_REGISTERS);
+	caps->virtual_interrupts =
+		(proc2 & PROC2_VIRTUAL_INTERRUPTS) && (mask & VMX_FEATURE_VIRTUAL_INTERRUPTS);
+}
+
 static uint32_t features_of(const struct vmx_caps *caps, bool true_controls)
 {
 	const struct {
@@ -164,6 +180,10 @@ static uint32_t features_of(const struct vmx_caps *caps, bool true_controls)
 		{ caps->invept_context, VMX_FEATURE_INVEPT_CONTEXT },
 		{ true_controls, VMX_FEATURE_TRUE_CONTROLS },
 		{ caps->tpr_shadow, VMX_FEATURE_TPR_SHADOW },
+		{ caps->apic_accesses, VMX_FEATURE_APIC_ACCESSES },
+		{ caps->x2apic_mode, VMX_FEATURE_X2APIC_MODE },
+		{ caps->apic_registers, VMX_FEATURE_APIC_REGISTERS },
+		{ caps->virtual_interrupts, VMX_FEATURE_VIRTUAL_INTERRUPTS },
 	};
 	uint32_t features = 0;
 
@@ -207,8 +227,7 @@ const char *vmx_caps_fold(const struct vmx_cap_msrs *msrs, uint32_t features_mas
 				 (features_mask & VMX_FEATURE_PREEMPTION_TIMER);
 	caps->pause_loop =
 		(caps->proc2.may & PROC2_PAUSE_LOOP) && (features_mask & VMX_FEATURE_PAUSE_LOOP);
-	caps->tpr_shadow =
-		(caps->proc.may & PROC_TPR_SHADOW) && (features_mask & VMX_FEATURE_TPR_SHADOW);
+	fold_apic(features_mask, caps);
 	caps->rdtscp = caps->proc2.may & PROC2_RDTSCP;
 	caps->invpcid = caps->proc2.may & PROC2_INVPCID;
 	caps->wbinvd = caps->proc2.may & PROC2_WBINVD;

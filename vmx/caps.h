@@ -38,6 +38,10 @@ struct vmx_caps {
 	bool preemption_timer;
 	bool pause_loop;
 	bool tpr_shadow;
+	/* What goes with it: a page that the guest's local APIC is on; RDMSR and WRMSR of its
+	 * registers; reads that the virtual-APIC page answers; interrupts that are delivered, and
+	 * ended, without an exit. */
+	bool apic_accesses, x2apic_mode, apic_registers, virtual_interrupts;
 	bool rdtscp, invpcid, wbinvd;
 	/* Entry loads the guest's; exit saves it and loads the host's. */
 	bool load_efer, load_pat;
@@ -66,6 +70,10 @@ uint32_t vmx_control_word(const struct vmx_control *c, uint32_t wanted);
 #define VMX_FEATURE_INVEPT_CONTEXT BIT(7)
 #define VMX_FEATURE_TRUE_CONTROLS BIT(8)
 #define VMX_FEATURE_TPR_SHADOW BIT(9)
+#define VMX_FEATURE_APIC_ACCESSES BIT(10)
+#define VMX_FEATURE_X2APIC_MODE BIT(11)
+#define VMX_FEATURE_APIC_REGISTERS BIT(12)
+#define VMX_FEATURE_VIRTUAL_INTERRUPTS BIT(13)
 
 /* Constant of the bit, name in the boot log. */
 #define VMX_FEATURES(X)                                                                            \
@@ -78,6 +86,10 @@ uint32_t vmx_control_word(const struct vmx_control *c, uint32_t wanted);
 	X(VMX_FEATURE_INVVPID_CONTEXT, "InvVpidContext")                                           \
 	X(VMX_FEATURE_INVEPT_CONTEXT, "InvEptContext")                                             \
 	X(VMX_FEATURE_TRUE_CONTROLS, "TrueControls")                                               \
-	X(VMX_FEATURE_TPR_SHADOW, "TprShadow")
+	X(VMX_FEATURE_TPR_SHADOW, "TprShadow")                                                     \
+	X(VMX_FEATURE_APIC_ACCESSES, "ApicAccesses")                                               \
+	X(VMX_FEATURE_X2APIC_MODE, "X2ApicMode")                                                   \
+	X(VMX_FEATURE_APIC_REGISTERS, "ApicRegisters")                                             \
+	X(VMX_FEATURE_VIRTUAL_INTERRUPTS, "VirtualInterrupts")
 
 #endif

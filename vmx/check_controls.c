@@ -4,8 +4,6 @@
 
 /* Controls that no other file names. 24.6.1 and 24.6.2. */
 #define PIN_POSTED_INTERRUPTS BIT(7)
-#define PROC2_APIC_REGISTERS BIT(8)
-#define PROC2_VIRTUAL_INTERRUPTS BIT(9)
 #define PROC2_PAGE_LOG BIT(17)
 #define PROC2_MODE_BASED_EXECUTE BIT(22)
 #define PROC2_SUB_PAGE_WRITE BIT(23)
@@ -149,6 +147,8 @@ static bool bad_event_len(const struct vmcs_image *v, const struct vmx_limits *l
 	  proc_on(v, PROC_MSR_BITMAPS) && bad_page(F(VMCS_MSR_BITMAP), lim))                       \
 	X(virtual_apic, VMCS_VIRTUAL_APIC_ADDR, "not the address of a page",                       \
 	  proc_on(v, PROC_TPR_SHADOW) && bad_page(F(VMCS_VIRTUAL_APIC_ADDR), lim))                 \
+	X(apic_access, VMCS_APIC_ACCESS_ADDR, "not the address of a page",                         \
+	  proc2_on(v, PROC2_APIC_ACCESSES) && bad_page(F(VMCS_APIC_ACCESS_ADDR), lim))             \
 	X(tpr_threshold, VMCS_TPR_THRESHOLD, "bits 31:4 are not zero",                             \
 	  proc_on(v, PROC_TPR_SHADOW) && !proc2_on(v, PROC2_VIRTUAL_INTERRUPTS) &&                 \
 		  (F(VMCS_TPR_THRESHOLD) & TPR_THRESHOLD_RESERVED))                                \

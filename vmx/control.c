@@ -35,7 +35,7 @@ void vmx_set_proc(struct vmx_vcpu *vv, uint32_t bits, bool on)
 		vmwrite32(VMCS_PROC_CONTROLS, vv->proc = proc);
 }
 
-static void set_proc2(struct vmx_vcpu *vv, uint32_t bits, bool on)
+void vmx_set_proc2(struct vmx_vcpu *vv, uint32_t bits, bool on)
 {
 	uint32_t proc2 = on ? vv->proc2 | bits : vv->proc2 & ~bits;
 
@@ -180,9 +180,9 @@ void vmx_update_control(struct vcpu *vcpu)
 	vmx_set_proc(vv, PROC_CR3_LOAD | PROC_CR3_STORE, !nested || uses_identity_map(vv));
 	vmx_set_proc(vv, PROC_INVLPG, !nested && vv->intercept_invlpg);
 	if (vmx->ept)
-		set_proc2(vv, PROC2_EPT, nested);
+		vmx_set_proc2(vv, PROC2_EPT, nested);
 	if (vmx->unrestricted_guest)
-		set_proc2(vv, PROC2_UNRESTRICTED_GUEST, nested);
+		vmx_set_proc2(vv, PROC2_UNRESTRICTED_GUEST, nested);
 	if (nested && (hw.cr0 & CR0_PG) && (hw.cr4 & CR4_PAE) && !(hw.efer & EFER_LMA))
 		write_pdptes(vcpu);
 }

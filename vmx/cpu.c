@@ -25,7 +25,7 @@ struct vmx_machine vmx_machine;
 
 static uint32_t features_mask = ~0u;
 static struct vmx_cap_msrs first_caps; /* of the CPU that booted */
-static char features_text[160];
+static char features_text[256];
 static struct vmx_cpu *cpus[VMX_MAX_CPUS]; /* by cpu->id; NULL: not enabled */
 
 void vmx_mask_features(uint32_t mask)
@@ -135,6 +135,8 @@ int vmx_probe(void)
 		.identity_map = caps->ept && !caps->unrestricted_guest,
 		.preemption_timer = caps->preemption_timer,
 		.real_mode = caps->unrestricted_guest,
+		.apic_page = caps->apic_accesses,
+		.virtual_interrupts = caps->virtual_interrupts,
 		/* It exits along with INVLPG only, which the guest may have under shadow paging. */
 		.invpcid_exits = false,
 		.features = features_text,

@@ -1,6 +1,7 @@
 #include "vmx/exit.h"
 
 #include "arch/x86_64/include/fault.h"
+#include "vmm/lapic.h"
 #include "vmx/event.h"
 #include "vmx/vmcs.h"
 
@@ -151,6 +152,41 @@ static void decode_ept_violation(const struct vmx_exit_info *info, struct vm_exi
 	exit->nested.table_walk = (qual & QUAL_EPT_LINEAR) && !(qual & QUAL_EPT_FINAL);
 }
 
+/* SDM vol. 3, table 27-6. */
+#define QUAL_APIC_OFFSET BITS(11, 0)
+#define QUAL_APIC_TYPE_SHIFT 12 /* 15:12 */
+enum {
+	APIC_READ,
+	APIC_WRITE,
+	APIC_FETCH,
+	APIC_DELIVERY,            /* of an event; which way, it does not tell */
+	APIC_GUEST_PHYSICAL = 10, /* and beyond: to the guest's tables, offset unknown */
+};
+
+/* It is the page where every local APIC is that the processor answers for: vm->apic_page. */
+static void decode_apic_access(const struct vmx_exit_info *info, struct vm_exit *exit)
+{
+	unsigned type = info->qualification >> QUAL_APIC_TYPE_SHIFT & 15;
+
+	exit->nested.gpa = GPA(LAPIC_BASE | (info->qualification & QUAL_APIC_OFFSET));
+	exit->nested.read = type == APIC_READ || type == APIC_DELIVERY;
+	exit->nested.write = type == APIC_WRITE;
+	exit->nested.fetch = type == APIC_FETCH;
+	exit->nested.present = false;
+	exit->nested.table_walk = type >= APIC_GUEST_PHYSICAL;
+}
+
+static void decode_apic_eoi(const struct vmx_exit_info *info, struct vm_exit *exit)
+{
+	exit->apic.vector = (uint8_t)info->qualification;
+}
+
+static void decode_apic_write(const struct vmx_exit_info *info, struct vm_exit *exit)
+{
+	exit->apic.off = info->qualification & QUAL_APIC_OFFSET;
+	exit->apic.page = NULL; /* vmx_run() knows it */
+}
+
 #define QUAL VMX_NEEDS_QUALIFICATION
 #define INTR VMX_NEEDS_INTR_INFO
 #define GPADDR VMX_NEEDS_GPA
@@ -207,8 +243,8 @@ static const struct exit_row rows[] = {
 	[40] = { "PAUSE", EXIT_PAUSE, NULL, 0, true },
 	[41] = { "ENTRY_FAILED_MACHINE_CHECK", EXIT_INVALID_STATE, NULL, 0, false },
 	[43] = { "TPR_BELOW_THRESHOLD", EXIT_INTR_WINDOW, NULL, 0, false },
-	[44] = { "APIC_ACCESS", EXIT_UNKNOWN, NULL, QUAL, false },
-	[45] = { "VIRTUALIZED_EOI", EXIT_UNKNOWN, NULL, QUAL, false },
+	[44] = { "APIC_ACCESS", EXIT_NESTED_FAULT, decode_apic_access, QUAL, false },
+	[45] = { "VIRTUALIZED_EOI", EXIT_APIC_EOI, decode_apic_eoi, QUAL, false },
 	[46] = { "GDTR_IDTR_ACCESS", EXIT_UNKNOWN, NULL, QUAL | INSN_INFO, true },
 	[47] = { "LDTR_TR_ACCESS", EXIT_UNKNOWN, NULL, QUAL | INSN_INFO, true },
 	[48] = { "EPT_VIOLATION", EXIT_NESTED_FAULT, decode_ept_violation, QUAL | GPADDR, false },
@@ -219,7 +255,7 @@ static const struct exit_row rows[] = {
 	[53] = { "INVVPID", EXIT_VIRT_INSN, NULL, QUAL | INSN_INFO, true },
 	[54] = { "WBINVD", EXIT_WBINVD, NULL, 0, true },
 	[55] = { "XSETBV", EXIT_XSETBV, NULL, 0, true },
-	[56] = { "APIC_WRITE", EXIT_UNKNOWN, NULL, QUAL, false },
+	[56] = { "APIC_WRITE", EXIT_APIC_WRITE, decode_apic_write, QUAL, false },
 	[57] = { "RDRAND", EXIT_UNKNOWN, NULL, INSN_INFO, true },
 	[58] = { "INVPCID", EXIT_INVPCID, decode_invpcid, QUAL | INSN_INFO, true },
 	[59] = { "VMFUNC", EXIT_VIRT_INSN, NULL, 0, true },

@@ -45,6 +45,14 @@ bool vmx_field_there(unsigned index, const struct vmx_caps *caps)
 	case INDEX_VMCS_TPR_THRESHOLD:
 	case INDEX_VMCS_VIRTUAL_APIC_ADDR:
 		return caps->tpr_shadow;
+	case INDEX_VMCS_APIC_ACCESS_ADDR:
+		return caps->apic_accesses;
+	case INDEX_VMCS_GUEST_INTERRUPT_STATUS:
+	case INDEX_VMCS_EOI_EXIT_BITMAP0:
+	case INDEX_VMCS_EOI_EXIT_BITMAP1:
+	case INDEX_VMCS_EOI_EXIT_BITMAP2:
+	case INDEX_VMCS_EOI_EXIT_BITMAP3:
+		return caps->virtual_interrupts;
 	default:
 		return true;
 	}

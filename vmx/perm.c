@@ -56,3 +56,30 @@ void vmx_msr_bitmap_init(uint8_t *bitmap)
 	for (unsigned i = 0; i < ARRAY_SIZE(switched_msrs); i++)
 		vmx_msr_bitmap_set(bitmap, switched_msrs[i], false, false);
 }
+
+/* From 800h on; SDM vol. 3, table 11-6. PPR is as old as the page, the current count not there, and
+ * ICR two registers of it. */
+#define X2APIC_TPR 0x808
+#define X2APIC_EOI 0x80b
+#define X2APIC_SELF_IPI 0x83f
+static const struct {
+	uint16_t first, last;
+} x2apic_readable[] = {
+	{ 0x802, 0x803 }, /* ID, version */
+	{ 0x80d, 0x80d }, /* LDR */
+	{ 0x80f, 0x828 }, /* SVR, ISR, TMR, IRR, ESR */
+	{ 0x832, 0x838 }, /* local vector table, initial count */
+	{ 0x83e, 0x83e }, /* divide configuration */
+};
+
+void vmx_msr_bitmap_pass_x2apic(uint8_t *bitmap, bool registers, bool interrupts)
+{
+	vmx_msr_bitmap_set(bitmap, X2APIC_TPR, false, false);
+	for (unsigned i = 0; registers && i < ARRAY_SIZE(x2apic_readable); i++)
+		for (uint32_t msr = x2apic_readable[i].first; msr <= x2apic_readable[i].last; msr++)
+			vmx_msr_bitmap_set(bitmap, msr, false, true);
+	if (!interrupts)
+		return;
+	vmx_msr_bitmap_set(bitmap, X2APIC_EOI, true, false);
+	vmx_msr_bitmap_set(bitmap, X2APIC_SELF_IPI, true, false);
+}

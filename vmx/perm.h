@@ -17,5 +17,8 @@ bool vmx_msr_bitmap_set(uint8_t *bitmap, uint32_t msr, bool read, bool write);
 /* The maps of a new VM: everything exits but the MSRs that the backend switches. */
 void vmx_io_bitmaps_init(uint8_t *bitmaps);
 void vmx_msr_bitmap_init(uint8_t *bitmap);
+/* And the registers of an x2APIC that the processor reads and writes on the virtual-APIC page: TPR;
+ * those that it can read there, if registers; EOI and SELF IPI, if interrupts. */
+void vmx_msr_bitmap_pass_x2apic(uint8_t *bitmap, bool registers, bool interrupts);
 
 #endif

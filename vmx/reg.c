@@ -79,7 +79,7 @@ uint64_t vmx_get_reg(const struct vcpu *vcpu, enum vcpu_reg reg)
 	case REG_CR2:
 		return vv->loaded ? read_cr2() : vv->cr2;
 	case REG_CR8:
-		return vv->cr8;
+		return vv->tpr >> 4;
 	case REG_DR6:
 		return vv->loaded ? read_dr6() : vv->dr6;
 	case REG_DR7:
@@ -209,9 +209,9 @@ void vmx_set_reg(struct vcpu *vcpu, enum vcpu_reg reg, uint64_t val)
 		set_cr2(vv, val);
 		break;
 	case REG_CR8:
-		vv->cr8 = val & 15;
+		vv->tpr = (uint8_t)(val << 4);
 		if (vv->virtual_apic)
-			vv->virtual_apic[VIRTUAL_APIC_TPR] = (uint8_t)(vv->cr8 << 4);
+			vv->virtual_apic[VIRTUAL_APIC_TPR] = vv->tpr;
 		break;
 	case REG_DR6:
 		set_dr6(vv, val);

@@ -59,6 +59,7 @@ static void before_entry(struct vcpu *vcpu, struct vmx_vcpu *vv)
 	const struct vcpu_regs *regs = &vcpu->regs;
 	uint64_t rflags = regs->rflags;
 
+	vmx_apic_before_entry(vcpu);
 	vmx_tlb_prepare(vv);
 	if (vmx_machine.vmx.preemption_timer)
 		set_timer(vv, rflags & RFLAGS_IF);
@@ -98,13 +99,6 @@ static void carry_registers(struct vcpu *vcpu, struct vmx_vcpu *vv)
 		vmx_get_pdptes(vcpu, vcpu->pdpte);
 }
 
-/* The guest has written CR8, unseen. */
-static void carry_tpr(struct vcpu *vcpu, struct vmx_vcpu *vv)
-{
-	vv->cr8 = vv->virtual_apic[VIRTUAL_APIC_TPR] >> 4;
-	lapic_write_cr8(&vcpu->lapic, vv->cr8);
-}
-
 static void read_info(struct vmx_exit_info *info)
 {
 	unsigned needs;
@@ -134,7 +128,9 @@ static void block_nmis_again(struct vmx_vcpu *vv, const struct vmx_exit_info *in
 {
 	uint64_t word = kind == EXIT_NESTED_FAULT ? info->qualification : info->intr_info;
 
-	if ((kind == EXIT_NESTED_FAULT || kind == EXIT_PAGE_FAULT) &&
+	/* APIC_ACCESS has something else there. */
+	if (((info->reason & EXIT_REASON_BASIC) == VMX_EXIT_EPT_VIOLATION ||
+	     kind == EXIT_PAGE_FAULT) &&
 	    !(info->vectoring_info & INTR_INFO_VALID) && (word & INTR_INFO_NMI_UNBLOCKED))
 		vmx_set_interruptibility(vv, vv->interruptibility | INTERRUPTIBILITY_NMI);
 }
@@ -181,8 +177,7 @@ static void after_exit(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vm_exit *e
 	struct vmx_exit_info info;
 
 	carry_registers(vcpu, vv);
-	if (vv->virtual_apic && vv->virtual_apic[VIRTUAL_APIC_TPR] >> 4 != vv->cr8)
-		carry_tpr(vcpu, vv);
+	vmx_apic_after_exit(vcpu);
 	read_info(&info);
 	info.rf = vcpu->regs.rflags & RFLAGS_RF;
 	vmx_exit_decode(&info, vmx_machine.vmx.insn_info_io, exit);
@@ -207,6 +202,9 @@ static void after_exit(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vm_exit *e
 	case EXIT_TIMER:
 		if (ticks_left(vv))
 			exit->kind = EXIT_INTR;
+		break;
+	case EXIT_APIC_WRITE:
+		exit->apic.page = vv->virtual_apic;
 		break;
 	case EXIT_INVALID_STATE:
 		entry_failed(&info);

@@ -36,6 +36,7 @@ struct vmx_cpu {
 
 struct vmx_vm {
 	hpa_t io_bitmaps, msr_bitmap;
+	hpa_t x2apic_msr_bitmap; /* of vCPUs whose local APIC is one, and the processor's to do */
 };
 
 /*
@@ -79,21 +80,24 @@ struct vmx_vcpu {
 	hpa_t root;
 	struct vmx_guest_cr guest;
 	uint64_t kept[KEPT_MSRS];
-	uint64_t cr2, dr6;              /* as kept[] */
-	uint64_t pat;                   /* the VMCS has it not always */
-	uint8_t cr8;                    /* of the virtual-APIC page, if there is one */
-	uint8_t tpr_threshold;          /* the VMCS's */
-	uint8_t *virtual_apic;          /* the page; NULL: no TPR shadow */
-	uint32_t interruptibility;      /* the VMCS's */
-	uint32_t proc, proc2, entry;    /* the control words in the VMCS */
-	uint32_t own_exceptions;        /* exit whatever the core asks */
-	uint32_t core_exceptions;       /* what the core asks for */
-	bool intercept_invlpg;          /* the core asks for it */
-	bool injecting;                 /* VM entry is to deliver an event */
-	bool intr_window, nmi_window;   /* asked for by the core */
-	uint64_t cr4_owned;             /* bits that the guest changes without an exit */
-	uint64_t deadline;              /* TSC at which its run is to end; 0: none */
-	uint32_t timer;                 /* the VMCS's */
+	uint64_t cr2, dr6;            /* as kept[] */
+	uint64_t pat;                 /* the VMCS has it not always */
+	uint8_t tpr;                  /* CR8 is its upper half; the virtual-APIC page has it too */
+	uint8_t tpr_threshold;        /* the VMCS's */
+	uint32_t *virtual_apic;       /* the page; NULL: no TPR shadow */
+	bool virtual_interrupts;      /* the core asks for it */
+	uint32_t apic_controls;       /* of proc2: those that apic.c has set */
+	uint64_t eoi_exits[4];        /* the VMCS's bitmaps */
+	uint32_t interruptibility;    /* the VMCS's */
+	uint32_t proc, proc2, entry;  /* the control words in the VMCS */
+	uint32_t own_exceptions;      /* exit whatever the core asks */
+	uint32_t core_exceptions;     /* what the core asks for */
+	bool intercept_invlpg;        /* the core asks for it */
+	bool injecting;               /* VM entry is to deliver an event */
+	bool intr_window, nmi_window; /* asked for by the core */
+	uint64_t cr4_owned;           /* bits that the guest changes without an exit */
+	uint64_t deadline;            /* TSC at which its run is to end; 0: none */
+	uint32_t timer;               /* the VMCS's */
 	struct segment seg[SEG_TR + 1]; /* MODE_V86: as the guest knows them, but for selector
 					 * and base of the first six */
 	uint32_t sysenter_cs;           /* MODE_V86: the guest's; the VMCS's is 0 */
@@ -160,8 +164,9 @@ void vmx_update_control(struct vcpu *vcpu);
  * 3, 26.3.2.1, 27.5.1. */
 void vmx_switch_efer(const struct vmx_vcpu *vv);
 void vmx_update_exceptions(struct vmx_vcpu *vv);
-/* Set or clear primary processor-based controls. */
+/* Set or clear primary processor-based controls, and secondary ones. */
 void vmx_set_proc(struct vmx_vcpu *vv, uint32_t bits, bool on);
+void vmx_set_proc2(struct vmx_vcpu *vv, uint32_t bits, bool on);
 
 /* --- mode.c --- */
 
@@ -195,6 +200,14 @@ void vmx_set_interruptibility(struct vmx_vcpu *vv, uint32_t bits);
 void vmx_set_tpr_threshold(struct vcpu *vcpu, unsigned class);
 /* The windows that are asked for, as the shadow of now has them. The VMCS is current. */
 void vmx_set_windows(struct vmx_vcpu *vv);
+
+/* --- apic.c --- */
+
+/* The virtual-APIC page, and the controls that go with it, as the local APIC is now; and back. The
+ * VMCS is current. */
+void vmx_apic_before_entry(struct vcpu *vcpu);
+void vmx_apic_after_exit(struct vcpu *vcpu);
+void vmx_set_virtual_interrupts(struct vcpu *vcpu, bool on);
 
 /* --- run.c --- */
 

@@ -112,6 +112,15 @@ static void init_constants(const struct vcpu *vcpu)
 		vmwrite64(VMCS_VIRTUAL_APIC_ADDR, ptr_to_hpa(vv->virtual_apic).v);
 		vmwrite32(VMCS_TPR_THRESHOLD, 0);
 	}
+	if (vmx_machine.vmx.apic_accesses)
+		vmwrite64(VMCS_APIC_ACCESS_ADDR, vcpu->vm->apic_page.v);
+	if (vmx_machine.vmx.virtual_interrupts) {
+		vmwrite16(VMCS_GUEST_INTERRUPT_STATUS, 0);
+		vmwrite64(VMCS_EOI_EXIT_BITMAP0, 0);
+		vmwrite64(VMCS_EOI_EXIT_BITMAP1, 0);
+		vmwrite64(VMCS_EOI_EXIT_BITMAP2, 0);
+		vmwrite64(VMCS_EOI_EXIT_BITMAP3, 0);
+	}
 	/* Every #PF that the exception bitmap lets exit does. */
 	vmwrite32(VMCS_PF_ERROR_MASK, 0);
 	vmwrite32(VMCS_PF_ERROR_MATCH, 0);

@@ -21,6 +21,7 @@
 	X(VMCS_GUEST_GS_SELECTOR, 0x080a)                                                          \
 	X(VMCS_GUEST_LDTR_SELECTOR, 0x080c)                                                        \
 	X(VMCS_GUEST_TR_SELECTOR, 0x080e)                                                          \
+	X(VMCS_GUEST_INTERRUPT_STATUS, 0x0810)                                                     \
 	X(VMCS_HOST_ES_SELECTOR, 0x0c00)                                                           \
 	X(VMCS_HOST_CS_SELECTOR, 0x0c02)                                                           \
 	X(VMCS_HOST_SS_SELECTOR, 0x0c04)                                                           \
@@ -39,7 +40,12 @@
 	X(VMCS_ENTRY_MSR_LOAD_ADDR, 0x200a)                                                        \
 	X(VMCS_TSC_OFFSET, 0x2010)                                                                 \
 	X(VMCS_VIRTUAL_APIC_ADDR, 0x2012)                                                          \
+	X(VMCS_APIC_ACCESS_ADDR, 0x2014)                                                           \
 	X(VMCS_EPT_POINTER, 0x201a)                                                                \
+	X(VMCS_EOI_EXIT_BITMAP0, 0x201c)                                                           \
+	X(VMCS_EOI_EXIT_BITMAP1, 0x201e)                                                           \
+	X(VMCS_EOI_EXIT_BITMAP2, 0x2020)                                                           \
+	X(VMCS_EOI_EXIT_BITMAP3, 0x2022)                                                           \
 	X(VMCS_GUEST_PHYSICAL_ADDRESS, 0x2400)                                                     \
 	X(VMCS_LINK_POINTER, 0x2800)                                                               \
 	X(VMCS_GUEST_DEBUGCTL, 0x2802)                                                             \
@@ -179,8 +185,11 @@ enum vmcs_fieldn { VMCS_FIELDS_N(X) };
 #define PROC_PAUSE BIT(30)
 #define PROC_SECONDARY BIT(31)
 
-/* On the virtual-APIC page: TPR, of which bits 7:4 are CR8. SDM vol. 3, 29.1.1. */
-#define VIRTUAL_APIC_TPR 0x80
+/* On the virtual-APIC page, by words: TPR, of which bits 7:4 are CR8. SDM vol. 3, 29.1.1. */
+#define VIRTUAL_APIC_TPR (0x80 / 4)
+
+/* Guest interrupt status: the vector that waits, and the one in service. SDM vol. 3, 24.4.2. */
+#define INTERRUPT_STATUS_SVI_SHIFT 8
 
 /* Secondary processor-based controls. SDM vol. 3, 24.6.2. */
 #define PROC2_APIC_ACCESSES BIT(0)
@@ -191,6 +200,8 @@ enum vmcs_fieldn { VMCS_FIELDS_N(X) };
 #define PROC2_VPID BIT(5)
 #define PROC2_WBINVD BIT(6)
 #define PROC2_UNRESTRICTED_GUEST BIT(7)
+#define PROC2_APIC_REGISTERS BIT(8)
+#define PROC2_VIRTUAL_INTERRUPTS BIT(9)
 #define PROC2_PAUSE_LOOP BIT(10)
 #define PROC2_RDRAND BIT(11)
 #define PROC2_INVPCID BIT(12)

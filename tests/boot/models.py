@@ -68,22 +68,26 @@ def _bochs(backend, cpu, has, departs=None, **more):
     return Model(backend, "run-bochs", cpu, has, departs or EXACT, **more)
 
 
+# What newer processors do of it.
+LOCAL_APIC = "TprShadow ApicAccesses X2ApicMode ApicRegisters VirtualInterrupts"
+
 MODELS = {
     "tcg": Model("svm", "run-qemu", "", "NP", TCG),
     "max": Model("svm", "run-qemu", "max", "NP", TCG),
     "ryzen": _bochs("svm", "ryzen", "NP NRIPS FlushByAsid PauseFilter", BOCHS_AMD),
     "turion": _bochs("svm", "turion64_tyler", "", nested=False),
-    "penryn": _bochs("vmx", "core2_penryn_t9600", "TrueControls TprShadow", nested=False),
+    "penryn": _bochs("vmx", "core2_penryn_t9600", "TrueControls TprShadow ApicAccesses",
+                     nested=False),
     "lynnfield": _bochs("vmx", "corei5_lynnfield_750",
                         "EPT VPID PreemptionTimer InvVpidContext InvEptContext TrueControls "
-                        "TprShadow"),
+                        "TprShadow ApicAccesses X2ApicMode"),
     "sandy": _bochs("vmx", "corei7_sandy_bridge_2600k",
                     "EPT VPID UnrestrictedGuest PreemptionTimer InvVpidContext InvEptContext "
-                    "TrueControls TprShadow"),
+                    "TrueControls TprShadow ApicAccesses X2ApicMode"),
     "haswell": _bochs("vmx", "corei7_haswell_4770",
                       "EPT VPID UnrestrictedGuest PreemptionTimer EPT1G PauseLoop "
-                      "InvVpidContext InvEptContext TrueControls TprShadow"),
+                      f"InvVpidContext InvEptContext TrueControls {LOCAL_APIC}"),
     "skylake": _bochs("vmx", "corei7_skylake_x",
                       "EPT VPID UnrestrictedGuest PreemptionTimer EPT1G PauseLoop "
-                      "InvVpidContext InvEptContext TrueControls TprShadow", BOCHS_SMAP),
+                      f"InvVpidContext InvEptContext TrueControls {LOCAL_APIC}", BOCHS_SMAP),
 }

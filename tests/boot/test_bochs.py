@@ -118,6 +118,46 @@ def test_lapic_svm(name):
     lapic(name, "ryzen", "nested")
 
 
+# Each of what the processor does of a local APIC by itself, left out; and with it what needs it.
+LOCAL_APIC = {"0x3bff": "X2ApicMode ApicRegisters VirtualInterrupts",
+              "0x37ff": "ApicAccesses ApicRegisters VirtualInterrupts",
+              "0x2fff": "ApicAccesses X2ApicMode VirtualInterrupts",
+              "0x1fff": "ApicAccesses X2ApicMode ApicRegisters",
+              "0x0fff": "ApicAccesses X2ApicMode"}
+
+
+def masked_apic(name, mask):
+    line = "memory=16M debug-exit apic=on"
+    modules = lib.tiny("lapic", "lapic", line) + lib.tiny("tpr", "tpr", line) \
+        + lib.tiny("shadow", "tpr", line + " paging=shadow") + lib.tiny("smp", "smp", line + " vcpus=4")
+    with boot(name, modules, "--cpu", "corei7_skylake_x",
+              umbra=f"{lib.UMBRA_LINE} vmx-features={mask}") as m:
+        m.expect(rf"VMX: VMCS .*TprShadow {LOCAL_APIC[mask]}\n", "umbra")
+        m.expect_exit()
+        m.expect_ends({vm: "debug-exit status 33" for vm in ("lapic", "tpr", "shadow", "smp")})
+
+
+def test_lapic_vmx_no_accesses(name):
+    masked_apic(name, "0x3bff")
+
+
+def test_lapic_vmx_no_x2apic(name):
+    masked_apic(name, "0x37ff")
+
+
+def test_lapic_vmx_no_registers(name):
+    masked_apic(name, "0x2fff")
+
+
+def test_lapic_vmx_no_interrupts(name):
+    masked_apic(name, "0x1fff")
+
+
+def test_lapic_vmx_accesses(name):
+    """As before Ivy Bridge."""
+    masked_apic(name, "0x0fff")
+
+
 def test_lapic_vmx(name):
     lapic(name, "corei7_haswell_4770", "nested")
 

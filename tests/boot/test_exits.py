@@ -162,3 +162,32 @@ def test_cr8_vmx(name):
 
 def test_cr8_vmx_shadow(name):
     cr8(name, "shadow", 10, "--cpu", "core2_penryn_t9600", script="run-bochs")
+
+
+def apic(name, paging, most, umbra=""):
+    """Exits of the same guest by kind, of which there are at most so many: TPR on the local APIC's page, EOIs, and
+    interrupts to itself."""
+    modules = lib.tiny("tpr", "tpr", f"memory=16M debug-exit apic=on paging={paging}")
+    iso = lib.make_iso(name, modules, f"{lib.UMBRA_LINE} on-idle=monitor {umbra}")
+    with lib.Machine(name, iso, "--cpu", "corei7_skylake_x", script="run-bochs") as m:
+        m.expect_vm("tpr", "debug-exit status 33", never="WRONG")
+        m.expect(r"^umbra> ")
+        table = ask(m, "exits tpr | cat")
+        found = {kind: int(n) for kind, n in re.findall(r"^([a-z-]+) +(\d+) ", table, re.M)}
+        for kind in ("nested-fault", "apic-write", "apic-eoi", "intr-window"):
+            lib.check(found.get(kind, 0) <= most.get(kind, 0), f"at most {most.get(kind, 0)} exits {kind}", table)
+        m.type("poweroff\n")
+        m.expect_exit()
+
+
+ONE_READ = {"nested-fault": 1}  # of PPR, which the processor leaves to Umbra
+
+
+def test_apic_vmx(name):
+    """The processor does it all."""
+    apic(name, "nested", ONE_READ)
+
+
+def test_apic_vmx_shadow(name):
+    """EOIs and interrupts to itself are for Umbra, the reads are not."""
+    apic(name, "shadow", {**ONE_READ, "apic-write": 16, "intr-window": 14})

@@ -191,6 +191,11 @@ def test_bochs_nested(name):
     bochs(name, "haswell", "paging=nested")
 
 
+def test_bochs_nested_x2apic(name):
+    """x2APICs."""
+    bochs(name, "haswell", "paging=nested pv=kvm")
+
+
 def test_bochs_shadow(name):
     """With SMAP."""
     bochs(name, "skylake", "paging=shadow")

@@ -68,6 +68,13 @@ static void set_tpr_threshold(struct vcpu *vcpu, unsigned class)
 	fake_hw.tpr_threshold_calls++;
 }
 
+static void set_virtual_interrupts(struct vcpu *vcpu, bool on)
+{
+	(void)vcpu;
+	fake_hw.virtual_interrupts = on;
+	fake_hw.virtual_interrupts_calls++;
+}
+
 static void flush(struct vcpu *vcpu, enum flush_scope scope)
 {
 	(void)vcpu;
@@ -77,6 +84,7 @@ static void flush(struct vcpu *vcpu, enum flush_scope scope)
 
 bool fake_has_nested = true, fake_invpcid_exits = true, fake_real_mode = true;
 bool fake_nested_unpaged, fake_identity_map, fake_preemption_timer;
+bool fake_apic_page, fake_virtual_interrupts;
 
 static const struct backend_caps *caps(void)
 {
@@ -92,6 +100,8 @@ static const struct backend_caps *caps(void)
 	c.nested_unpaged = fake_nested_unpaged;
 	c.identity_map = fake_identity_map;
 	c.preemption_timer = fake_preemption_timer;
+	c.apic_page = fake_apic_page;
+	c.virtual_interrupts = fake_virtual_interrupts;
 	return &c;
 }
 
@@ -171,7 +181,8 @@ static void dump(const struct vcpu *vcpu, const struct printer *p)
 	.set_intercept_invlpg = set_intercept_invlpg, .set_root = set_root, .dump = dump,          \
 	.get_reg = get_reg, .set_reg = set_reg, .get_seg = get_seg, .set_seg = set_seg,            \
 	.can_inject = can_inject, .inject = inject, .request_window = request_window,              \
-	.set_tpr_threshold = set_tpr_threshold, .flush = flush
+	.set_tpr_threshold = set_tpr_threshold, .set_virtual_interrupts = set_virtual_interrupts,  \
+	.flush = flush
 
 const struct vmm_backend fake_backend_ops = { OPS };
 const struct vmm_backend fake_backend_pdptes_ops = { OPS, .get_pdptes = get_pdptes };

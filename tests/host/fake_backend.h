@@ -25,6 +25,8 @@ struct fake_backend {
 	bool window_intr, window_nmi; /* asked for now */
 	unsigned window_calls;
 	unsigned tpr_threshold, tpr_threshold_calls;
+	bool virtual_interrupts; /* asked for now */
+	unsigned virtual_interrupts_calls;
 	unsigned flushes, nested_flushes; /* all; those that were FLUSH_NESTED */
 	unsigned vms, vcpus, dumps;       /* made and not yet destroyed; dumped */
 	hpa_t root;
@@ -47,6 +49,7 @@ extern const struct vmm_backend fake_backend_pdptes_ops; /* and it has get_pdpte
 /* What its caps() say; default true. */
 extern bool fake_has_nested, fake_invpcid_exits, fake_real_mode;
 extern bool fake_nested_unpaged, fake_identity_map, fake_preemption_timer; /* default false */
+extern bool fake_apic_page, fake_virtual_interrupts;                       /* the same */
 extern struct vm fake_vm;
 extern struct vcpu fake_vcpu;
 extern uint8_t fake_ram[FAKE_RAM_SIZE];

@@ -304,6 +304,14 @@ static bool has_field(uint32_t field)
 	case VMCS_TPR_THRESHOLD:
 	case VMCS_VIRTUAL_APIC_ADDR:
 		return caps->tpr_shadow;
+	case VMCS_APIC_ACCESS_ADDR:
+		return caps->apic_accesses;
+	case VMCS_GUEST_INTERRUPT_STATUS:
+	case VMCS_EOI_EXIT_BITMAP0:
+	case VMCS_EOI_EXIT_BITMAP1:
+	case VMCS_EOI_EXIT_BITMAP2:
+	case VMCS_EOI_EXIT_BITMAP3:
+		return caps->virtual_interrupts;
 	default:
 		return true;
 	}

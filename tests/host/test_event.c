@@ -177,6 +177,82 @@ static void test_interrupt_waits_for_tpr(void **state)
 	assert_int_equal(fake_hw.tpr_threshold_calls, 3);
 }
 
+#define SVR_ON 0x1ffu
+
+/* The vCPU's local APIC, switched on, in a VM whose backend delivers what it has. */
+static struct lapic *with_virtual_interrupts(void)
+{
+	struct lapic *l = &fake_vcpu.lapic;
+
+	fake_vm.virtual_interrupts = true;
+	l->set = &fake_vm.lapics;
+	l->mode = LAPIC_XAPIC;
+	l->svr = SVR_ON;
+	return l;
+}
+
+/* The backend delivers what the local APIC has; what the 8259 has is injected all the same. */
+static void test_backend_delivers(void **state)
+{
+	struct lapic *l = with_virtual_interrupts();
+
+	(void)state;
+	lapic_write_cr8(l, 6);
+	lapic_take(l, 0x52, false);
+	lapic_take(l, 0x93, false);
+	vcpu_inject_pending(&fake_vcpu);
+	assert_true(fake_hw.virtual_interrupts);
+	assert_int_equal(fake_hw.nr_injected, 0);
+	assert_false(fake_hw.window_intr);
+	assert_int_equal(fake_hw.tpr_threshold_calls, 0);
+	assert_int_equal(lapic_next(l), 0x93);
+	assert_true(vcpu_has_wakeup(&fake_vcpu));
+	fake_hw.intr_pending = true;
+	fake_hw.intr_vector = 0x30;
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 1);
+	expect_injected(0, EVENT_INTR, 0x30);
+	assert_false(fake_hw.window_intr);
+	assert_int_equal(lapic_next(l), 0x93);
+	assert_int_equal(fake_hw.virtual_interrupts_calls, 1);
+}
+
+/* What waits in a local APIC that is switched off goes in; what the guest sends itself must not. */
+static void test_switched_off(void **state)
+{
+	struct lapic *l = with_virtual_interrupts();
+
+	(void)state;
+	vcpu_inject_pending(&fake_vcpu);
+	assert_true(fake_hw.virtual_interrupts);
+	lapic_take(l, 0x93, false);
+	l->svr = 0xff;
+	vcpu_inject_pending(&fake_vcpu);
+	assert_false(fake_hw.virtual_interrupts);
+	expect_injected(0, EVENT_INTR, 0x93);
+}
+
+/* In real mode that the processor does not run, the core delivers. */
+static void test_core_takes_over(void **state)
+{
+	struct lapic *l = with_virtual_interrupts();
+
+	(void)state;
+	vcpu_inject_pending(&fake_vcpu);
+	assert_true(fake_hw.virtual_interrupts);
+	fake_real_mode = false;
+	fake_hw.reg[REG_CR0] &= ~(CR0_PE | CR0_PG);
+	fake_hw.can_inject_intr = false;
+	lapic_take(l, 0x93, false);
+	vcpu_inject_pending(&fake_vcpu);
+	assert_false(fake_hw.virtual_interrupts);
+	assert_true(fake_hw.window_intr);
+	fake_real_mode = true;
+	vcpu_inject_pending(&fake_vcpu);
+	assert_true(fake_hw.virtual_interrupts);
+	assert_false(fake_hw.window_intr);
+}
+
 static void test_exception_goes_before_interrupt(void **state)
 {
 	(void)state;
@@ -291,6 +367,9 @@ int main(void)
 		cmocka_unit_test_setup(test_interrupt_goes_in, setup),
 		cmocka_unit_test_setup(test_interrupt_waits_for_window, setup),
 		cmocka_unit_test_setup(test_interrupt_waits_for_tpr, setup),
+		cmocka_unit_test_setup(test_backend_delivers, setup),
+		cmocka_unit_test_setup(test_switched_off, setup),
+		cmocka_unit_test_setup(test_core_takes_over, setup),
 		cmocka_unit_test_setup(test_exception_goes_before_interrupt, setup),
 		cmocka_unit_test_setup(test_requeued_interrupt, setup),
 		cmocka_unit_test_setup(test_nmi_blocked, setup),

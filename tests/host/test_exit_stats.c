@@ -290,6 +290,7 @@ static void expect_detail(const struct vm_exit *exit, const char *want)
 
 static void test_details(void **state)
 {
+	static const uint32_t apic_page[1024] = { [0x300 / 4] = 0x40093 };
 	uint64_t *gpr = fake_vcpu.regs.gpr;
 	char line[128];
 
@@ -324,6 +325,8 @@ static void test_details(void **state)
 	DETAIL("-", .kind = EXIT_INVLPG);
 	DETAIL("selector 28", .kind = EXIT_TASK_SWITCH, .task = { .selector = 0x28 });
 	DETAIL("rax 1122334455667788", .kind = EXIT_HYPERCALL);
+	DETAIL("300=40093", .kind = EXIT_APIC_WRITE, .apic = { .off = 0x300, .page = apic_page });
+	DETAIL("e5", .kind = EXIT_APIC_EOI, .apic = { .vector = 0xe5 });
 	DETAIL("code 60", .kind = EXIT_INTR, .raw = { 0x60 });
 	exit_trace_line(exit_trace_record(&stats.trace, 0), line, sizeof(line));
 	assert_string_equal(line, "         123456 ffffffff81000000 io           4000000000 "

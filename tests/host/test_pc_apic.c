@@ -179,6 +179,8 @@ static void test_timer_is_on_pin_2(void **state)
 /* Ticks that were not taken in time come one for each that is, as with the 8259. */
 static void test_timer_owes_ticks(void **state)
 {
+	uint64_t ends[4];
+
 	(void)state;
 	set_entry(2, 0x52);
 	start_pit(11932);
@@ -188,7 +190,11 @@ static void test_timer_owes_ticks(void **state)
 		eoi();
 	}
 	assert_int_equal(lapic_next(lapic), 0);
+	lapic_watched_ends(lapic, ends);
+	assert_int_equal(ends[1], BIT(0x52 - 64));
 	set_entry(2, MASKED | 0x52); /* nobody listens: nothing is owed */
+	lapic_watched_ends(lapic, ends);
+	assert_int_equal(ends[1], 0);
 	fake_clock_advance(NS_PER_SEC / 2);
 	set_entry(2, 0x52);
 	assert_int_equal(lapic_next(lapic), 0);
@@ -452,6 +458,7 @@ static void test_destroy_leaves_nothing(void **state)
 	assert_int_equal(fake_vm.bus.nr_mmio, 0);
 	assert_null(fake_vm.lapics.eoi);
 	assert_null(fake_vm.lapics.taken);
+	assert_null(fake_vm.lapics.awaited);
 	assert_int_equal(bus_mmio_read(&fake_vm.bus, GPA(IOAPIC_BASE), 4), 0xffffffff);
 	fake_clock_advance(NS_PER_SEC); /* a timer left would touch freed memory */
 }

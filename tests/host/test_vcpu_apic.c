@@ -314,6 +314,51 @@ static void test_base_and_cpuid(void **state)
 	assert_int_equal(load(0x30), 0x01050014);
 }
 
+/* What the processor answers for is dropped as soon as one of them is elsewhere. */
+static void test_page_dropped(void **state)
+{
+	static const uint64_t elsewhere[] = { 0xd0000900, 0xfee00100, 0xfee00d00 };
+	const struct region page = { .start = GPA(LAPIC_BASE),
+				     .size = PAGE_SIZE,
+				     .kind = REGION_APIC };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(elsewhere); i++) {
+		assert_int_equal(memmap_add(&fx.vm.mem, &page), 0);
+		set_msr(MSR_APIC_BASE, 0xfee00900);
+		assert_non_null(memmap_find(&fx.vm.mem, GPA(LAPIC_BASE)));
+		assert_int_equal(load(0x30), 0x01050014);
+		set_msr(MSR_APIC_BASE, elsewhere[i]);
+		assert_null(memmap_find(&fx.vm.mem, GPA(LAPIC_BASE)));
+		assert_int_equal(load(0x30), 0xffffffff);
+		set_msr(MSR_APIC_BASE, 0xfee00100);
+		set_msr(MSR_APIC_BASE, 0xfee00900);
+		assert_int_equal(load(0x30), 0x01050014);
+	}
+}
+
+/* EXIT_APIC_WRITE and EXIT_APIC_EOI. */
+static void test_traps(void **state)
+{
+	static uint32_t page[1024];
+
+	(void)state;
+	lapic_show(&fx.vcpu.lapic, page);
+	page[0x80 / 4] = 0x40;
+	page[0x350 / 4] = 0x8045;
+	fx.vcpu.exit =
+		(struct vm_exit){ .kind = EXIT_APIC_WRITE, .apic = { .off = 0x350, .page = page } };
+	vm_exit_handle(&fx.vcpu);
+	assert_int_equal(load(0x350), 0x8045);
+	lapic_set_lint(&fx.vcpu.lapic, 0, true);
+	assert_int_equal(vcpu_intr_ack(&fx.vcpu), 0x45);
+	assert_int_equal(load(0x350), 0xc045);
+	lapic_set_lint(&fx.vcpu.lapic, 0, false);
+	fx.vcpu.exit = (struct vm_exit){ .kind = EXIT_APIC_EOI, .apic = { .vector = 0x45 } };
+	vm_exit_handle(&fx.vcpu);
+	assert_int_equal(load(0x350), 0x8045);
+}
+
 /* It lies over RAM as well, which is back when it has gone. */
 static void test_moved(void **state)
 {
@@ -416,6 +461,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_nmi, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_init_waits, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_base_and_cpuid, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_page_dropped, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_traps, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_moved, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_others_see_memory, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_deadline, setup, fx_teardown),

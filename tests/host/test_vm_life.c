@@ -157,6 +157,28 @@ static void test_identity_map(void **state)
 	assert_null(memmap_find(&vm.mem, GPA(at)));
 }
 
+/* The processor answers for local APICs, and delivers, where it can and they are there. */
+static void test_apic(void **state)
+{
+	(void)state;
+	fake_apic_page = fake_virtual_interrupts = true;
+	start();
+	assert_false(vm.virtual_interrupts); /* apic=off */
+	finds_nothing(LAPIC_BASE);
+	vm_teardown(&vm);
+	cfg.apic = true;
+	start();
+	assert_true(vm.virtual_interrupts);
+	finds_memory(LAPIC_BASE, REGION_APIC, PT_R | PT_W);
+	vm_teardown(&vm);
+	assert_int_equal(vm.apic_page.v, 0);
+	cfg.paging = PAGING_SHADOW;
+	start();
+	assert_false(vm.virtual_interrupts);
+	assert_int_equal(memmap_find(&vm.mem, GPA(LAPIC_BASE))->kind, REGION_APIC);
+	fake_apic_page = fake_virtual_interrupts = false;
+}
+
 /* Blocks are as large as alignment allows, so that large nested pages are. */
 static void test_large_blocks(void **state)
 {
@@ -569,6 +591,7 @@ int main(void)
 		CASE(test_memory_layout),
 		CASE(test_large_blocks),
 		CASE(test_identity_map),
+		CASE(test_apic),
 		CASE(test_memory_is_zeroed_and_kernel_loaded),
 		CASE(test_refusals),
 		CASE(test_disks),

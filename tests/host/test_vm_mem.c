@@ -228,6 +228,37 @@ static void test_disk_event(void **state)
 	assert_int_equal(fake_vcpu.events.pending.vector, 0x30);
 }
 
+/* For the processor a page, for everybody else nothing; it is dropped, but stays the VM's. */
+static void test_apic_page(void **state)
+{
+	uint32_t word = 0;
+
+	(void)state;
+	fake_apic_page = true;
+	assert_int_equal(vm_make_memory(vm), 0);
+	assert_int_equal(vm->apic_page.v, 0); /* apic=off */
+	destroy(vm);
+	make_nested(vm);
+	cfg.apic = true;
+	assert_int_equal(vm_make_memory(vm), 0);
+	fake_apic_page = false;
+	assert_int_not_equal(vm->apic_page.v, 0);
+	expect_page(LAPIC_BASE, vm->apic_page.v, PT_R | PT_W, PAGE_SIZE);
+	memset(hpa_to_ptr(vm->apic_page), 0x55, PAGE_SIZE);
+	gmem_phys_read(vm, GPA(LAPIC_BASE + 0x30), &word, sizeof(word));
+	assert_int_equal(word, UINT32_MAX);
+	fault(LAPIC_BASE + 0x30, false, true, false);
+	assert_int_equal(fake_vcpu.events.pending.vector, VEC_UD);
+	flushes();
+	vm_drop_apic_page(vm);
+	expect_absent(LAPIC_BASE);
+	assert_int_equal(flushes(), 1);
+	assert_true(frame_range_owned(vm->apic_page, PAGE_SIZE, FRAME_VM0 + vm->id));
+	vm_drop_apic_page(vm);
+	assert_int_equal(flushes(), 0);
+	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+}
+
 /* What Umbra touches on the guest's behalf comes in as well. */
 static void test_disk_for_umbra(void **state)
 {
@@ -762,6 +793,7 @@ int main(void)
 		T(test_disk_comes_in),
 		T(test_disk_page_again),
 		T(test_disk_event),
+		T(test_apic_page),
 		T(test_disk_for_umbra),
 		T(test_disk_page_for_two),
 		T(test_disk_is_private),

@@ -67,6 +67,29 @@ static void test_resolve(void **state)
 	assert_false(t.writable);
 }
 
+/* The local APIC's page: for data, and nobody reads it but the processor. */
+static void test_resolve_apic(void **state)
+{
+	const struct region page = { .start = GPA(LAPIC_BASE),
+				     .size = PAGE_SIZE,
+				     .kind = REGION_APIC,
+				     .frames = HPA(0x9000) };
+	struct shadow_target t;
+	uint64_t avail;
+
+	(void)state;
+	assert_int_equal(memmap_add(&fake_vm.mem, &page), 0);
+	assert_true(core.ops.resolve(&fake_vm, GPA(LAPIC_BASE + 0x30), true, &t));
+	assert_int_equal(t.start, LAPIC_BASE);
+	assert_int_equal(t.size, PAGE_SIZE);
+	assert_int_equal(t.pa.v, 0x9000);
+	assert_true(t.writable && t.device);
+	assert_null(memmap_ptr(&fake_vm.mem, GPA(LAPIC_BASE), false, &avail));
+	assert_null(memmap_peek(&fake_vm.mem, GPA(LAPIC_BASE), &avail));
+	assert_true(core.ops.resolve(&fake_vm, GPA(0), true, &t));
+	assert_false(t.device);
+}
+
 static bool bring_in(void *ctx, struct region *r, uint64_t page)
 {
 	(void)ctx;
@@ -551,6 +574,7 @@ int main(void)
 		TEST(test_limit),
 		TEST(test_resolve),
 		TEST(test_resolve_disk),
+		TEST(test_resolve_apic),
 		TEST(test_pages_and_owners),
 		TEST(test_intercept_and_flush),
 		TEST(test_every_vcpu_catches_up),

@@ -89,7 +89,9 @@ static void test_haswell(void **state)
 	assert_true(caps.preemption_timer);
 	assert_true(caps.pause_loop && caps.rdtscp && caps.invpcid && caps.wbinvd);
 	assert_true(caps.load_efer && caps.load_pat);
-	assert_int_equal(caps.features, BITS(9, 0));
+	assert_true(caps.apic_accesses && caps.x2apic_mode);
+	assert_false(caps.apic_registers || caps.virtual_interrupts);
+	assert_int_equal(caps.features, BITS(11, 0));
 }
 
 static void test_penryn(void **state)
@@ -106,7 +108,7 @@ static void test_penryn(void **state)
 	assert_true(caps.wbinvd && caps.tpr_shadow);
 	assert_false(caps.load_efer || caps.load_pat);
 	assert_false(caps.entry_len0);
-	assert_int_equal(caps.features, BIT(9));
+	assert_int_equal(caps.features, BIT(9) | BIT(10));
 }
 
 /* A control that is missing is named, one that is there is not. */
@@ -286,7 +288,7 @@ static void test_other_gaps(void **state)
 	assert_false(caps.rdtscp || caps.invpcid || caps.wbinvd);
 	assert_true(caps.entry_len0);
 	assert_int_equal(caps.timer_shift, 31);
-	assert_int_equal(caps.features, BITS(9, 0) & ~(BIT(3) | BIT(5)));
+	assert_int_equal(caps.features, BITS(11, 0) & ~(BIT(3) | BIT(5)));
 }
 
 /* vmx-features=: a bit that is left out, and what goes with it. */
@@ -302,13 +304,18 @@ static void test_mask(void **state)
 		BIT(6),
 		BIT(7),
 		BIT(8),
-		BIT(9),
+		BITS(13, 9), /* TPR shadow */
+		BIT(10),
+		BIT(11),
+		BIT(12),
+		BIT(13),
 	};
 
 	(void)state;
+	msrs.proc2 |= BITS(41, 40); /* APIC registers, virtual interrupts: bits 8 and 9 */
 	for (unsigned i = 0; i < ARRAY_SIZE(lost); i++) {
 		assert_null(fold(~(uint32_t)BIT(i)));
-		assert_int_equal(caps.features, BITS(9, 0) & ~lost[i]);
+		assert_int_equal(caps.features, BITS(13, 0) & ~lost[i]);
 		assert_int_equal(caps.ept, i != 0);
 		assert_int_equal(caps.vpid, i != 1);
 		assert_int_equal(caps.unrestricted_guest, i != 0 && i != 2);
@@ -318,6 +325,10 @@ static void test_mask(void **state)
 		assert_int_equal(caps.invvpid_context, i != 1 && i != 6);
 		assert_int_equal(caps.invept_context, i != 0 && i != 7);
 		assert_int_equal(caps.tpr_shadow, i != 9);
+		assert_int_equal(caps.apic_accesses, i != 9 && i != 10);
+		assert_int_equal(caps.x2apic_mode, i != 9 && i != 11);
+		assert_int_equal(caps.apic_registers, i != 9 && i != 12);
+		assert_int_equal(caps.virtual_interrupts, i != 9 && i != 13);
 	}
 	assert_null(fold(0));
 	assert_int_equal(caps.features, 0);

@@ -129,10 +129,16 @@ static void test_apic_controls(void **state)
 	SOUND();
 	BREAKS(VMCS_TPR_THRESHOLD, 16, "bits 31:4 are not zero");
 	BREAKS(VMCS_VIRTUAL_APIC_ADDR, 0x6008, "not the address of a page");
+	PASSES(VMCS_APIC_ACCESS_ADDR, 0x6008);
 	PASSES(VMCS_PROC2_CONTROLS, proc2 | PROC2_X2APIC_MODE);
 	PASSES(VMCS_PROC2_CONTROLS, proc2 | PROC2_APIC_ACCESSES);
 	BREAKS(VMCS_PROC2_CONTROLS, proc2 | PROC2_X2APIC_MODE | PROC2_APIC_ACCESSES,
 	       "x2APIC mode and APIC accesses both virtualized");
+	SET(VMCS_PROC2_CONTROLS, proc2 | PROC2_APIC_ACCESSES);
+	PASSES(VMCS_APIC_ACCESS_ADDR, 0x6000);
+	BREAKS(VMCS_APIC_ACCESS_ADDR, 0x6008, "not the address of a page");
+	BREAKS(VMCS_APIC_ACCESS_ADDR, BIT(PHYS), "not the address of a page");
+	SET(VMCS_PROC2_CONTROLS, proc2);
 	PASSES(VMCS_PROC2_CONTROLS, proc2 | BIT(9));
 	SET(VMCS_PIN_CONTROLS, GET(VMCS_PIN_CONTROLS) & ~PIN_EXTERNAL_INTERRUPT);
 	BREAKS(VMCS_PROC2_CONTROLS, proc2 | BIT(9),
@@ -363,6 +369,10 @@ static void test_fields(void **state)
 		INDEX_VMCS_MSR_BITMAP,
 		INDEX_VMCS_TPR_THRESHOLD,
 		INDEX_VMCS_VIRTUAL_APIC_ADDR,
+		INDEX_VMCS_APIC_ACCESS_ADDR,
+		INDEX_VMCS_GUEST_INTERRUPT_STATUS,
+		INDEX_VMCS_EOI_EXIT_BITMAP0,
+		INDEX_VMCS_EOI_EXIT_BITMAP3,
 		INDEX_VMCS_PREEMPTION_TIMER,
 		INDEX_VMCS_GUEST_PAT,
 		INDEX_VMCS_GUEST_EFER,
@@ -383,7 +393,7 @@ static void test_fields(void **state)
 	}
 	for (unsigned i = 0; i < VMCS_INDEXES; i++)
 		absent += !vmx_field_there(i, &none);
-	assert_int_equal(absent, ARRAY_SIZE(optional) + 2); /* PDPTE1 and 2 */
+	assert_int_equal(absent, ARRAY_SIZE(optional) + 4); /* PDPTE1 and 2, two bitmaps */
 }
 
 /* Runs last. */

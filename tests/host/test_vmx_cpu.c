@@ -62,7 +62,8 @@ static void test_probe(void **state)
 	assert_false(caps->invpcid_exits);
 	assert_string_equal(caps->features,
 			    "VMCS 12 EPT VPID UnrestrictedGuest PreemptionTimer EPT1G PauseLoop "
-			    "InvVpidContext InvEptContext TrueControls TprShadow");
+			    "InvVpidContext InvEptContext TrueControls TprShadow ApicAccesses "
+			    "X2ApicMode");
 	assert_int_equal(vmx_machine.vmx.proc.must, 0x04006172);
 	assert_int_equal(vmx_machine.vmx.exit.must, 0x00036dfb);
 	assert_int_equal(vmx_limits().maxphyaddr, 39);

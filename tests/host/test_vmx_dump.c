@@ -134,7 +134,7 @@ static void test_dump(void **state)
 	expect("\n  EXIT_REASON            80000021          basic=0x21 entry-failed\n");
 }
 
-/* No field is missing but the segments', which have their own lines. */
+/* No field that the processor has is missing but the segments', which have their own lines. */
 static void test_dump_is_whole(void **state)
 {
 	char line[64];
@@ -149,7 +149,7 @@ static void test_dump_is_whole(void **state)
 				!strcmp(end, "_RIGHTS") || !strcmp(end, "_SELECTOR"));
 
 		snprintf(line, sizeof(line), "\n  %s ", name);
-		if (!strstr(fake_log, line) != segment)
+		if (!strstr(fake_log, line) != (segment || !vmx_field_there(i, &vmx_machine.vmx)))
 			fail_msg("%s is %s", name, segment ? "there" : "missing");
 	}
 }

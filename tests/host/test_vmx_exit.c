@@ -93,8 +93,8 @@ static const struct row {
 	{ 41, "ENTRY_FAILED_MACHINE_CHECK", EXIT_INVALID_STATE, 0, false },
 	{ 42, "?", EXIT_UNKNOWN, 0, false },
 	{ 43, "TPR_BELOW_THRESHOLD", EXIT_INTR_WINDOW, 0, false },
-	{ 44, "APIC_ACCESS", EXIT_UNKNOWN, Q, false },
-	{ 45, "VIRTUALIZED_EOI", EXIT_UNKNOWN, Q, false },
+	{ 44, "APIC_ACCESS", EXIT_NESTED_FAULT, Q, false },
+	{ 45, "VIRTUALIZED_EOI", EXIT_APIC_EOI, Q, false },
 	{ 46, "GDTR_IDTR_ACCESS", EXIT_UNKNOWN, Q | I, true },
 	{ 47, "LDTR_TR_ACCESS", EXIT_UNKNOWN, Q | I, true },
 	{ 48, "EPT_VIOLATION", EXIT_NESTED_FAULT, Q | G, false },
@@ -105,7 +105,7 @@ static const struct row {
 	{ 53, "INVVPID", EXIT_VIRT_INSN, Q | I, true },
 	{ 54, "WBINVD", EXIT_WBINVD, 0, true },
 	{ 55, "XSETBV", EXIT_XSETBV, 0, true },
-	{ 56, "APIC_WRITE", EXIT_UNKNOWN, Q, false },
+	{ 56, "APIC_WRITE", EXIT_APIC_WRITE, Q, false },
 	{ 57, "RDRAND", EXIT_UNKNOWN, I, true },
 	{ 58, "INVPCID", EXIT_INVPCID, Q | I, true },
 	{ 59, "VMFUNC", EXIT_VIRT_INSN, 0, true },
@@ -430,6 +430,39 @@ static void test_ept_violation(void **state)
 	assert_false(out.nested.table_walk);
 }
 
+/* Data, code, an event's delivery; the guest's own tables. SDM vol. 3, table 27-6. */
+static void test_apic_access(void **state)
+{
+	static const struct {
+		unsigned type;
+		bool read, write, fetch, walk;
+	} rows_of_types[] = {
+		{ 0, true, false, false, false },  { 1, false, true, false, false },
+		{ 2, false, false, true, false },  { 3, true, false, false, false },
+		{ 10, false, false, false, true }, { 15, false, false, false, true },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(rows_of_types); i++) {
+		decode(44, 0xffff0000 | rows_of_types[i].type << 12 | 0x3e0);
+		assert_int_equal(out.nested.gpa.v, 0xfee003e0);
+		assert_int_equal(out.nested.read, rows_of_types[i].read);
+		assert_int_equal(out.nested.write, rows_of_types[i].write);
+		assert_int_equal(out.nested.fetch, rows_of_types[i].fetch);
+		assert_int_equal(out.nested.table_walk, rows_of_types[i].walk);
+		assert_false(out.nested.present);
+	}
+}
+
+static void test_apic_traps(void **state)
+{
+	(void)state;
+	decode(45, 0xe5);
+	assert_int_equal(out.apic.vector, 0xe5);
+	decode(56, 0x300);
+	assert_int_equal(out.apic.off, 0x300);
+}
+
 static void test_small_kinds(void **state)
 {
 	(void)state;
@@ -453,7 +486,8 @@ int main(void)
 		CASE(test_io),          CASE(test_io_string),
 		CASE(test_cr),          CASE(test_task_instructions),
 		CASE(test_task_gates),  CASE(test_ept_violation),
-		CASE(test_small_kinds),
+		CASE(test_small_kinds), CASE(test_apic_access),
+		CASE(test_apic_traps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -128,13 +128,46 @@ static void test_msr_init(void **state)
 	assert_all(msrs, sizeof(msrs), 0xff);
 }
 
+static bool exits(uint32_t msr, bool write)
+{
+	return msrs[(write ? 0x800 : 0) + msr / 8] >> msr % 8 & 1;
+}
+
+/* An x2APIC's: what has no register stays #GP, and what is to be done stays the core's. */
+static void test_x2apic(void **state)
+{
+	static const uint16_t readable[] = { 0x802, 0x803, 0x808, 0x80d, 0x80f, 0x828, 0x832,
+					     0x833, 0x834, 0x835, 0x836, 0x837, 0x838, 0x83e };
+
+	(void)state;
+	for (unsigned how = 0; how < 4; how++) {
+		bool registers = how & 1, interrupts = how & 2;
+		unsigned passed = 0, want = registers ? 14 + 24 : 1;
+
+		memset(msrs, 0xff, sizeof(msrs));
+		vmx_msr_bitmap_pass_x2apic(msrs, registers, interrupts);
+		for (size_t i = 0; i < sizeof(readable) / sizeof(readable[0]); i++)
+			assert_int_equal(exits(readable[i], false),
+					 !registers && readable[i] != 0x808);
+		for (uint32_t msr = 0x810; msr < 0x828; msr++)
+			assert_int_equal(exits(msr, false), !registers);
+		for (uint32_t msr = 0; msr < 0x2000; msr++)
+			passed += !exits(msr, false);
+		assert_int_equal(passed, want);
+		for (uint32_t msr = 0; msr < 0x2000; msr++)
+			assert_int_equal(exits(msr, true),
+					 msr != 0x808 &&
+						 !(interrupts && (msr == 0x80b || msr == 0x83f)));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_io_init),   cmocka_unit_test(test_io),
 		cmocka_unit_test(test_io_halves), cmocka_unit_test(test_io_end),
 		cmocka_unit_test(test_msr),       cmocka_unit_test(test_msr_outside),
-		cmocka_unit_test(test_msr_init),
+		cmocka_unit_test(test_msr_init),  cmocka_unit_test(test_x2apic),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,6 +49,8 @@ static inline void make_caps(void)
 		.preemption_timer = true,
 		.pause_loop = true,
 		.tpr_shadow = true,
+		.apic_accesses = true,
+		.virtual_interrupts = true,
 		.load_efer = true,
 		.load_pat = true,
 	};

@@ -276,6 +276,13 @@ static void pc_vector_taken(void *ctx, uint8_t vector)
 	owned_unlock(&pc->vm->lock);
 }
 
+static uint8_t pc_awaited_vector(void *ctx)
+{
+	const struct pc *pc = ctx;
+
+	return by_ioapic(pc) ? ioapic_vector(&pc->ioapic, PIT_PIN) : 0;
+}
+
 static bool pc_irq0_masked(void *ctx)
 {
 	const struct pc *pc = ctx;
@@ -353,6 +360,7 @@ static void pc_init_apic(struct pc *pc)
 		return;
 	set->eoi = pc_apic_eoi;
 	set->taken = pc_vector_taken;
+	set->awaited = pc_awaited_vector;
 	set->eoi_ctx = pc;
 	for (unsigned pin = PCI_PIN; pin < IOAPIC_PINS; pin++)
 		pc_set_pci(pc, pin, false);
@@ -459,6 +467,7 @@ void pc_destroy(struct vm *vm)
 	if (has_apic(pc))
 		hpet_destroy(&pc->hpet);
 	vm->lapics.eoi = vm->lapics.taken = NULL;
+	vm->lapics.awaited = NULL;
 	vm->intr = (struct vm_intr_source){ 0 };
 	vm->pc = NULL;
 	kfree(pc, sizeof(*pc));

@@ -32,7 +32,7 @@ static const struct printer printer = { .line = monitor_print_line, .name_width 
 static const char *const kinds[] = {
 	[REGION_MEM] = "memory",  [REGION_ROM] = "ROM",
 	[REGION_HOOK] = "device", [REGION_HOOK_WRITE] = "writes hooked",
-	[REGION_DISK] = "disk",
+	[REGION_DISK] = "disk",   [REGION_APIC] = "local APIC",
 };
 
 /* Does b go on where a ends, as more of the same? */
@@ -218,8 +218,8 @@ static void print_place(struct vm *vm, gpa_t gpa)
 		monitor_printf("nothing in the memory map\n");
 		return;
 	}
-	if (r->kind == REGION_HOOK) {
-		monitor_printf("a device's\n");
+	if (r->kind == REGION_HOOK || r->kind == REGION_APIC) {
+		monitor_printf(r->kind == REGION_HOOK ? "a device's\n" : "the local APIC's\n");
 		return;
 	}
 	if (!memmap_peek(&vm->mem, gpa, &avail)) {
