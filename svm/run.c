@@ -126,6 +126,7 @@ static void invalid_exit(const struct svm_vcpu *sv, struct vm_exit *exit)
 	exit->kind = EXIT_CR_WRITE;
 	exit->cr.nr = 3;
 	exit->cr.gpr = VM_EXIT_GPR_UNKNOWN;
+	exit->cr.clts = false;
 }
 
 /* The word's other bit is the guest's RFLAGS.IF, where the processor writes it. */

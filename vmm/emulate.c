@@ -344,6 +344,8 @@ bool emulate_store_smsw(struct vcpu *vcpu, uint16_t msw)
 
 	if (emu_begin(&e, vcpu) != EMULATE_DONE)
 		return false;
+	if (e.insn->op != INSN_SMSW || e.insn->operand[0].kind == OPERAND_REG)
+		return false;
 	if (!emu_span(&e, e.insn->seg, emu_offset(&e), sizeof(msw), true, &span)) {
 		emu_fault(&e);
 		return false;

@@ -55,7 +55,8 @@ bool emulate_decode_int(struct vcpu *vcpu, uint8_t *vector, uint8_t *len, bool *
 /* The linear address that INVLPG at RIP names, and its length. False: a fault was raised, or
  * something else stands there, which does not exit as INVLPG. */
 bool emulate_decode_invlpg(struct vcpu *vcpu, gva_t *gva, unsigned *len);
-/* The store of an SMSW to memory at RIP, which is not retired. False: a fault was raised. */
+/* The store of an SMSW to memory at RIP, which is not retired. False: a fault was raised, or
+ * something else stands there by now. */
 bool emulate_store_smsw(struct vcpu *vcpu, uint16_t msw);
 
 /* Emulate the instruction at RIP whose memory operand met no RAM. */

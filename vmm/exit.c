@@ -349,25 +349,49 @@ static bool plain_mov_cr(struct vcpu *vcpu, struct cr_insn *insn)
 	return true;
 }
 
-/* Which register and which way; from the hardware, or from the instruction itself. */
+/*
+ * The code was read after the exit: another vCPU, or a disk, may have written another instruction
+ * there. All that the processor checks before it exits, privilege above all, it has checked of the
+ * one that was there first. Of the four SMSW alone is also the user's.
+ */
+static bool is_that_of_exit(const struct vcpu *vcpu, const struct cr_insn *insn)
+{
+	bool read = insn->op == CR_INSN_MOV_FROM || insn->op == CR_INSN_SMSW;
+
+	return read == (vcpu->exit.kind == EXIT_CR_READ) && insn->nr == vcpu->exit.cr.nr &&
+	       (insn->op == CR_INSN_SMSW || vcpu_cpl(vcpu) == 0);
+}
+
+/* So often in a row it may be another one: then it is this decoder that does not know it. */
+#define MAX_CODE_LOST 1000
+
+static bool cr_insn_from_code(struct vcpu *vcpu, struct cr_insn *insn)
+{
+	bool is_cr = plain_mov_cr(vcpu, insn) || emulate_decode_cr(vcpu, insn);
+
+	if (is_cr && is_that_of_exit(vcpu, insn)) {
+		vcpu->code_lost = 0;
+		return true;
+	}
+	if ((is_cr || vcpu->events.pending.kind == EVENT_NONE) && ++vcpu->code_lost > MAX_CODE_LOST)
+		stop_at_insn(vcpu, "not the control register instruction that exited");
+	return false;
+}
+
+/* Which register and which way; from the hardware, or from the instruction itself. False: a fault
+ * was raised, or the guest is to execute what is there now. */
 static bool cr_insn(struct vcpu *vcpu, struct cr_insn *insn)
 {
 	const struct vm_exit *exit = &vcpu->exit;
-	bool write = exit->kind == EXIT_CR_WRITE;
 
 	if (exit->cr.clts) {
 		insn->op = CR_INSN_CLTS;
 		insn->len = (uint8_t)insn_len(vcpu);
 		return insn->len != 0;
 	}
-	if (exit->cr.gpr == VM_EXIT_GPR_UNKNOWN) {
-		if (plain_mov_cr(vcpu, insn) || emulate_decode_cr(vcpu, insn))
-			return true;
-		if (vcpu->events.pending.kind == EVENT_NONE)
-			stop_at_insn(vcpu, "not a control register instruction");
-		return false;
-	}
-	insn->op = write ? CR_INSN_MOV_TO : CR_INSN_MOV_FROM;
+	if (exit->cr.gpr == VM_EXIT_GPR_UNKNOWN)
+		return cr_insn_from_code(vcpu, insn);
+	insn->op = exit->kind == EXIT_CR_WRITE ? CR_INSN_MOV_TO : CR_INSN_MOV_FROM;
 	insn->nr = exit->cr.nr;
 	insn->gpr = exit->cr.gpr & 0xf;
 	insn->value = vcpu->regs.gpr[insn->gpr];

@@ -111,6 +111,7 @@ struct vcpu {
 	unsigned pauses;       /* exits for PAUSE in this turn; */
 	unsigned pauses_borne; /* so many of them are no spinning yet: the backend's word */
 	unsigned sought;       /* turns.c: the vCPU that it was taken to spin for last */
+	unsigned code_lost;    /* exit.c: so often in a row RIP's code was not what had exited */
 	struct sched_entity sched;
 	bool yield;                   /* it spins (PAUSE): its turn is over when another can run */
 	bool loaded;                  /* run.c: its PKRU, XCR0... are on the CPU */

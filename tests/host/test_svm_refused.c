@@ -85,6 +85,8 @@ static void expect_refused(const char *words)
 static void test_mov_cr3(void **state)
 {
 	(void)state;
+	/* What the exit before has left. */
+	memset(&exit_info, 0xff, sizeof(exit_info));
 	svm_backend.run(&vcpu, &exit_info);
 	assert_int_equal(exit_info.kind, EXIT_CR_WRITE);
 	assert_int_equal(exit_info.cr.nr, 3);

@@ -228,6 +228,70 @@ static void test_invpcid(void **state)
 	assert_int_equal(invpcid(2, 0, 0), VEC_UD);
 }
 
+/* --- an instruction that another vCPU has written over --- */
+
+static void cr_exit(enum vm_exit_kind kind, uint8_t nr)
+{
+	fake_vcpu.exit =
+		(struct vm_exit){ .kind = kind, .cr = { .nr = nr, .gpr = VM_EXIT_GPR_UNKNOWN } };
+	fake_vcpu.regs.rip = 0x1000;
+	vm_exit_handle(&fake_vcpu);
+}
+
+static void expect_left_alone(void)
+{
+	assert_int_equal(fake_vcpu.regs.rip, 0x1000);
+	assert_int_equal(fake_vcpu.events.pending.kind, EVENT_NONE);
+	assert_int_equal(fake_vcpu.vm->stop_reason, VM_STOP_NONE);
+}
+
+/* A user's SMSW has exited, and the kernel's MOV stands there by now. */
+static void test_smsw_becomes_mov(void **state)
+{
+	uint64_t cr0;
+
+	(void)state;
+	code("\x0f\x22\xc0\x90\x90\x90\x90\x90\x90\x90", 10); /* mov cr0, eax */
+	cr0 = fake_hw.reg[REG_CR0];
+	fake_hw.reg[REG_CPL] = 3;
+	fake_vcpu.regs.gpr[RAX] = CR0_PE;
+	cr_exit(EXIT_CR_READ, 0);
+	assert_int_equal(fake_hw.reg[REG_CR0], cr0);
+	expect_left_alone();
+	fake_hw.reg[REG_CR3] = 0x5000;
+	code("\x0f\x20\xd8\x90\x90\x90\x90\x90\x90\x90", 10); /* mov eax, cr3 */
+	cr_exit(EXIT_CR_READ, 3);
+	assert_int_equal(fake_vcpu.regs.gpr[RAX], CR0_PE);
+	expect_left_alone();
+	code("\x0f\x01\xe0\x90\x90\x90\x90\x90\x90\x90", 10); /* smsw eax */
+	cr_exit(EXIT_CR_READ, 0);
+	assert_int_equal(fake_vcpu.regs.gpr[RAX], cr0);
+	assert_int_equal(fake_vcpu.regs.rip, 0x1003);
+}
+
+/* The kernel's own: the other way, another register, none at all. */
+static void test_cr_insn_becomes_another(void **state)
+{
+	uint64_t cr4 = fake_hw.reg[REG_CR4];
+
+	(void)state;
+	fake_vcpu.regs.gpr[RAX] = cr4 ^ CR4_PGE;
+	code("\x0f\x22\xe0\x90\x90\x90\x90\x90\x90\x90", 10); /* mov cr4, eax */
+	cr_exit(EXIT_CR_READ, 4);
+	expect_left_alone();
+	cr_exit(EXIT_CR_WRITE, 0);
+	expect_left_alone();
+	assert_int_equal(fake_hw.reg[REG_CR4], cr4);
+	cr_exit(EXIT_CR_WRITE, 4);
+	assert_int_equal(fake_hw.reg[REG_CR4], cr4 ^ CR4_PGE);
+	code("\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90", 10);
+	for (unsigned i = 0; i < 1000; i++)
+		cr_exit(EXIT_CR_WRITE, 4);
+	expect_left_alone();
+	cr_exit(EXIT_CR_WRITE, 4);
+	assert_int_equal(fake_vcpu.vm->stop_reason, VM_STOP_ERROR);
+}
+
 /* --- CR3 read and written back --- */
 
 static void cr3_read(void)
@@ -332,6 +396,8 @@ int main(void)
 		TEST(test_audit_beside_others),
 		TEST(test_invlpg),
 		TEST(test_invpcid),
+		TEST(test_smsw_becomes_mov),
+		TEST(test_cr_insn_becomes_another),
 		TEST(test_cr3_written_back_in_one_exit),
 		TEST(test_cr3_write_ahead_faults),
 		TEST(test_audit),
