@@ -4,7 +4,6 @@
 #include "arch/x86_64/include/cr.h"
 #include "vmm/backend.h"
 #include "vmm/gmem.h"
-#include "vmm/memmap.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -123,22 +122,14 @@ bool desc_probe_type(struct vcpu *vcpu, gva_t at, struct guest_fault *fault)
 bool desc_change_type(struct vcpu *vcpu, gva_t at, uint8_t set, uint8_t clear,
 		      struct guest_fault *fault)
 {
-	uint64_t avail;
-	uint8_t *type;
+	uint8_t was, type;
 	gpa_t gpa;
 
 	if (!type_address(vcpu, at, &gpa, fault))
 		return false;
-	type = memmap_ptr(&vcpu->vm->mem, gpa, true, &avail);
-	if (!type) { /* ROM or a device: it has the last word */
-		uint8_t val;
-
-		gmem_phys_read(vcpu->vm, gpa, &val, 1);
-		val = (uint8_t)((val & ~clear) | set);
-		gmem_phys_write(vcpu->vm, gpa, &val, 1);
-		return true;
-	}
-	__atomic_fetch_or(type, set, __ATOMIC_SEQ_CST);
-	__atomic_fetch_and(type, (uint8_t)~clear, __ATOMIC_SEQ_CST);
+	do {
+		gmem_phys_read(vcpu->vm, gpa, &was, sizeof(was));
+		type = (uint8_t)((was | set) & ~clear);
+	} while (!gmem_phys_replace(vcpu->vm, gpa, &was, &type, sizeof(type)));
 	return true;
 }

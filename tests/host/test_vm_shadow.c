@@ -1,6 +1,7 @@
 /* vmm/vm_shadow.c and vm_tables.c: what a VM without nested paging asks of its shadow and gives it.
  */
 #include "tests/host/vm_shadow_fixture.h"
+#include "vmm/desc.h"
 #include "vmm/inspect.h"
 
 /* --- which, and how large --- */
@@ -225,6 +226,29 @@ static void test_told_of_writes(void **state)
 	assert_int_equal(seen.size, 5);
 	assert_int_equal(inspect_write_gpa(&fake_vm, GPA(DEVICE), &val, 8), 0);
 	assert_int_equal(seen.writes, 2);
+}
+
+/* An accessed or busy bit in a descriptor table that shares its page with the guest's tables. */
+static void test_told_of_descriptors(void **state)
+{
+	const uint64_t desc = UINT64_C(0x00cf92000000ffff);
+	struct guest_fault fault;
+	uint64_t now;
+
+	(void)state;
+	fake_hw.reg[REG_CR0] = CR0_PE | CR0_ET;
+	gmem_phys_write(&fake_vm, GPA(0x6ff8), &desc, 8);
+	seen.on_begin = look_at_begin;
+	seen.begins = 0;
+	at_begin = 0;
+	assert_true(desc_change_type(&fake_vcpu, GVA(0x6ff8), DESC_TYPE_ACCESSED,
+				     DESC_TYPE_WRITABLE, &fault));
+	assert_int_equal(seen.begins, 1);
+	assert_int_equal(seen.gpa.v, 0x6ffd);
+	assert_int_equal(seen.size, 1);
+	assert_int_equal(at_begin, desc);
+	gmem_phys_read(&fake_vm, GPA(0x6ff8), &now, 8);
+	assert_int_equal(now, UINT64_C(0x00cf91000000ffff));
 }
 
 /* The memory map's changes reach it, and the root is made anew. */
@@ -579,6 +603,7 @@ int main(void)
 		TEST(test_intercept_and_flush),
 		TEST(test_every_vcpu_catches_up),
 		TEST(test_told_of_writes),
+		TEST(test_told_of_descriptors),
 		TEST(test_forgets),
 		TEST(test_load),
 		TEST(test_unpaged_on_nested),
