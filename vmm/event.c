@@ -103,11 +103,6 @@ void vcpu_raise_error(struct vcpu *vcpu, unsigned vector, uint32_t error)
 				 .vector = (uint8_t)vector, .has_error = true, .error = error });
 }
 
-void vcpu_raise_nmi(struct vcpu *vcpu)
-{
-	__atomic_store_n(&vcpu->events.nmi, true, __ATOMIC_SEQ_CST);
-}
-
 void vcpu_requeue(struct vcpu *vcpu, const struct vm_event *ev)
 {
 	vcpu->events.pending = *ev;

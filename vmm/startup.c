@@ -15,7 +15,13 @@
 /* vcpu->signals: what has been sent and not yet taken. */
 #define SIGNAL_INIT BIT(8)
 #define SIGNAL_STARTUP BIT(9)
+#define SIGNAL_NMI BIT(10)       /* behind the STARTUP */
 #define SIGNAL_VECTOR BITS(7, 0) /* of the STARTUP */
+
+static void set_nmi(struct vcpu *vcpu, bool due)
+{
+	__atomic_store_n(&vcpu->events.nmi, due, __ATOMIC_SEQ_CST);
+}
 
 /* A BSP that gets an INIT goes to the firmware, which on a PC makes the machine anew, as it does
  * when the keyboard's controller or port 92h sends it one. */
@@ -43,6 +49,17 @@ void vcpu_startup(struct vcpu *vcpu, uint8_t vector)
 	} while (!__atomic_compare_exchange_n(&vcpu->signals, &old, new, false, __ATOMIC_ACQ_REL,
 					      __ATOMIC_ACQUIRE));
 	vcpu_kick(vcpu);
+}
+
+void vcpu_raise_nmi(struct vcpu *vcpu)
+{
+	uint32_t old = __atomic_load_n(&vcpu->signals, __ATOMIC_ACQUIRE);
+
+	while (old & SIGNAL_STARTUP)
+		if (__atomic_compare_exchange_n(&vcpu->signals, &old, old | (uint32_t)SIGNAL_NMI,
+						false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return;
+	set_nmi(vcpu, true);
 }
 
 static void init_control(struct vcpu *vcpu)
@@ -81,7 +98,7 @@ static void init(struct vcpu *vcpu)
 	/* One may wait in the backend for an entry that did not come about. */
 	backend->inject(vcpu, &(struct vm_event){ .kind = EVENT_NONE });
 	vcpu->events.pending.kind = EVENT_NONE;
-	vcpu->events.nmi = false;
+	set_nmi(vcpu, false);
 	vcpu->yield = false;
 	lookahead_forget(vcpu);
 	vcpu->state = VCPU_WAIT_SIPI;
@@ -95,21 +112,29 @@ static void start(struct vcpu *vcpu, uint8_t vector)
 	cs.base = (uint64_t)vector << 12;
 	vcpu->vm->backend->set_seg(vcpu, SEG_CS, &cs);
 	vcpu->regs.rip = 0;
-	/* An NMI does not reach a processor that waits for this. */
-	vcpu->events.nmi = false;
 	vcpu->state = VCPU_RUNNABLE;
 }
 
-/* The mark of an INIT stays until it is done: a STARTUP that comes meanwhile counts. */
+/*
+ * The mark of an INIT stays until it is done: a STARTUP that comes meanwhile counts. So does that
+ * of the STARTUP until what NMI there is, which did not reach a processor that waited, is gone: who
+ * sends one after the STARTUP finds either the mark, or a vCPU that takes it.
+ */
 void vcpu_take_signals(struct vcpu *vcpu)
 {
 	uint32_t signals = __atomic_load_n(&vcpu->signals, __ATOMIC_ACQUIRE);
+	bool starts;
 
 	do {
 		if ((signals & SIGNAL_INIT) && vcpu->state != VCPU_STOPPED)
 			init(vcpu);
+		starts = (signals & SIGNAL_STARTUP) && vcpu->state == VCPU_WAIT_SIPI;
+		if (starts)
+			set_nmi(vcpu, false);
 	} while (!__atomic_compare_exchange_n(&vcpu->signals, &signals, 0, false, __ATOMIC_ACQ_REL,
 					      __ATOMIC_ACQUIRE));
-	if ((signals & SIGNAL_STARTUP) && vcpu->state == VCPU_WAIT_SIPI)
+	if (starts)
 		start(vcpu, (uint8_t)(signals & SIGNAL_VECTOR));
+	if (signals & SIGNAL_NMI)
+		set_nmi(vcpu, true);
 }

@@ -91,7 +91,7 @@ struct vcpu {
 	bool placed;            /* which was chosen among all, not for its start */
 	bool in_guest;          /* atomic: between the last look at vm->tables and its exit */
 	enum vcpu_state state;
-	uint32_t signals; /* startup.c: an INIT or STARTUP that has come; 0: none */
+	uint32_t signals; /* startup.c: what has come of INIT and STARTUP; 0: nothing */
 	struct vcpu_events events;
 	struct lapic lapic;
 	struct vcpu_msrs msrs;
@@ -191,6 +191,9 @@ void vcpu_init_signal(struct vcpu *vcpu);
 /* STARTUP: one that waits for it begins in real mode at vector * 4 KiB; for others it is nothing.
  */
 void vcpu_startup(struct vcpu *vcpu, uint8_t vector);
+/* An NMI is due; a second one before it is delivered merges with it. One that waits for a STARTUP
+ * loses it, but not behind the STARTUP. */
+void vcpu_raise_nmi(struct vcpu *vcpu);
 /* It has something to look at: an interrupt, an NMI, an INIT... that a device or another vCPU has
  * sent it. It leaves the guest for it, or its HLT. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
@@ -212,8 +215,6 @@ static inline bool vcpu_is_signalled(const struct vcpu *vcpu)
 void vcpu_raise(struct vcpu *vcpu, const struct guest_fault *fault);
 void vcpu_raise_vector(struct vcpu *vcpu, unsigned vector); /* no error code */
 void vcpu_raise_error(struct vcpu *vcpu, unsigned vector, uint32_t error);
-/* An NMI is due; a second one before it is delivered merges with it. On any CPU. */
-void vcpu_raise_nmi(struct vcpu *vcpu);
 /* An exit cut off the delivery of ev: it is due again. First thing after an exit. */
 void vcpu_requeue(struct vcpu *vcpu, const struct vm_event *ev);
 /* The event that the exit cut off has been delivered after all, by the exit's handler. */

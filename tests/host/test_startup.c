@@ -156,6 +156,74 @@ static void test_startup_meanwhile(void **state)
 	assert_int_equal(fake_hw.reg[REG_CR3], 0);
 }
 
+/* An NMI counts from the STARTUP on, whether the vCPU has looked or not. */
+static void test_nmi_order(void **state)
+{
+	(void)state;
+	wait_for_startup();
+	vcpu_startup(&fake_vcpu, 0x10);
+	vcpu_raise_nmi(&fake_vcpu);
+	vcpu_take_signals(&fake_vcpu);
+	assert_int_equal(fake_vcpu.state, VCPU_RUNNABLE);
+	assert_int_equal(fake_hw.seg[SEG_CS].base, 0x10000);
+	assert_true(fake_vcpu.events.nmi);
+	vcpu_init_signal(&fake_vcpu);
+	vcpu_raise_nmi(&fake_vcpu); /* it waits already */
+	vcpu_startup(&fake_vcpu, 0x20);
+	vcpu_take_signals(&fake_vcpu);
+	assert_int_equal(fake_vcpu.state, VCPU_RUNNABLE);
+	assert_false(fake_vcpu.events.nmi);
+	vcpu_init_signal(&fake_vcpu);
+	vcpu_startup(&fake_vcpu, 0x20);
+	vcpu_raise_nmi(&fake_vcpu);
+	vcpu_take_signals(&fake_vcpu);
+	assert_true(fake_vcpu.events.nmi);
+	vcpu_init_signal(&fake_vcpu);
+	vcpu_startup(&fake_vcpu, 0x20);
+	vcpu_raise_nmi(&fake_vcpu);
+	vcpu_init_signal(&fake_vcpu);
+	vcpu_take_signals(&fake_vcpu);
+	assert_int_equal(fake_vcpu.state, VCPU_WAIT_SIPI);
+	assert_false(fake_vcpu.events.nmi);
+}
+
+static void set_seg_meanwhile(struct vcpu *vcpu, enum seg_reg reg, const struct segment *seg)
+{
+	vcpu_raise_nmi(vcpu);
+	fake_backend_ops.set_seg(vcpu, reg, seg);
+}
+
+/* Another CPU's NMI comes while the STARTUP before it is being done. */
+static void test_nmi_meanwhile(void **state)
+{
+	struct vmm_backend backend = fake_backend_ops;
+
+	(void)state;
+	wait_for_startup();
+	vcpu_startup(&fake_vcpu, 0x10);
+	backend.set_seg = set_seg_meanwhile;
+	fake_vm.backend = &backend;
+	vcpu_take_signals(&fake_vcpu);
+	assert_int_equal(fake_vcpu.state, VCPU_RUNNABLE);
+	assert_true(fake_vcpu.events.nmi);
+}
+
+/* A second STARTUP that came while the first was being done takes no NMI away. */
+static void test_nmi_before_second_startup(void **state)
+{
+	(void)state;
+	wait_for_startup();
+	vcpu_startup(&fake_vcpu, 0x10);
+	vcpu_take_signals(&fake_vcpu);
+	vcpu_raise_nmi(&fake_vcpu);
+	fake_vcpu.state = VCPU_WAIT_SIPI;
+	vcpu_startup(&fake_vcpu, 0x20);
+	fake_vcpu.state = VCPU_RUNNABLE;
+	vcpu_take_signals(&fake_vcpu);
+	assert_int_equal(fake_hw.seg[SEG_CS].base, 0x10000);
+	assert_true(fake_vcpu.events.nmi);
+}
+
 static void test_stopped(void **state)
 {
 	(void)state;
@@ -182,9 +250,15 @@ static void test_bsp(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_init),    TEST(test_startup),
-		TEST(test_order),   TEST(test_startup_meanwhile),
-		TEST(test_stopped), TEST(test_bsp),
+		TEST(test_init),
+		TEST(test_startup),
+		TEST(test_order),
+		TEST(test_startup_meanwhile),
+		TEST(test_nmi_order),
+		TEST(test_nmi_meanwhile),
+		TEST(test_nmi_before_second_startup),
+		TEST(test_stopped),
+		TEST(test_bsp),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
