@@ -258,8 +258,8 @@ static bool keeps_turn(const struct sched *s, const struct sched_entity *woken)
 	       !(woken && is_behind(woken, e, SCHED_MARGIN_MS * s->ms));
 }
 
-struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
-				bool *others)
+static struct sched_entity *pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
+				 bool *others)
 {
 	struct sched_entity *best = NULL, *least = NULL, *woken = NULL, *awaited = NULL;
 	unsigned runnable = 0;
@@ -306,6 +306,29 @@ struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_en
 	return best;
 }
 
+/* Where those could run who can't here, for now. */
+static void count_waiters(struct sched *s)
+{
+	uint64_t cpus = 0;
+
+	list_for_each (n, &s->queue) {
+		const struct sched_entity *e = container_of(n, struct sched_entity, node);
+
+		if (e->awake && e != s->current)
+			cpus |= e->cpus;
+	}
+	__atomic_store_n(&s->waiters, cpus, __ATOMIC_RELAXED);
+}
+
+struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
+				bool *others)
+{
+	struct sched_entity *next = pick(s, can_run, others);
+
+	count_waiters(s);
+	return next;
+}
+
 uint64_t sched_left(const struct sched *s)
 {
 	uint64_t slice = s->current ? slice_of(s, s->current) : 0;
@@ -343,14 +366,21 @@ struct sched *sched_place(struct sched *const *all, unsigned nr, struct sched_en
 	return best;
 }
 
-struct sched *sched_busiest(struct sched *const *all, unsigned nr)
+struct sched *sched_busiest(struct sched *const *all, unsigned nr, const struct sched *idle)
 {
 	struct sched *best = NULL;
 
-	for (unsigned i = 0; i < MIN(nr, (unsigned)SCHED_CPUS); i++)
-		if (all[i] && sched_runnable(all[i]) > 1 &&
-		    (!best || word64(&all[i]->load) > word64(&best->load)))
-			best = all[i];
+	if (word(&idle->coming))
+		return NULL;
+	for (unsigned i = 0; i < MIN(nr, (unsigned)SCHED_CPUS); i++) {
+		struct sched *s = all[i];
+
+		if (!s || !(word64(&s->waiters) & BIT(idle->cpu)) ||
+		    __atomic_load_n(&s->hurry, __ATOMIC_RELAXED))
+			continue;
+		if (!best || word64(&s->load) > word64(&best->load))
+			best = s;
+	}
 	return best;
 }
 
@@ -389,11 +419,17 @@ void sched_clear_lag(struct sched_entity *e)
 	e->ahead = e->group_ahead = 0;
 }
 
+static void set_hurry(struct sched *s, bool hurry)
+{
+	__atomic_store_n(&s->hurry, hurry, __ATOMIC_RELAXED);
+}
+
 static void send_away(struct sched *s, struct sched_entity *e, struct sched *to)
 {
 	__atomic_store_n(&s->runnable, s->runnable - 1, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->load, s->load - MIN(load_of(e), s->load), __ATOMIC_RELAXED);
 	sched_set_aside(s, e);
+	count_waiters(s);
 	e->turn = NO_TURN;
 	send_to(e, to);
 }
@@ -447,7 +483,7 @@ struct sched_entity *sched_give(struct sched *s, struct sched *to)
 		if (e == s->current || !e->awake || !(e->cpus & BIT(to->cpu)))
 			continue;
 		if (is_warm(s, e)) {
-			s->hurry |= idle;
+			set_hurry(s, s->hurry || idle);
 			continue;
 		}
 		if (!idle && (s->clock - e->came < SCHED_STAY_MS * s->ms ||
@@ -469,8 +505,11 @@ struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, un
 	struct sched_entity *e = NULL;
 	bool woke = s->woke;
 
-	s->hurry = s->woke = false;
-	if (s->runnable < 2 || (!woke && before(s->clock, s->next_look)))
+	s->woke = false;
+	if (s->runnable >= 2 && !woke && before(s->clock, s->next_look))
+		return NULL; /* with what hurry there is, of one that has asked */
+	set_hurry(s, false);
+	if (s->runnable < 2)
 		return NULL;
 	s->next_look = s->clock + s->ms;
 	nr = MIN(nr, (unsigned)SCHED_CPUS);
@@ -482,6 +521,6 @@ struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, un
 				e = sched_give(s, to);
 		}
 	if (e)
-		s->hurry = false;
+		set_hurry(s, false);
 	return e;
 }

@@ -86,7 +86,6 @@ struct sched {
 	uint64_t clock;            /* ticks of all turns */
 	uint64_t next_look;        /* at the other CPUs, by the clock */
 	bool woke;                 /* somebody did: look at them now */
-	bool hurry;                /* somebody waits here only because his cache is warm */
 	uint64_t window, progress; /* since speed was reckoned: ticks, virtual ones */
 
 	/* What others read: atomic. */
@@ -96,6 +95,8 @@ struct sched {
 	unsigned coming;   /* on their way here: others count them */
 	uint64_t load;     /* the weights of those who can run */
 	uint64_t speed;    /* how fast its virtual time went of late */
+	uint64_t waiters;  /* those who wait here may run on these CPUs: bits */
+	bool hurry;        /* somebody does only because his cache is warm: the turn is short */
 };
 
 void sched_init(struct sched *s, unsigned cpu, uint64_t ticks_per_second);
@@ -122,7 +123,7 @@ void sched_charge(struct sched *s, uint64_t ticks);
  */
 struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
 				bool *others);
-/* Ticks that are left of the turn, at least one. */
+/* Ticks that are left of the turn, at least one; SCHED_WARM_MS at most in a hurry. */
 uint64_t sched_left(const struct sched *s);
 
 /*
@@ -149,9 +150,10 @@ unsigned sched_runnable(const struct sched *s);
 /* Where one that is in no queue is to begin: of those CPUs that it may run on the one with the
  * fewest. NULL: there is none. From any CPU. */
 struct sched *sched_place(struct sched *const *all, unsigned nr, struct sched_entity *e);
-/* Whom a CPU that has nothing to do asks for one: who has most to do; NULL: nobody has one too
- * many. From any CPU. */
-struct sched *sched_busiest(struct sched *const *all, unsigned nr);
+/* Whom this CPU, which has nothing to do, asks for one: who has most to do, of those where somebody
+ * waits who may come here. One in a hurry is left alone, and sends him by itself soon. NULL:
+ * nobody, or one is on his way already. */
+struct sched *sched_busiest(struct sched *const *all, unsigned nr, const struct sched *idle);
 /* Take off this CPU's queue one that is better off there: never whose turn it is, nor one that ran
  * just now. NULL: there is none. */
 struct sched_entity *sched_give(struct sched *s, struct sched *to);

@@ -25,6 +25,7 @@ struct turns {
 	/* The end of a turn: the backend's deadline, or a timer where the processor has none. */
 	struct timer slice;
 	bool slice_runs, slice_over;
+	bool hurries;                /* it runs for as long as sched's hurry lets it */
 	struct cpu_work leave;       /* CPU 0's message: take `leaving` off */
 	struct cpu_work ask;         /* its own, to a CPU that has much to do: give it one */
 	struct cpu_work seek;        /* the same, to the one where `sought` waits: give that one */
@@ -218,7 +219,7 @@ static void give(void *ctx)
 
 static void ask(struct turns *t)
 {
-	struct sched *s = nr_turns > 1 ? sched_busiest(scheds, nr_turns) : NULL;
+	struct sched *s = nr_turns > 1 ? sched_busiest(scheds, nr_turns, &t->sched) : NULL;
 
 	if (!s || s == &t->sched)
 		return;
@@ -355,6 +356,7 @@ static void set_slice(struct turns *t, struct vcpu *vcpu, bool on)
 	uint64_t left = sched_left(&t->sched);
 
 	t->slice_runs = on;
+	t->hurries = on && t->sched.hurry;
 	if (backend->caps()->preemption_timer)
 		backend->set_deadline(vcpu, on ? rdtsc() + left : 0);
 	else if (on)
@@ -363,14 +365,14 @@ static void set_slice(struct turns *t, struct vcpu *vcpu, bool on)
 		timer_cancel(&t->slice);
 }
 
-/* With nobody else to run a turn has no end. */
+/* With nobody else to run a turn has no end; who has just been asked for one ends it sooner. */
 static void take_turn(struct turns *t, struct vcpu *vcpu, bool others)
 {
 	if (!t->sched.used) { /* it is a new one */
 		set_slice(t, vcpu, false);
 		vcpu->pauses = 0;
 	}
-	if (others != t->slice_runs)
+	if (others != t->slice_runs || (others && t->sched.hurry && !t->hurries))
 		set_slice(t, vcpu, others);
 }
 

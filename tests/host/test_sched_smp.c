@@ -140,7 +140,7 @@ static void step(struct sched *s)
 	struct sched *busy;
 
 	if (!e) {
-		busy = pulls ? sched_busiest(all, nr_cpus) : NULL;
+		busy = pulls ? sched_busiest(all, nr_cpus, s) : NULL;
 		away = busy ? sched_give(busy, s) : NULL;
 		if (away)
 			send(away);
@@ -495,15 +495,16 @@ static void test_busiest(void **state)
 	vm_add(1, 512, 1);
 	heap_up();
 	sched_pick(&cpu[0], can_run, &others);
-	assert_ptr_equal(sched_busiest(all, 3), &cpu[0]);
+	assert_ptr_equal(sched_busiest(all, 3, &cpu[2]), &cpu[0]);
 	for (unsigned v = 2; v < 5; v++)
 		vm_add(v, 128, 1);
 	sched_pick(&cpu[0], can_run, &others);
 	sched_pick(&cpu[1], can_run, &others);
 	sched_pick(&cpu[2], can_run, &others);
-	assert_ptr_equal(sched_busiest(all, 3), &cpu[0]); /* others have more, but of less weight */
+	assert_ptr_equal(sched_busiest(all, 3, &cpu[2]),
+			 &cpu[0]); /* others have more, but of less weight */
 	all[0] = NULL;
-	assert_ptr_not_equal(sched_busiest(all, 3), &cpu[0]);
+	assert_ptr_not_equal(sched_busiest(all, 3, &cpu[2]), &cpu[0]);
 }
 
 /* --- threads as CPUs --- */

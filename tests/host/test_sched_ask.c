@@ -1,0 +1,228 @@
+/* vmm/sched.c when a CPU that has nothing to do asks another one for a vCPU: how soon one comes,
+ * and how often the other's turns are interrupted for it. The CPUs' loops are simulated in steps.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/include/bits.h"
+#include "tests/host/fakes.h"
+#include "vmm/sched.h"
+
+#define HZ 1000000u /* a tick is a microsecond */
+#define MS 1000u
+#define STEP 10u
+
+#define CPUS 3
+#define TASKS_MAX 4
+
+/* A vCPU that sleeps for ever once it has worked so long. work 0: it never sleeps. */
+struct task {
+	struct sched_entity e;
+	struct sched_share vm;
+	uint64_t work;
+};
+
+/* A CPU's loop, as turns.c has it. */
+struct loop {
+	struct sched s;
+	struct task *runs;
+	uint64_t turn;                        /* ticks of it that are not charged yet */
+	uint64_t slice;                       /* that are left until it ends; */
+	bool slice_runs, hurries, slice_over; /* if it does */
+	struct sched *asks;                   /* who has asked it, and is to have its answer */
+	unsigned interrupted;
+};
+
+static struct loop loop[CPUS];
+static struct sched *all[CPUS];
+static struct task task[TASKS_MAX];
+static unsigned nr_tasks, moves;
+static uint64_t now, moved_at;
+static uint64_t interrupts; /* a CPU that has nothing to do is woken so often; 0: never */
+
+static bool can_run(struct sched_entity *e)
+{
+	const struct task *t = container_of(e, struct task, e);
+
+	return !t->work || e->ran < t->work;
+}
+
+static void begin(uint64_t interrupts_every)
+{
+	memset(loop, 0, sizeof(loop));
+	memset(task, 0, sizeof(task));
+	nr_tasks = moves = 0;
+	now = moved_at = 0;
+	interrupts = interrupts_every;
+	for (unsigned i = 0; i < CPUS; i++) {
+		sched_init(&loop[i].s, i, HZ);
+		all[i] = &loop[i].s;
+	}
+}
+
+static struct task *add(unsigned at, uint64_t cpus, uint64_t work)
+{
+	struct task *t = &task[nr_tasks++];
+
+	t->work = work;
+	sched_share_init(&t->vm, 0);
+	sched_entity_init(&t->e, &t->vm, cpus);
+	sched_add(&loop[at].s, &t->e);
+	return t;
+}
+
+static void send(struct sched_entity *e)
+{
+	moves++;
+	moved_at = now;
+	assert_true(e->cpus & BIT(e->to->cpu));
+}
+
+static void set_slice(struct loop *l, bool on)
+{
+	l->slice_runs = on;
+	l->hurries = on && l->s.hurry;
+	l->slice = sched_left(&l->s);
+}
+
+static void ask(struct loop *l)
+{
+	struct sched *busy = sched_busiest(all, CPUS, &l->s);
+
+	if (!busy)
+		return;
+	loop[busy->cpu].asks = &l->s;
+	loop[busy->cpu].interrupted++;
+}
+
+static void make_round(struct loop *l)
+{
+	bool others;
+	struct sched_entity *next = sched_pick(&l->s, can_run, &others);
+	struct sched_entity *away = sched_balance(&l->s, all, CPUS);
+	bool was_idle = !l->runs;
+
+	if (away)
+		send(away);
+	l->runs = next ? container_of(next, struct task, e) : NULL;
+	if (!next) {
+		if (!was_idle || (interrupts && now % interrupts == 0))
+			ask(l);
+		return;
+	}
+	if (!l->s.used)
+		set_slice(l, false);
+	if (others != l->slice_runs || (others && l->s.hurry && !l->hurries))
+		set_slice(l, others);
+}
+
+static void step(struct loop *l)
+{
+	if (l->runs) {
+		l->turn += STEP;
+		l->slice -= MIN(l->slice, STEP);
+		l->slice_over = l->slice_runs && !l->slice;
+		if (!l->slice_over && !l->asks &&
+		    (!l->runs->work || l->runs->e.ran + l->turn < l->runs->work))
+			return;
+		if (l->slice_over)
+			set_slice(l, false);
+		sched_charge(&l->s, l->turn);
+		l->turn = 0;
+	}
+	if (l->asks) {
+		struct sched_entity *e = sched_give(&l->s, l->asks);
+
+		l->asks = NULL;
+		if (e)
+			send(e);
+	}
+	make_round(l);
+}
+
+static void simulate(uint64_t ticks)
+{
+	for (uint64_t end = now + ticks; now < end; now += STEP) {
+		for (unsigned i = 0; i < nr_tasks; i++)
+			if (task[i].e.to)
+				sched_add(task[i].e.to, &task[i].e);
+		for (unsigned i = 0; i < CPUS; i++)
+			step(&loop[i]);
+	}
+}
+
+/* Those who wait there may not go where nothing is to do: nobody is interrupted to say so. */
+static void test_nobody_to_give(void **state)
+{
+	(void)state;
+	begin(100);
+	add(0, BIT(0), 0);
+	add(0, BIT(0), 0);
+	simulate(100 * MS);
+	assert_int_equal(loop[0].interrupted, 0);
+	assert_int_equal(moves, 0);
+	/* One more, who may go to one of the two others. */
+	add(0, BIT(0) | BIT(2), 0);
+	simulate(100 * MS);
+	assert_int_equal(moves, 1);
+	assert_ptr_equal(task[2].e.group, &task[2].vm.group[2]);
+	assert_in_range(loop[0].interrupted, 0, 1);
+	assert_in_range(task[2].e.ran + loop[2].turn, 85 * MS, 100 * MS);
+}
+
+/* One who waits there, but has had the CPU just now: he comes when that is a millisecond ago, not
+ * when the turn that has just begun ends, and is asked for once. */
+static void test_comes_when_cold(void **state)
+{
+	static const uint64_t every[] = { 0, 100, 250 };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(every); i++) {
+		begin(every[i]);
+		add(1, BIT(1), SCHED_SLICE_MS * MS + 300);
+		simulate(STEP);
+		add(0, BIT(0) | BIT(1), 0);
+		add(0, BIT(0) | BIT(1), 0);
+		simulate(2 * SCHED_SLICE_MS * MS - MS);
+		if (moves != 1 || moved_at > (SCHED_SLICE_MS + 2) * MS || loop[0].interrupted != 1)
+			fail_msg("interrupts every %u us: expected one move within 2 ms, seen %u, "
+				 "at %u us, and %u interruptions",
+				 (unsigned)every[i], moves, (unsigned)moved_at,
+				 loop[0].interrupted);
+	}
+}
+
+/* Nor does one ask for another while the first is on its way to it. */
+static void test_one_at_a_time(void **state)
+{
+	bool others;
+
+	(void)state;
+	begin(0);
+	for (unsigned i = 0; i < 3; i++)
+		add(0, 0, 0);
+	assert_non_null(sched_pick(&loop[0].s, can_run, &others));
+	assert_ptr_equal(sched_busiest(all, CPUS, &loop[1].s), &loop[0].s);
+	assert_non_null(sched_give(&loop[0].s, &loop[1].s));
+	assert_null(sched_busiest(all, CPUS, &loop[1].s));
+	assert_ptr_equal(sched_busiest(all, CPUS, &loop[2].s), &loop[0].s);
+	assert_non_null(sched_give(&loop[0].s, &loop[2].s));
+	sched_add(&loop[1].s, task[1].e.to == &loop[1].s ? &task[1].e : &task[2].e);
+	assert_null(sched_busiest(all, CPUS, &loop[1].s)); /* nobody waits there any more */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nobody_to_give),
+		cmocka_unit_test(test_comes_when_cold),
+		cmocka_unit_test(test_one_at_a_time),
+	};
+
+	return cmocka_run_group_tests_name("sched_ask", tests, NULL, NULL);
+}
