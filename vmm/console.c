@@ -17,7 +17,8 @@
 #define MONITOR_LOW 1024
 /* So long after the last key that he typed at the monitor the operator is still there. */
 #define OPERATOR_NS (600 * NS_PER_SEC)
-/* A VM that has taken nothing for so long while its queue is full has lost what comes next. */
+/* A VM that has taken nothing for so long while its queue is full has lost what comes next; and no
+ * command keeps a Ctrl-] behind it for longer. */
 #define DEAF_NS NS_PER_SEC
 
 static const struct console_operator *operator;
@@ -28,7 +29,8 @@ static bool follow;
 static bool log_always;
 static bool stays;          /* the operator went to the monitor himself, */
 static uint64_t monitor_ns; /* and when he typed at it last */
-static bool after_escape;   /* Ctrl-] was typed: the next key is for the console */
+static bool after_escape;   /* Ctrl-] was typed: the next key is for the console, */
+static uint64_t escape_ns;  /* and when */
 static bool pressed;        /* a Ctrl-] may wait behind what is held back, */
 static uint64_t pressed_ns; /* and since when */
 static struct timer deaf;
@@ -372,6 +374,18 @@ static void look_for_keys(void)
 	pressed = may;
 }
 
+/* Must the key behind a Ctrl-] wait until the monitor has looked at what was typed before? */
+static bool waits_for_monitor(void)
+{
+	uint64_t since = after_escape && operator&& operator->behind ? operator->behind() : 0;
+	uint64_t until = MAX(since, escape_ns) + DEAF_NS;
+
+	if (!since || clock_ns() >= until)
+		return false;
+	timer_arm(&deaf, until);
+	return true;
+}
+
 /*
  * Must what is typed wait in the line's own ring? While a VM is slow to take it; but when it seems
  * to listen no more, or takes a byte now and then, it must not keep the operator's keys from us:
@@ -381,7 +395,9 @@ static bool must_wait(struct speaker *s)
 {
 	uint64_t until = (pressed ? MIN(s->in_ns, pressed_ns) : s->in_ns) + DEAF_NS;
 
-	if (!s->vm || ring_space(&s->in) || after_escape || clock_ns() >= until)
+	if (!s->vm)
+		return waits_for_monitor();
+	if (ring_space(&s->in) || after_escape || clock_ns() >= until)
 		return false;
 	timer_arm(&deaf, until);
 	return true;
@@ -399,6 +415,7 @@ static void carry_input(void)
 			look_for_keys();
 		} else if (c == CTRL_BRACKET) {
 			after_escape = true;
+			escape_ns = clock_ns();
 		} else {
 			type((uint8_t)c);
 		}
@@ -463,6 +480,12 @@ void console_monitor_fresh_line(void)
 
 	if (open)
 		console_monitor_write("\n", 1);
+}
+
+void console_monitor_ready(void)
+{
+	if (front == monitor && after_escape)
+		cpu_kick(&boot_cpu);
 }
 
 /* A line of the log has come behind the prompt. */

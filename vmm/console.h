@@ -2,7 +2,7 @@
  * The host's console, shared by the operator's monitor and every VM's first serial port. One of
  * them is in front: it gets what is typed, and is seen. What the others say is kept, and shown
  * when they come to the front; or all are seen, a line at a time (follow). Ctrl-] and a key is
- * for the console itself, whatever is in front and whatever state it is in.
+ * for the console itself, whatever is in front and whatever state it is in: soon, if not at once.
  *
  * All of it belongs to the loop of the first CPU, but for the functions under "devices", which the
  * CPUs that VMs run on call. The first CPU takes the VMs' locks here, and holds none when it comes
@@ -57,6 +57,9 @@ struct console_operator {
 	void (*enter)(void);      /* the monitor has come to the front: show the prompt */
 	void (*input)(uint8_t c); /* a byte typed while it is in front */
 	void (*redraw)(void);     /* a line of the log has come between: show what was typed */
+	/* Since when the command at hand keeps it from what was typed behind that; 0: it has looked
+	 * at all. */
+	uint64_t (*behind)(void);
 };
 
 /* Who the monitor is. */
@@ -71,6 +74,8 @@ size_t console_monitor_write(const char *s, size_t n);
 size_t console_monitor_space(void);
 /* If what the monitor writes would not begin a line, end the one that is open. */
 void console_monitor_fresh_line(void);
+/* The monitor has looked at all that was typed: a Ctrl-] that waits for that is looked at soon. */
+void console_monitor_ready(void);
 /* See all VMs, each line with `name|` before it; keys go to the VM in front. On: the monitor gives
  * way to a VM, if one runs. */
 void console_follow(bool on);

@@ -368,6 +368,7 @@ static const struct console_operator monitor = {
 	.enter = monitor_enter,
 	.input = monitor_input,
 	.redraw = monitor_enter,
+	.behind = monitor_behind,
 };
 
 int vmm_init(const struct umbra_config *cfg, const struct vmm_backend *be)

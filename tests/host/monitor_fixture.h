@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "arch/x86_64/clock.h"
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/include/errno.h"

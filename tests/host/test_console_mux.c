@@ -72,7 +72,14 @@ static void redraw(void)
 	redraws++;
 }
 
-static const struct console_operator mon = { enter, input, redraw };
+static uint64_t behind_since;
+
+static uint64_t behind(void)
+{
+	return behind_since;
+}
+
+static const struct console_operator mon = { enter, input, redraw, behind };
 
 /* --- fixture --- */
 
@@ -128,6 +135,7 @@ static int setup(void **state)
 	fake_log_shown = false;
 	typed[0] = '\0';
 	enters = redraws = 0;
+	behind_since = 0;
 	forget_output();
 	return 0;
 }
@@ -204,6 +212,60 @@ static void test_monitor(void **state)
 	     "1");
 	assert_int_equal(console_front()->id, 0);
 	assert_false(console_operator_stays());
+}
+
+/* What was typed at the monitor comes before a Ctrl-] that was typed behind it, and what follows
+ * that goes where it leads. */
+static void test_order_at_the_monitor(void **state)
+{
+	(void)state;
+	keys("\x1dmx");
+	behind_since = clock_ns();
+	keys("y\x1d"
+	     "1z");
+	assert_null(console_front());
+	assert_string_equal(typed, "xy");
+	fake_clock_advance(NS_PER_SEC / 2);
+	console_work();
+	assert_null(console_front());
+	behind_since = 0;
+	boot_cpu.work_pending = false;
+	console_monitor_ready();
+	assert_true(boot_cpu.work_pending);
+	console_work();
+	assert_int_equal(console_front()->id, 0);
+	assert_string_equal(typed, "xy");
+	assert_string_equal(got[0], "z");
+	boot_cpu.work_pending = false;
+	console_monitor_ready(); /* nothing waits for that */
+	assert_false(boot_cpu.work_pending);
+}
+
+/* But no command keeps the operator for longer than a second. */
+static void test_kept_at_the_monitor(void **state)
+{
+	(void)state;
+	keys("\x1dm");
+	behind_since = clock_ns();
+	keys("y\x1d"
+	     "1");
+	fake_clock_advance(NS_PER_SEC * 3 / 4);
+	behind_since = clock_ns(); /* that was the next one */
+	fake_clock_advance(NS_PER_SEC * 3 / 4);
+	console_work();
+	assert_null(console_front());
+	fake_clock_advance(NS_PER_SEC / 2);
+	console_work();
+	assert_int_equal(console_front()->id, 0);
+	/* One that has been at it for long keeps him for a second from now. */
+	keys("\x1dm");
+	fake_clock_advance(5 * NS_PER_SEC);
+	keys("y\x1d"
+	     "2");
+	assert_null(console_front());
+	fake_clock_advance(NS_PER_SEC + 1);
+	console_work();
+	assert_int_equal(console_front()->id, 1);
 }
 
 /* Who is seen waits for the line; the others do not, and lose what is too old only. */
@@ -762,6 +824,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_switching),
 		TEST(test_monitor),
+		TEST(test_order_at_the_monitor),
+		TEST(test_kept_at_the_monitor),
 		TEST(test_slow_line),
 		TEST(test_replay_is_safe),
 		TEST(test_replay_asks_nothing),

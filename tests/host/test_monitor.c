@@ -417,6 +417,61 @@ static void test_slow_line(void **state)
 	assert_string_equal(shown(), "uptime\nup 0 days 00:00:00\numbra> ");
 }
 
+/* Has it looked at all that was typed? If not, since when is it at the command that keeps it? */
+static void test_behind(void **state)
+{
+	uint64_t begun;
+
+	(void)state;
+	assert_int_equal(monitor_behind(), 0);
+	fake_clock_advance(SECOND);
+	begun = clock_ns();
+	type("wait 5\r");
+	assert_int_equal(monitor_behind(), 0);
+	fake_clock_advance(SECOND);
+	type("wait 3\r");
+	assert_int_equal(monitor_behind(), begun);
+	fake_clock_advance(4 * SECOND);
+	monitor_work();
+	assert_int_equal(monitor_behind(), 0); /* the next one is being done */
+	type("upt");
+	assert_int_equal(monitor_behind(), begun + 5 * SECOND);
+	type("\x03"); /* it forgets what was typed */
+	assert_int_equal(monitor_behind(), 0);
+	shown();
+}
+
+/* Pasted, and the line is slow: each command is done before the Ctrl-] behind it. */
+static void test_paste(void **state)
+{
+	static const struct console_operator operator= { .enter = monitor_enter,
+							 .input = monitor_input,
+							 .behind = monitor_behind };
+
+	(void)state;
+	fake_clock_advance(SECOND);
+	console_set_operator(&operator);
+	fake_console_room = 300;
+	asked[0] = '\0';
+	fake_console_type("help | cat\rpause alpha\r\x1d"
+			  "1");
+	for (unsigned i = 0; i < 1000 && !console_front(); i++) {
+		shown();
+		monitor_work();
+		if (strstr(asked, "pause"))
+			continue;
+		assert_null(console_front());
+		fake_console_room = 300;
+	}
+	assert_ptr_equal(console_front(), &fake_vm);
+	assert_string_equal(asked, "pause alpha 16 0;");
+	fake_console_type("");
+	fake_console_room = sizeof(fake_console_out);
+	shown();
+	console_set_front(NULL);
+	shown();
+}
+
 /* --- scripts and waiting --- */
 
 static void test_wait(void **state)
@@ -511,6 +566,8 @@ int main(void)
 		cmocka_unit_test_setup(test_completion, setup),
 		cmocka_unit_test_setup(test_paging, setup),
 		cmocka_unit_test_setup(test_slow_line, setup),
+		cmocka_unit_test_setup(test_behind, setup),
+		cmocka_unit_test_setup(test_paste, setup),
 		cmocka_unit_test_setup(test_wait, setup),
 		cmocka_unit_test_setup(test_script, setup),
 		cmocka_unit_test_setup(test_script_broken_off, setup),

@@ -33,6 +33,7 @@ static const char *left; /* OUTPUT: what has not been written yet */
 static size_t left_len;
 static struct dispatch_wait waiting;
 static struct timer wake;
+static uint64_t begun_ns; /* the last command */
 
 /* Typed, and not yet looked at. */
 static uint8_t typed_bytes[1024];
@@ -137,6 +138,7 @@ static void run_line(const char *text, bool paged)
 	left = output;
 	left_len = paged ? 0 : len;
 	state = OUTPUT;
+	begun_ns = clock_ns();
 	if (paged && pager_begin(&pager, put, output, len))
 		state = PAGING;
 }
@@ -243,6 +245,11 @@ void monitor_input(uint8_t c)
 	monitor_work();
 }
 
+uint64_t monitor_behind(void)
+{
+	return ring_empty(&typed) ? 0 : begun_ns;
+}
+
 bool monitor_work(void)
 {
 	for (;;) {
@@ -270,6 +277,8 @@ bool monitor_work(void)
 		if (c < 0)
 			return false;
 		key((uint8_t)c);
+		if (ring_empty(&typed))
+			console_monitor_ready();
 	}
 }
 

@@ -10,6 +10,9 @@
 void monitor_enter(void);
 /* One typed byte. It waits while a command's output waits for room on the line. */
 void monitor_input(uint8_t c);
+/* The time, of clock_ns(), when the command was begun for which other typed bytes wait; 0: none do.
+ */
+uint64_t monitor_behind(void);
 
 /*
  * Commands parted by ';', to be carried out by monitor_work() as if typed one by one, with no
