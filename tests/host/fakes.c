@@ -121,7 +121,7 @@ void fake_timers_reset(void)
 	fake_now_ns = 0;
 }
 
-/* --- CPU, random numbers --- */
+/* --- CPU --- */
 
 struct cpu boot_cpu;
 
@@ -237,14 +237,6 @@ bool wrmsr_safe(uint32_t msr, uint64_t val)
 	(void)msr;
 	(void)val;
 	return false;
-}
-
-uint64_t fake_random64(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state * 0x2545f4914f6cdd1d;
 }
 
 /* --- log, panic --- */

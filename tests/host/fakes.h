@@ -38,9 +38,6 @@ extern uint64_t fake_mmx[8];
 /* A thread is a CPU: is it another than the one that booted? */
 extern _Thread_local bool fake_other_cpu;
 
-/* A random number, and the state for the next: any start but 0 gives its own sequence. */
-uint64_t fake_random64(uint64_t *state);
-
 /* Frames: how many bytes are out now, over all owners; and a limit to make them run out. */
 extern uint64_t fake_frame_bytes;
 extern uint64_t fake_frame_limit; /* default UINT64_MAX */

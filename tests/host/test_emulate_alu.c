@@ -11,6 +11,7 @@
 
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
+#include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
 #include "vmm/emulate_alu.h"
 

@@ -4,6 +4,7 @@
  * emulator sees the two pages of memory as devices, RAM, or one of each.
  */
 #include "tests/host/emu_fixture.h"
+#include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
 
 #include <asm/prctl.h>

@@ -3,6 +3,7 @@
  * bring about: it ends, stays within the guest, and keeps its promises.
  */
 #include "tests/host/emu_fixture.h"
+#include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
 
 #include <stdlib.h>

@@ -13,6 +13,7 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/mm.h"
 #include "arch/x86_64/panic.h"
+#include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
 
 /* The real functions beside the stand-ins of fakes.c; a panic fails cmocka's way. */
@@ -379,13 +380,14 @@ static void test_joins_again(void **state)
 		frame_free(block[--large], 13, FRAME_VM0);
 
 	for (unsigned i = 0; i < 20000; i++) {
-		seed = seed * 6364136223846793005u + 1442695040888963407u;
-		if ((seed >> 40 & 1) && n < ARRAY_SIZE(held)) {
-			held[n].order = seed >> 50 & 7;
+		uint64_t r = fake_random64(&seed);
+
+		if ((r >> 40 & 1) && n < ARRAY_SIZE(held)) {
+			held[n].order = r >> 50 & 7;
 			held[n].pa = frame_alloc(held[n].order, FRAME_VM0);
 			n += held[n].pa.v != 0;
 		} else if (n) {
-			unsigned k = (unsigned)(seed >> 33) % n;
+			unsigned k = (unsigned)(r >> 33) % n;
 
 			frame_free(held[k].pa, held[k].order, FRAME_VM0);
 			held[k] = held[--n];

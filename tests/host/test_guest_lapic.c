@@ -1,4 +1,5 @@
 /* A guest's local APIC: registers, priorities, local interrupts, modes. */
+#include "tests/host/fake_random.h"
 #include "tests/host/lapic_fixture.h"
 
 /* --- registers --- */

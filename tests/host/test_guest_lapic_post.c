@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/host/fake_random.h"
 #include "tests/host/lapic_fixture.h"
 
 static int setup_enabled(void **state)

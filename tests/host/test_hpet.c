@@ -9,6 +9,7 @@
 
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/include/bits.h"
+#include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
 #include "vmm/dev/hpet.h"
 

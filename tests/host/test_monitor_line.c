@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
 #include "vmm/monitor/line.h"
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "boot/multiboot2.c"
+#include "tests/host/fake_random.h"
 
 #define INFO_PA 0x123000
 
@@ -410,8 +411,9 @@ static void test_noise(void **state)
 		tag_begin(0, 0);
 		set_total((uint32_t)len);
 		for (unsigned i = 0; i < 4; i++) {
-			seed = seed * 6364136223846793005u + 1442695040888963407u;
-			buf[8 + (seed >> 33) % (len - 8)] = (uint8_t)(seed >> 55);
+			uint64_t r = fake_random64(&seed);
+
+			buf[8 + (r >> 33) % (len - 8)] = (uint8_t)(r >> 55);
 		}
 		parse_bytes(len, len);
 		assert_true(bi.nr_ranges <= BOOT_MAX_RANGES && bi.nr_modules <= BOOT_MAX_MODULES);

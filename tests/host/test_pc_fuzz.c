@@ -15,6 +15,7 @@
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/timer.h"
+#include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
 #include "vmm/console.h"
 #include "vmm/dev/pc.h"

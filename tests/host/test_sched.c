@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "arch/x86_64/include/bits.h"
+#include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
 #include "vmm/sched.h"
 

@@ -20,6 +20,7 @@
 
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
+#include "tests/host/fake_random.h"
 #include "tests/host/shadow_fixture.h"
 #include "tests/host/shadow_machine.h"
 
@@ -31,11 +32,7 @@ static uint64_t rng;
 
 static uint64_t next(void)
 {
-	uint64_t x = rng += UINT64_C(0x9e3779b97f4a7c15);
-
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return x ^ x >> 31;
+	return fake_random64(&rng);
 }
 
 static unsigned below(unsigned n)

@@ -22,6 +22,7 @@
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/lib/rw_lock.h"
 #include "paging/shadow_core.h"
+#include "tests/host/fake_random.h"
 
 #define CPUS 3u
 #define STEPS 12000u
@@ -218,11 +219,7 @@ static const struct shadow_ops ops = {
 
 static uint64_t next(struct cpu *c)
 {
-	uint64_t x = c->rng += UINT64_C(0x9e3779b97f4a7c15);
-
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return x ^ x >> 31;
+	return fake_random64(&c->rng);
 }
 
 /* --- its hardware --- */
@@ -487,7 +484,7 @@ static void test_threads(void **state)
 		struct cpu *c = &cpus[i];
 
 		c->id = i;
-		c->rng = i;
+		c->rng = i + 1;
 		c->gp = (struct guest_paging){ .cr0 = CR0_PE | CR0_PG | CR0_WP,
 					       .cr4 = CR4_PAE,
 					       .efer = EFER_LME | EFER_LMA,

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
 
 /* The machine below: interrupts are flags of a CPU that its thread looks at. */

@@ -17,6 +17,7 @@
 #include "svm/state.h"
 #include "svm/svm.h"
 #include "tests/host/fake_backend.h"
+#include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
 #include "vmm/cpuid.h"
 #include "vmm/cr.h"
