@@ -1,4 +1,6 @@
 /* The tokens of a kernel's line that say what the guest gets. */
+#include <stddef.h>
+
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/lib/string.h"
 #include "vmm/config_core.h"
@@ -7,20 +9,6 @@
 
 #define MEMORY_STEP MIB(1)
 #define MEMORY_MAX (GIB(1) << 14)
-
-static const struct token_choice paging_modes[] = {
-	{ "auto", PAGING_AUTO },
-	{ "nested", PAGING_NESTED },
-	{ "shadow", PAGING_SHADOW },
-};
-static const struct token_choice reset_actions[] = {
-	{ "restart", ON_RESET_RESTART },
-	{ "stop", ON_RESET_STOP },
-};
-static const struct token_choice crash_actions[] = {
-	{ "stop", ON_CRASH_STOP },
-	{ "restart", ON_CRASH_RESTART },
-};
 
 /* --- values: each returns NULL, or what is wrong with it --- */
 
@@ -52,17 +40,6 @@ static const char *set_vcpus(struct vm_config *vm, const struct token *val)
 	if (n > VM_MAX_VCPUS)
 		return "more than 64";
 	vm->vcpus = (unsigned)n;
-	return NULL;
-}
-
-static const char *set_pv(struct vm_config *vm, const struct token *val)
-{
-	if (token_is(val, "kvm"))
-		vm->pv = PV_KVM;
-	else if (token_is(val, "none"))
-		vm->pv = PV_NONE;
-	else
-		return "not kvm or none";
 	return NULL;
 }
 
@@ -110,26 +87,6 @@ static const char *set_cpus(struct vm_config *vm, const struct token *val)
 	return what;
 }
 
-static const char *set_paging(struct vm_config *vm, const struct token *val)
-{
-	int v;
-
-	if (!token_choose(val, paging_modes, ARRAY_SIZE(paging_modes), &v))
-		return "not nested, shadow or auto";
-	vm->paging = (enum paging_mode)v;
-	return NULL;
-}
-
-static const char *set_apic(struct vm_config *vm, const struct token *val)
-{
-	bool on = token_is(val, "on");
-
-	if (!on && !token_is(val, "off"))
-		return "not on or off";
-	vm->apic = on;
-	return NULL;
-}
-
 static const char *set_shadow(struct vm_config *vm, const struct token *val)
 {
 	uint64_t size;
@@ -149,26 +106,6 @@ static const char *set_shadow(struct vm_config *vm, const struct token *val)
 static const char *set_audit(struct vm_config *vm, const struct token *val)
 {
 	return parse_u64(val, &vm->audit) ? NULL : "not a number";
-}
-
-static const char *set_on_reset(struct vm_config *vm, const struct token *val)
-{
-	int v;
-
-	if (!token_choose(val, reset_actions, ARRAY_SIZE(reset_actions), &v))
-		return "not restart or stop";
-	vm->on_reset = (enum on_reset)v;
-	return NULL;
-}
-
-static const char *set_on_crash(struct vm_config *vm, const struct token *val)
-{
-	int v;
-
-	if (!token_choose(val, crash_actions, ARRAY_SIZE(crash_actions), &v))
-		return "not stop or restart";
-	vm->on_crash = (enum on_crash)v;
-	return NULL;
 }
 
 /* Whether there is such a port, and nobody else's, is seen when it is opened. */
@@ -206,22 +143,69 @@ static const char *set_corrupt(struct vm_config *vm, const struct token *val)
 }
 #endif
 
+/* --- one of some words --- */
+
+static const struct token_choice paging_modes[] = {
+	{ "auto", PAGING_AUTO },
+	{ "nested", PAGING_NESTED },
+	{ "shadow", PAGING_SHADOW },
+};
+static const struct token_choice reset_actions[] = {
+	{ "restart", ON_RESET_RESTART },
+	{ "stop", ON_RESET_STOP },
+};
+static const struct token_choice crash_actions[] = {
+	{ "stop", ON_CRASH_STOP },
+	{ "restart", ON_CRASH_RESTART },
+};
+static const struct token_choice pv_modes[] = {
+	{ "kvm", PV_KVM },
+	{ "none", PV_NONE },
+};
+static const struct token_choice switches[] = {
+	{ "on", true },
+	{ "off", false },
+};
+
+#define FIELD(field) offsetof(struct vm_config, field), sizeof(((struct vm_config *)0)->field)
+#define WORDS(list) list, ARRAY_SIZE(list)
+
+static const struct kernel_choice {
+	const char *key;
+	size_t at, size; /* of what it sets, in struct vm_config: an enumeration, or a bool */
+	const struct token_choice *word;
+	size_t nr;
+	const char *wrong;
+} kernel_choices[] = {
+	{ "paging", FIELD(paging), WORDS(paging_modes), "not nested, shadow or auto" },
+	{ "on-reset", FIELD(on_reset), WORDS(reset_actions), "not restart or stop" },
+	{ "on-crash", FIELD(on_crash), WORDS(crash_actions), "not stop or restart" },
+	{ "pv", FIELD(pv), WORDS(pv_modes), "not kvm or none" },
+	{ "apic", FIELD(apic), WORDS(switches), "not on or off" },
+};
+
+/* As the values' functions. */
+static const char *set_choice(struct vm_config *vm, const struct kernel_choice *c,
+			      const struct token *val)
+{
+	int v;
+
+	if (!token_choose(val, c->word, c->nr, &v))
+		return c->wrong;
+	/* The low bytes come first. */
+	memcpy((uint8_t *)vm + c->at, &v, c->size);
+	return NULL;
+}
+
+/* --- tokens --- */
+
 static const struct {
 	const char *key;
 	const char *(*set)(struct vm_config *vm, const struct token *val);
 } kernel_values[] = {
-	{ "memory", set_memory },
-	{ "vcpus", set_vcpus },
-	{ "weight", set_weight },
-	{ "cpus", set_cpus },
-	{ "paging", set_paging },
-	{ "shadow", set_shadow },
-	{ "audit", set_audit },
-	{ "on-reset", set_on_reset },
-	{ "on-crash", set_on_crash },
+	{ "memory", set_memory },   { "vcpus", set_vcpus },   { "weight", set_weight },
+	{ "cpus", set_cpus },       { "shadow", set_shadow }, { "audit", set_audit },
 	{ "com2", set_com2 },
-	{ "pv", set_pv },
-	{ "apic", set_apic },
 #ifdef UMBRA_DEBUG
 	{ "corrupt", set_corrupt },
 #endif
@@ -236,6 +220,12 @@ bool config_guest_token(struct vm_config *vm, const struct token *tok, const cha
 		if (!token_value(tok, kernel_values[i].key, &val))
 			continue;
 		*wrong = kernel_values[i].set(vm, &val);
+		return true;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(kernel_choices); i++) {
+		if (!token_value(tok, kernel_choices[i].key, &val))
+			continue;
+		*wrong = set_choice(vm, &kernel_choices[i], &val);
 		return true;
 	}
 	if (token_is(tok, "debug-exit"))
