@@ -1,6 +1,7 @@
 /*
  * Segment and system descriptors in the guest's own tables: 8 bytes each, as all are but the
- * system descriptors of long mode. APM vol. 2, 4.7 and 4.8; SDM vol. 3, 3.4.5 and 3.5.
+ * system descriptors of long mode, of which these are the first half. APM vol. 2, 4.7 and 4.8; SDM
+ * vol. 3, 3.4.5 and 3.5.
  */
 #ifndef UMBRA_VMM_DESC_H
 #define UMBRA_VMM_DESC_H

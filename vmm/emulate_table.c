@@ -3,6 +3,7 @@
 #include "arch/x86_64/include/cr.h"
 #include "vmm/emulate_alu.h"
 #include "vmm/emulate_core.h"
+#include "vmm/gmem.h"
 #include "vmm/vm.h"
 
 /* UMIP keeps the tables from programs: SDM vol. 2, SGDT. */
@@ -15,6 +16,11 @@ static bool hidden(const struct emu *e)
 static enum seg_reg table_of(const struct emu *e)
 {
 	return e->insn->op == INSN_LGDT || e->insn->op == INSN_SGDT ? SEG_GDTR : SEG_IDTR;
+}
+
+static bool is_canonical(const struct emu *e, uint64_t addr)
+{
+	return addr_is_canonical(addr, vcpu_hot_reg(e->vcpu, REG_CR4) & CR4_LA57 ? 57 : 48);
 }
 
 /* A limit of 16 bits, then the base: 24 bits of it count with 16-bit operands. */
@@ -32,8 +38,7 @@ enum emulate_result emu_load_table(struct emu *e)
 		table.base |= (uint64_t)bytes[i] << 8 * (i - 2);
 	if (e->insn->op_size == 2)
 		table.base &= BITS(23, 0);
-	if (e->code_size == 8 &&
-	    !addr_is_canonical(table.base, vcpu_hot_reg(e->vcpu, REG_CR4) & CR4_LA57 ? 57 : 48)) {
+	if (e->code_size == 8 && !is_canonical(e, table.base)) {
 		emu_refuse_error(e, VEC_GP, 0);
 		return emu_fault(e);
 	}
@@ -81,27 +86,53 @@ enum emulate_result emu_store_selector(struct emu *e)
 	return emu_retire(e);
 }
 
-/* LLDT's and LTR's operand. The descriptors of long mode have 16 bytes, and are not read here.
- * False: e->fault, or e->failed. */
+/* LLDT's and LTR's operand. False: e->fault. */
 static bool system_operand(struct emu *e, uint16_t *selector)
 {
 	uint64_t val;
 
-	if (vcpu_hot_reg(e->vcpu, REG_EFER) & EFER_LMA)
-		return emu_fail(e);
 	if (!emu_value(e, 0, &val))
 		return false;
 	*selector = (uint16_t)val;
 	return true;
 }
 
+/* In long mode such a descriptor has 16 bytes: APM vol. 2, 4.8.3. */
+static bool is_long(const struct emu *e)
+{
+	return vcpu_hot_reg(e->vcpu, REG_EFER) & EFER_LMA;
+}
+
+static bool in_gdt(const struct emu *e, uint16_t selector)
+{
+	unsigned last = (selector & SEL_INDEX) + (is_long(e) ? 15u : 7u);
+	struct segment gdt;
+
+	e->vcpu->vm->backend->get_seg(e->vcpu, SEG_GDTR, &gdt);
+	return !(selector & SEL_TI) && last <= gdt.limit;
+}
+
+/* Its second half: the base's upper half, and where the first has its type, none. False: e->fault.
+ */
+static bool read_upper(struct emu *e, uint16_t selector, struct desc *d)
+{
+	const struct guest_access implicit_read = { .implicit = true };
+	uint64_t upper;
+
+	if (!gmem_read(e->vcpu, GVA(d->at.v + 8), &upper, sizeof(upper), implicit_read, &e->fault))
+		return false;
+	d->seg.base |= upper << 32;
+	return (!(upper >> 32 & BITS(12, 8)) && is_canonical(e, d->seg.base)) ||
+	       emu_refuse_error(e, VEC_GP, selector & ~SEL_RPL);
+}
+
 /* The descriptor of a table or a task in the GDT. False: e->fault. */
 static bool find_system(struct emu *e, uint16_t selector, struct desc *d)
 {
-	if (!(selector & SEL_TI)) {
+	if (in_gdt(e, selector)) {
 		switch (desc_read(e->vcpu, selector, d, &e->fault)) {
 		case DESC_FOUND:
-			return true;
+			return !is_long(e) || read_upper(e, selector, d);
 		case DESC_FAULT:
 			return false;
 		default:
@@ -157,7 +188,8 @@ enum emulate_result emu_ltr(struct emu *e)
 	if (!find_system(e, selector, &d))
 		return emu_fault(e);
 	type = system_type(&d);
-	if (!check_system(e, selector, &d, type == DESC_TYPE_TSS16 || type == DESC_TYPE_TSS32) ||
+	if (!check_system(e, selector, &d,
+			  type == DESC_TYPE_TSS32 || (type == DESC_TYPE_TSS16 && !is_long(e))) ||
 	    !desc_change_type(e->vcpu, d.at, DESC_TYPE_BUSY, 0, &e->fault))
 		return emu_fault(e);
 	d.seg.attr |= DESC_TYPE_BUSY;

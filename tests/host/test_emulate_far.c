@@ -63,6 +63,15 @@ static int setup_32(void **state)
 	return err;
 }
 
+static int setup_64(void **state)
+{
+	int err = fx_setup(state);
+
+	tables();
+	fx.seg[SEG_GDTR].limit = SEL_BEYOND + 15;
+	return err;
+}
+
 /* --- far transfers in real mode --- */
 
 static void test_real_far_call(void **state)
@@ -489,6 +498,65 @@ static void test_system_segments(void **state)
 	assert_raised(VEC_GP, SEL_DATA16);
 }
 
+#define LDT_LOW UINT64_C(0x1200820060000017)
+#define TSS_LOW UINT64_C(0x0000890070000067)
+#define HIGH UINT64_C(0xffff8000)
+
+/* In long mode their descriptors have 16 bytes. */
+static void test_system_segments_64(void **state)
+{
+	(void)state;
+	window_map(0, DEVICE_A, PTE_P | PTE_W);
+	BEGIN(0x0f, 0x00, 0x10, 0x0f, 0x00, 0xdb); /* lldt [rax]; ltr bx */
+	put_desc(SEL_TEST, LDT_LOW);
+	put_desc(SEL_TEST + 8, HIGH);
+	put_desc(SEL_CODE16, TSS_LOW);
+	put_desc(SEL_CODE16 + 8, HIGH);
+	fx.dev[0].mem[4] = SEL_TEST;
+	GPR[RAX] = WINDOW + 4;
+	GPR[RBX] = SEL_CODE16;
+	steps(EMULATE_DONE);
+	assert_int_equal(fx.seg[SEG_LDTR].base, 0xffff800012006000);
+	assert_int_equal(fx.seg[SEG_LDTR].limit, 0x17);
+	steps(EMULATE_DONE);
+	assert_int_equal(fx.seg[SEG_TR].base, 0xffff800000007000);
+	assert_int_equal(fx.seg[SEG_TR].attr & 0xf, 0xb);
+	assert_int_equal(desc_type(SEL_CODE16), 0xb);
+	assert_int_equal(desc_type(SEL_CODE16 + 8), 0);
+}
+
+static void test_system_segments_64_refused(void **state)
+{
+	static const struct {
+		uint64_t low, high;
+		uint32_t limit;
+		bool ltr;
+		unsigned vector;
+	} cases[] = {
+		{ LDT_LOW, HIGH, SEL_TEST + 14, false, VEC_GP },
+		{ LDT_LOW, HIGH | UINT64_C(0x100) << 32, SEL_TEST + 15, false, VEC_GP },
+		{ LDT_LOW, UINT64_C(0x8000), SEL_TEST + 15, false, VEC_GP }, /* not canonical */
+		{ LDT_LOW & ~BIT(47), HIGH, SEL_TEST + 15, false, VEC_NP },
+		{ TSS_LOW, HIGH, SEL_TEST + 14, true, VEC_GP },
+		{ TSS_LOW, HIGH | UINT64_C(0x1000) << 32, SEL_TEST + 15, true, VEC_GP },
+		{ TSS_LOW & ~BIT(43), HIGH, SEL_TEST + 15, true, VEC_GP }, /* of 16 bits */
+		{ TSS_LOW & ~BIT(47), HIGH, SEL_TEST + 15, true, VEC_NP },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		BEGIN(0x0f, 0x00, 0xd0, 0x0f, 0x00, 0xd8); /* lldt ax; ltr ax */
+		RIP += cases[i].ltr ? 3 : 0;
+		put_desc(SEL_TEST, cases[i].low);
+		put_desc(SEL_TEST + 8, cases[i].high);
+		fx.seg[SEG_GDTR].limit = cases[i].limit;
+		GPR[RAX] = SEL_TEST;
+		steps(EMULATE_FAULT);
+		assert_raised(cases[i].vector, SEL_TEST);
+		assert_int_equal(desc_type(SEL_TEST), cases[i].low >> 40 & 0x1f);
+	}
+}
+
 static void test_verify(void **state)
 {
 	(void)state;
@@ -543,6 +611,7 @@ static void test_to_protected_and_back(void **state)
 
 #define T16(name) cmocka_unit_test_setup_teardown(name, setup_16, fx_teardown)
 #define T32(name) cmocka_unit_test_setup_teardown(name, setup_32, fx_teardown)
+#define T64(name) cmocka_unit_test_setup_teardown(name, setup_64, fx_teardown)
 
 int main(void)
 {
@@ -569,6 +638,8 @@ int main(void)
 		T32(test_gate_refused),
 		T32(test_protected_int),
 		T32(test_system_segments),
+		T64(test_system_segments_64),
+		T64(test_system_segments_64_refused),
 		T32(test_verify),
 		T16(test_to_protected_and_back),
 	};
