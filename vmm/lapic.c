@@ -411,6 +411,13 @@ void lapic_write_tpr(struct lapic *l, uint8_t tpr)
 	update(l);
 }
 
+/* Who sets a pin puts it into the inbox, and looks then whether it is masked; who unmasks it is
+ * seen there, or sees it. */
+static void before_next_look(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 /* While the APIC is off by software all entries are masked, and stay so. */
 static void write_lvt(struct lapic *l, unsigned n, uint32_t val)
 {
@@ -421,13 +428,15 @@ static void write_lvt(struct lapic *l, unsigned n, uint32_t val)
 	l->lvt[n] = val | (old & (uint32_t)LVT_REMOTE_IRR);
 	if (n == LVT_TIMER)
 		lapic_timer_lvt_changed(l, old);
-	if (n != LVT_LINT0)
-		return;
-	update_extint(l);
-	if (lint_is_level(l, 0))
-		update_level_lint(l, lint_active(l, 0));
-	else
-		l->lvt[n] &= (uint32_t)~LVT_REMOTE_IRR;
+	if (n == LVT_LINT0) {
+		update_extint(l);
+		if (lint_is_level(l, 0))
+			update_level_lint(l, lint_active(l, 0));
+		else
+			l->lvt[n] &= (uint32_t)~LVT_REMOTE_IRR;
+	}
+	if (n == LVT_LINT0 || n == LVT_LINT1)
+		before_next_look();
 }
 
 static void write_svr(struct lapic *l, uint32_t val)

@@ -54,7 +54,10 @@ void lapic_set_lint(struct lapic *l, unsigned pin, bool level)
 		new = (old ^ (uint32_t)PIN_LEVEL(pin)) | edge;
 	while (!__atomic_compare_exchange_n(&l->inbox.pins, &old, new, false, __ATOMIC_SEQ_CST,
 					    __ATOMIC_RELAXED));
-	tell(l, NEWS_PINS, lint_matters(l, pin, level));
+	tell(l, NEWS_PINS, false);
+	/* Only now: who unmasks it meanwhile finds the news, or is kicked. */
+	if (lint_matters(l, pin, level))
+		tell(l, NEWS_PINS, true);
 }
 
 /* --- what waits --- */

@@ -347,6 +347,81 @@ static void test_few_at_once(void **state)
 	send_at_once(3);
 }
 
+/* --- a pin is set while it is unmasked --- */
+
+#define MEETINGS 100000
+
+static unsigned arrived; /* at the meetings, of both; atomic */
+
+/* Both leave at about the same time. */
+static bool meet(unsigned n, time_t since)
+{
+	__atomic_fetch_add(&arrived, 1, __ATOMIC_SEQ_CST);
+	for (unsigned i = 1; __atomic_load_n(&arrived, __ATOMIC_ACQUIRE) < 2 * n; i++) {
+		if (i % 1024)
+			continue;
+		sched_yield();
+		if (out_of_patience(since))
+			return false;
+	}
+	return true;
+}
+
+static void *set_pin(void *ctx)
+{
+	unsigned pin = (unsigned)(uintptr_t)ctx;
+	time_t since = time(NULL);
+
+	for (unsigned i = 0; i < MEETINGS && meet(2 * i + 1, since); i++) {
+		lapic_set_lint(&cpus[0].lapic, pin, true);
+		if (!meet(2 * i + 2, since))
+			break;
+	}
+	return NULL;
+}
+
+/* How often nobody has noticed: no look of its own saw it, and no kick told of it. */
+static unsigned unmask_at_once(unsigned pin)
+{
+	struct lapic *l = &cpus[0].lapic;
+	unsigned unnoticed = 0;
+	time_t since = time(NULL);
+
+	for (unsigned i = 0; i < MEETINGS && meet(2 * i + 1, since); i++) {
+		bool saw;
+
+		msr_wr(0, 0x835 + pin, 0x700);
+		saw = lapic_has_posted(l) || l->lint[pin];
+		if (!meet(2 * i + 2, since))
+			break;
+		unnoticed += !saw && !cpus[0].kicks;
+		msr_wr(0, 0x835 + pin, 0x10700);
+		lapic_set_lint(l, pin, false);
+		lapic_fold(l);
+		cpus[0].kicks = 0;
+	}
+	return unnoticed;
+}
+
+/* By WRMSR, which takes no lock. */
+static void test_unmasked_at_once(void **state)
+{
+	(void)state;
+	to_x2apic(0);
+	for (uintptr_t pin = 0; pin < 2; pin++) {
+		pthread_t thread;
+		unsigned unnoticed;
+
+		arrived = 0;
+		gave_up = false;
+		assert_int_equal(pthread_create(&thread, NULL, set_pin, (void *)pin), 0);
+		unnoticed = unmask_at_once((unsigned)pin);
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		assert_false(gave_up);
+		assert_int_equal(unnoticed, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +434,7 @@ int main(void)
 		cmocka_unit_test_setup(test_lowest_counts_posted, setup_enabled),
 		cmocka_unit_test_setup(test_many_at_once, setup_enabled),
 		cmocka_unit_test_setup(test_few_at_once, setup_enabled),
+		cmocka_unit_test_setup(test_unmasked_at_once, setup_enabled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
