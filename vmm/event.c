@@ -147,7 +147,6 @@ uint8_t vcpu_intr_ack(struct vcpu *vcpu)
 	if (local || !pic->ack)
 		return lapic_ack(&vcpu->lapic);
 	owned_lock(&vcpu->vm->lock);
-	lapic_extint_acked(&vcpu->lapic);
 	vector = pic->ack(pic->ctx);
 	owned_unlock(&vcpu->vm->lock);
 	return (uint8_t)vector;

@@ -173,14 +173,6 @@ static void update_extint(struct lapic *l)
 			!l->extint_msg && ((lvt & LVT_MASKED) || delivery_mode(lvt) != APIC_EXTINT);
 }
 
-void lapic_extint_acked(struct lapic *l)
-{
-	if (!l->extint_msg)
-		return;
-	l->extint_msg = false;
-	update_extint(l);
-}
-
 /* LINT0, level-triggered: an interrupt as long as the pin is active, each after the EOI of the one
  * before. */
 static void update_level_lint(struct lapic *l, bool active)
@@ -292,8 +284,8 @@ void lapic_fold(struct lapic *l)
 		fold_vectors(l, n / 8, n % 8);
 	}
 	update(l);
-	if ((news & NEWS_EXTINT) && l->mode != LAPIC_OFF) {
-		l->extint_msg = true;
+	if (news & (NEWS_EXTINT | NEWS_EXTINT_OVER)) {
+		l->extint_msg = (news & NEWS_EXTINT) && l->mode != LAPIC_OFF;
 		update_extint(l);
 	}
 	if ((news & NEWS_ILLEGAL) && l->mode != LAPIC_OFF)

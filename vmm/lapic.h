@@ -92,7 +92,7 @@ struct lapic {
 	uint32_t lvt[LVTS];
 	uint32_t divide;
 	bool lint[2];    /* the two pins */
-	bool extint_msg; /* an I/O APIC has passed the 8259's interrupt on */
+	bool extint_msg; /* an I/O APIC has passed the 8259's interrupt on, which is still there */
 	struct lapic_timer timer;
 	struct lapic_inbox inbox;
 };
@@ -102,6 +102,7 @@ struct lapic_set {
 	unsigned nr;
 	struct lapic *lapic[LAPIC_MAX]; /* by id */
 	unsigned turn;                  /* lowest priority: among equals who comes next; atomic */
+	bool extint_sent;               /* by an I/O APIC, since lapic_bus_extint_over() */
 	/* A level-triggered vector has been ended, and the I/O APICs are to know. May be NULL. Both
 	 * are called on the processors' own CPUs, several at a time. */
 	void (*eoi)(void *ctx, uint8_t vector);
@@ -140,6 +141,9 @@ void lapic_set_lint(struct lapic *l, unsigned pin, bool level);
 /* A message of an I/O APIC, a device or the like: struct apic_wire's send(); set: struct
  * lapic_set. */
 bool lapic_bus_send(void *set, const struct apic_msg *msg);
+/* The 8259 wants no interrupt any more: nobody may take it who was sent an ExtINT for it. One CPU
+ * at a time, and none that sends an ExtINT. */
+void lapic_bus_extint_over(struct lapic_set *set);
 /* Has a processor this vector's interrupt still to take? */
 bool lapic_bus_waits(const struct lapic_set *set, uint8_t vector);
 
@@ -158,8 +162,6 @@ static inline uint8_t lapic_next(struct lapic *l)
 
 /* Take lapic_next(), which counts as in service from now on; with none, the spurious vector. */
 uint8_t lapic_ack(struct lapic *l);
-/* The processor has taken an interrupt of the 8259's. */
-void lapic_extint_acked(struct lapic *l);
 
 /* TPR, by MOV to CR8; and all of it. Not told of by tpr_changed(). */
 void lapic_write_cr8(struct lapic *l, uint64_t cr8);

@@ -62,6 +62,7 @@ static bool receive(struct lapic *l, const struct apic_msg *msg, const struct la
 	case APIC_EXTINT:
 		if (!lapic_is_enabled(l))
 			return false;
+		l->set->extint_sent = true;
 		lapic_post_extint(l, kick);
 		return true;
 	case APIC_NMI:
@@ -130,6 +131,15 @@ bool lapic_bus_send(void *set, const struct apic_msg *msg)
 	if (m.dest == XAPIC_EVERYBODY)
 		m.dest = TO_EVERYBODY;
 	return send(set, &m, NULL, NULL);
+}
+
+void lapic_bus_extint_over(struct lapic_set *set)
+{
+	if (!set->extint_sent)
+		return;
+	set->extint_sent = false;
+	for (unsigned i = 0; i < set->nr; i++)
+		lapic_post_extint_over(set->lapic[i]);
 }
 
 static uint32_t icr_destination(const struct lapic *l)

@@ -70,6 +70,8 @@ enum lapic_reg {
 #define NEWS_EXTINT BIT(16)
 #define NEWS_ILLEGAL BIT(17) /* a vector below 16 */
 #define NEWS_PINS BIT(18)
+#define NEWS_EXTINT_OVER BIT(19) /* the 8259's is gone; of NEWS_EXTINT before the one that is set  \
+				  */
 #define NEWS_KICKED BIT(31)
 
 /* inbox.pins. */
@@ -119,8 +121,9 @@ void lapic_local(struct lapic *l, unsigned entry, bool level);
 
 /* An interrupt has been sent to it; level is its trigger mode. kick: unless its own CPU sends. */
 void lapic_post(struct lapic *l, uint8_t vector, bool level, bool kick);
-/* The 8259's interrupt is to be taken. */
+/* The 8259's interrupt is to be taken; it is not any more. One CPU at a time. */
 void lapic_post_extint(struct lapic *l, bool kick);
+void lapic_post_extint_over(struct lapic *l);
 /* Is this vector posted, or in IRR? */
 bool lapic_waits(const struct lapic *l, uint8_t vector);
 /* Arbitration priority, with what is posted: SDM vol. 3, 11.6.2.4. */

@@ -31,6 +31,12 @@ void lapic_post_extint(struct lapic *l, bool kick)
 	tell(l, NEWS_EXTINT, kick);
 }
 
+void lapic_post_extint_over(struct lapic *l)
+{
+	__atomic_fetch_and(&l->inbox.news, (uint32_t)~NEWS_EXTINT, __ATOMIC_SEQ_CST);
+	tell(l, NEWS_EXTINT_OVER, false);
+}
+
 /* May anything come of it? Not while it is masked; who unmasks it looks himself. */
 static bool lint_matters(const struct lapic *l, unsigned pin, bool level)
 {

@@ -427,8 +427,20 @@ static void test_extint(void **state)
 	assert_true(send(0, false, APIC_EXTINT, 0, false));
 	assert_int_equal(lapic_next(l), 0);
 	assert_false(l->extint_blocked);
-	lapic_extint_acked(l);
+	lapic_bus_extint_over(&set);
+	assert_int_equal(lapic_next(l), 0);
 	assert_true(l->extint_blocked);
+	/* Of those that nobody has looked at the last counts. */
+	send(0, false, APIC_EXTINT, 0, false);
+	lapic_bus_extint_over(&set);
+	lapic_fold(l);
+	assert_true(l->extint_blocked);
+	send(0, false, APIC_EXTINT, 0, false);
+	lapic_bus_extint_over(&set);
+	send(0, false, APIC_EXTINT, 0, false);
+	lapic_fold(l);
+	assert_false(l->extint_blocked);
+	lapic_bus_extint_over(&set);
 	wr(0, 0x350, 0x40);
 	assert_true(l->extint_blocked);
 	assert_true(lapic_write_base(l, LAPIC_BASE | APIC_BASE_BSP, 40));

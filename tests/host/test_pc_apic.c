@@ -245,11 +245,44 @@ static void test_by_input_0(void **state)
 		fake_clock_advance(NS_PER_SEC / 100);
 		lapic_fold(lapic);
 		assert_false(lapic->extint_blocked);
-		lapic_extint_acked(lapic);
 		assert_int_equal(fake_vm.intr.ack(fake_vm.intr.ctx), 0x30);
+		lapic_fold(lapic);
 		assert_true(lapic->extint_blocked);
 		out8(0x20, 0x20);
 	}
+}
+
+/* All are sent it, one takes it: to the others it has never come. */
+static void test_by_input_0_to_all(void **state)
+{
+	static const uint8_t init[] = { 0x11, 0x30, 4, 1, 0 };
+	static struct lapic other;
+
+	(void)state;
+	lapic_setup(&other, &fake_vm.lapics, &processor, NULL);
+	lapic_mmio_write(&other, 0xf0, 4, 0x1ff);
+	lapic_mmio_write(lapic, 0x350, 4, MASKED);
+	for (unsigned i = 0; i < sizeof(init); i++)
+		out8(i ? 0x21 : 0x20, init[i]);
+	set_entry(0, 0x700);
+	mmio(IOAPIC_BASE, 0x11);
+	mmio(IOAPIC_BASE + 0x10, 0xff000000);
+	start_pit(11932);
+	fake_clock_advance(NS_PER_SEC / 90);
+	lapic_fold(lapic);
+	lapic_fold(&other);
+	assert_false(lapic->extint_blocked);
+	assert_false(other.extint_blocked);
+	assert_int_equal(fake_vm.intr.ack(fake_vm.intr.ctx), 0x30);
+	out8(0x20, 0x20);
+	set_entry(0, MASKED | 0x700);
+	fake_clock_advance(NS_PER_SEC / 100);
+	assert_true(fake_vm.intr.pending(fake_vm.intr.ctx));
+	lapic_fold(lapic);
+	lapic_fold(&other);
+	assert_true(lapic->extint_blocked);
+	assert_true(other.extint_blocked);
+	lapic_destroy(&other);
 }
 
 /* The SCI, as the MADT says that it is: again after each end, until its cause is gone. */
@@ -526,6 +559,7 @@ int main(void)
 		TEST(test_timer_owes_ticks),
 		TEST(test_by_the_8259),
 		TEST(test_by_input_0),
+		TEST(test_by_input_0_to_all),
 		TEST(test_sci),
 		TEST(test_locks),
 		TEST(test_pci_wires),

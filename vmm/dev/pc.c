@@ -164,14 +164,17 @@ static bool has_apic(const struct pc *pc)
 static void pc_set_intr(void *ctx, unsigned pin, bool level)
 {
 	struct pc *pc = ctx;
-	const struct lapic_set *set = &pc->vm->lapics;
+	struct lapic_set *set = &pc->vm->lapics;
 	struct irq_line ioapic = ioapic_line(&pc->ioapic, INTR_PIN);
 
 	(void)pin;
 	for (unsigned i = 0; i < set->nr; i++)
 		lapic_set_lint(set->lapic[i], 0, level);
-	if (has_apic(pc))
-		irq_line_set(&ioapic, level);
+	if (!has_apic(pc))
+		return;
+	if (!level)
+		lapic_bus_extint_over(set);
+	irq_line_set(&ioapic, level);
 }
 
 /* A wire of the ISA bus leads to both controllers. */
