@@ -420,6 +420,8 @@ static void write_lvt(struct lapic *l, unsigned n, uint32_t val)
 	l->lvt[n] = val | (old & (uint32_t)LVT_REMOTE_IRR);
 	if (n == LVT_TIMER)
 		lapic_timer_lvt_changed(l, old);
+	if (n == LVT_ERROR)
+		lapic_timer_errors_changed(l);
 	if (n == LVT_LINT0) {
 		update_extint(l);
 		if (lint_is_level(l, 0))
@@ -464,6 +466,7 @@ static void write_reg(struct lapic *l, unsigned reg, uint32_t val)
 		l->esr = l->errors;
 		l->errors = 0;
 		l->error_told = false;
+		lapic_timer_errors_changed(l);
 		break;
 	case APIC_ICR:
 		l->icr[0] = val;

@@ -55,6 +55,9 @@ struct lapic_timer {
 	uint64_t last_fire_ns;
 	uint64_t deadline; /* the guest's TSC; 0: not armed */
 	unsigned owed;
+	bool held; /* periodic: not armed, as a tick waits; next_ns is that of the first unreckoned
+		    */
+	uint64_t work_ns;  /* lapic_timer_work() */
 	uint64_t rearm_ns; /* between lapic_leave() and lapic_arrive(), if it was armed; else 0 */
 };
 
@@ -207,6 +210,9 @@ void lapic_watched_ends(const struct lapic *l, uint64_t vectors[4]);
 /* The highest vector of IRR, and of ISR; 0: none. */
 uint8_t lapic_highest_waiting(const struct lapic *l);
 uint8_t lapic_highest_served(const struct lapic *l);
+
+/* How long the CPU has worked for its timer since it was asked last, in nanoseconds. */
+uint64_t lapic_timer_work(struct lapic *l);
 
 /* IA32_TSC_DEADLINE. */
 uint64_t lapic_read_deadline(struct lapic *l);

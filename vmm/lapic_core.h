@@ -70,8 +70,9 @@ enum lapic_reg {
 #define NEWS_EXTINT BIT(16)
 #define NEWS_ILLEGAL BIT(17) /* a vector below 16 */
 #define NEWS_PINS BIT(18)
-#define NEWS_EXTINT_OVER BIT(19) /* the 8259's is gone; of NEWS_EXTINT before the one that is set  \
-				  */
+#define NEWS_EXTINT_OVER                                                                           \
+	BIT(19) /* the 8259's is gone; of NEWS_EXTINT before the one that is set                   \
+		 */
 #define NEWS_KICKED BIT(31)
 
 /* inbox.pins. */
@@ -141,6 +142,13 @@ void lapic_timer_write_divide(struct lapic *l, uint32_t val);
 void lapic_timer_lvt_changed(struct lapic *l, uint32_t old);
 /* The processor has taken this vector. */
 void lapic_timer_acked(struct lapic *l, uint8_t vector);
+/* ESR was written, or its entry: an error may be told of anew. */
+void lapic_timer_errors_changed(struct lapic *l);
+/* Is it to be told when its vector is taken? */
+static inline bool lapic_timer_waits(const struct lapic *l)
+{
+	return l->timer.owed || l->timer.held;
+}
 
 /* --- lapic_bus.c --- */
 

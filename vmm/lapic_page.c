@@ -98,7 +98,7 @@ void lapic_written(struct lapic *l, const uint32_t *page, unsigned off)
 void lapic_watched_ends(const struct lapic *l, uint64_t vectors[4])
 {
 	uint8_t awaited = l->set->awaited ? l->set->awaited(l->set->eoi_ctx) : 0;
-	uint8_t timer = l->timer.owed ? l->lvt[LVT_TIMER] & LVT_VECTOR : 0;
+	uint8_t timer = lapic_timer_waits(l) ? l->lvt[LVT_TIMER] & LVT_VECTOR : 0;
 
 	for (unsigned n = 0; n < 4; n++)
 		vectors[n] = l->tmr.word[2 * n] | (uint64_t)l->tmr.word[2 * n + 1] << 32;

@@ -3,7 +3,8 @@
  * clock; a host timer is armed only while its interrupt is not masked. SDM vol. 3, 11.5.4.
  *
  * Periodic ticks that come while the one before still waits are owed, and come one for each that
- * the processor takes, as the 8254's do.
+ * the processor takes, as the 8254's do. The first of these is the last that costs anything: no
+ * host timer is armed until the processor takes one, and how many have passed is reckoned then.
  */
 #include "arch/x86_64/clock.h"
 #include "vmm/lapic_core.h"
@@ -79,6 +80,7 @@ static void arm(struct lapic *l, uint64_t now)
 	struct lapic_timer *t = &l->timer;
 
 	timer_cancel(&t->timer);
+	t->held = false;
 	if (l->lvt[LVT_TIMER] & LVT_MASKED)
 		return;
 	if (t->deadline) {
@@ -97,20 +99,47 @@ static void fire(struct lapic *l)
 	l->cpu->kick(l->ctx);
 }
 
-/* Of a rate too high to keep, what does not fit is lost. */
-static void tick(struct lapic *l, uint64_t now)
+/* Would another tick change nothing? One whose vector is illegal is an error, which is told of
+ * once. */
+static bool tick_waits(const struct lapic *l)
+{
+	unsigned vector = l->lvt[LVT_TIMER] & LVT_VECTOR;
+
+	if (vector < VECTOR_MIN)
+		return (l->errors & ESR_RECEIVE_VECTOR) &&
+		       (l->error_told || (l->lvt[LVT_ERROR] & LVT_MASKED));
+	return vectors_has(&l->irr, vector);
+}
+
+/* So many ticks have come that are to come again. Of a rate too high to keep, what does not fit is
+ * lost. */
+static void owe(struct lapic_timer *t, uint64_t ticks)
+{
+	if (period_ns(t) >= LAPIC_MIN_PERIOD_NS)
+		t->owed = (unsigned)MIN(t->owed + ticks, (uint64_t)LAPIC_MAX_OWED);
+}
+
+/* True: the next one is to be armed for. */
+static bool tick(struct lapic *l, uint64_t now)
 {
 	struct lapic_timer *t = &l->timer;
-	uint64_t period = period_ns(t), late;
 
 	t->last_fire_ns = now;
-	if (period >= LAPIC_MIN_PERIOD_NS) {
-		late = (now - t->next_ns) / period;
-		if (vectors_has(&l->irr, l->lvt[LVT_TIMER] & LVT_VECTOR))
-			late++;
-		t->owed = (unsigned)MIN(t->owed + late, (uint64_t)LAPIC_MAX_OWED);
+	if (tick_waits(l)) {
+		t->held = true;
+		l->unshown |= LAPIC_SHOW_VECTORS; /* whose end is watched */
+		return false;
 	}
+	owe(t, (now - t->next_ns) / period_ns(t));
 	fire(l);
+	return true;
+}
+
+/* What has passed while it was held counts, at the rate of until now. */
+static void reckon(struct lapic_timer *t, uint64_t now)
+{
+	if (t->held && now >= t->next_ns)
+		owe(t, (now - t->next_ns) / period_ns(t) + 1);
 }
 
 static void expired(void *ctx)
@@ -118,6 +147,7 @@ static void expired(void *ctx)
 	struct lapic *l = ctx;
 	struct lapic_timer *t = &l->timer;
 	uint64_t now = clock_ns();
+	bool again = true;
 
 	if (t->deadline) {
 		if (l->cpu->tsc(l->ctx) >= t->deadline) {
@@ -128,8 +158,27 @@ static void expired(void *ctx)
 		t->running = false;
 		fire(l);
 	} else if (now >= t->next_ns) {
-		tick(l, now);
+		again = tick(l, now);
 	}
+	if (again)
+		arm(l, now);
+	t->work_ns += clock_ns() - now;
+}
+
+uint64_t lapic_timer_work(struct lapic *l)
+{
+	uint64_t ns = l->timer.work_ns;
+
+	l->timer.work_ns = 0;
+	return ns;
+}
+
+/* It is not held any more. */
+static void go_on(struct lapic *l)
+{
+	uint64_t now = clock_ns();
+
+	reckon(&l->timer, now);
 	arm(l, now);
 }
 
@@ -137,10 +186,20 @@ void lapic_timer_acked(struct lapic *l, uint8_t vector)
 {
 	struct lapic_timer *t = &l->timer;
 
-	if (t->owed && vector == (l->lvt[LVT_TIMER] & LVT_VECTOR)) {
+	if (vector != (l->lvt[LVT_TIMER] & LVT_VECTOR))
+		return;
+	if (t->held)
+		go_on(l);
+	if (t->owed) {
 		t->owed--;
 		lapic_take(l, vector, false);
 	}
+}
+
+void lapic_timer_errors_changed(struct lapic *l)
+{
+	if (l->timer.held && !tick_waits(l))
+		go_on(l);
 }
 
 /* --- registers --- */
@@ -166,6 +225,7 @@ void lapic_timer_write_divide(struct lapic *l, uint32_t val)
 	uint64_t now = clock_ns(), done = elapsed(t, now);
 
 	l->divide = val;
+	reckon(t, now);
 	forget_past(l, now);
 	if (t->running && timer_mode(l) == TIMER_PERIODIC)
 		done %= t->initial;
@@ -235,6 +295,7 @@ void lapic_timer_reset(struct lapic *l)
 	t->running = false;
 	t->deadline = 0;
 	t->owed = 0;
+	t->held = false;
 	t->rearm_ns = 0;
 	l->divide = 0;
 }

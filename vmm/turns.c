@@ -459,6 +459,12 @@ static void run_vcpu(struct turns *t, struct vcpu *vcpu, bool others)
 		 !vcpu->yield && !vcpu_is_signalled(vcpu));
 }
 
+/* What its local APIC's timer has cost since its last turn, in others' turns as well. */
+static uint64_t timer_work(struct vcpu *vcpu)
+{
+	return mul_div64(lapic_timer_work(&vcpu->lapic), clock_tsc_hz(), NS_PER_SEC);
+}
+
 /* All that it does to the machine from here on is on its own account. */
 static void have_turn(struct turns *t, struct vcpu *vcpu, bool others)
 {
@@ -485,7 +491,7 @@ static void have_turn(struct turns *t, struct vcpu *vcpu, bool others)
 		set_slice(t, vcpu, false);
 	vcpu->sched.yields = vcpu->yield;
 	vcpu->yield = false;
-	sched_charge(&t->sched, rdtsc() - begin);
+	sched_charge(&t->sched, rdtsc() - begin + timer_work(vcpu));
 }
 
 void turns_messages(struct cpu *cpu)

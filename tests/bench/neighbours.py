@@ -33,6 +33,8 @@ NEIGHBOURS = {
     "p": ("page faults, shadow", "paging=shadow"),
     "r": ("changes tables, shadow", "paging=shadow"),
     "k": ("interrupts, 18 kHz", ""),
+    "a": ("63 timers of 100 us", "vcpus=64"),
+    "b": ("the same, interrupts off", "vcpus=64"),
     "x": ("crashes and restarts", "on-crash=restart memory=512M"),
 }
 

@@ -13,6 +13,7 @@
 ;   p  page faults                         r  changes its page tables and loads CR3
 ;   k  timer interrupts as fast as may be  x  crashes (on-crash=restart)
 ;   y  spins with PAUSE, which TCG does very slowly
+;   a  has all its other processors' local APICs tick every 100 us, and they take it; b with interrupts off
 %include "guest.inc"
 
 %define PERIODS	4
@@ -45,6 +46,7 @@ table:
 	dd 'w', work, 'l', sleeper, 't', ticker
 	dd 'c', cli_loop, 'i', ask, 'o', port, 'm', mmio, 'f', flood, 'g', flood_blind
 	dd 's', strings, 'p', faults, 'r', reloads, 'k', timers, 'x', crash, 'y', spin
+	dd 'a', apics, 'b', apics_cli
 	dd 0
 	section .text
 
@@ -203,6 +205,67 @@ timers:
 	hlt
 	cli
 	jmp .sleep
+
+; The others halt in real mode.
+APIC_SVR	equ 0xfee000f0
+APIC_ICR	equ 0xfee00300
+ICR_INIT_ALL	equ 0xc4500
+ICR_STARTUP_ALL	equ 0xc4600
+OTHERS		equ 0x8000	; their code; above it their stacks
+VEC_TICK	equ 0x40
+
+apics_cli:
+	mov byte [others.sleep], 0xfa	; CLI in the place of STI
+apics:
+	mov esi, others
+	mov edi, OTHERS
+	mov ecx, others_end - others
+	rep movsb
+	mov dword [4 * VEC_TICK], OTHERS + others_tick - others
+	mov dword [APIC_SVR], 0x1ff
+	mov dword [APIC_ICR], ICR_INIT_ALL
+	mov dword [APIC_ICR], ICR_STARTUP_ALL | OTHERS >> 12
+.sleep:
+	cli
+	hlt
+	jmp .sleep
+
+%macro WRITE_X2APIC 2		; register, value
+	mov ecx, 0x800 + (%1)
+	mov eax, %2
+	wrmsr
+%endmacro
+
+	section .data
+	bits 16
+others:
+	mov ecx, 0x1b
+	rdmsr
+	or eax, 0xc00		; x2APIC
+	wrmsr
+	mov ecx, 0x802
+	rdmsr
+	inc ax
+	shl ax, 6
+	add ax, OTHERS + 0x200
+	xor dx, dx
+	mov ss, dx
+	mov sp, ax
+	xor edx, edx
+	WRITE_X2APIC 0x0f, 0x1ff
+	WRITE_X2APIC 0x3e, 0xb	; divide by 1
+	WRITE_X2APIC 0x32, 0x20000 | VEC_TICK
+	WRITE_X2APIC 0x38, 100000
+.sleep:
+	sti
+	hlt
+	jmp .sleep
+others_tick:
+	WRITE_X2APIC 0x0b, 0
+	iret
+others_end:
+	bits 32
+	section .text
 
 crash:
 	lidt [no_idt]

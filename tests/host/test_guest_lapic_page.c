@@ -181,13 +181,14 @@ static void test_timer(void **state)
 	fake_clock_advance(1000000);
 	assert_int_equal(lapic_highest_waiting(l), 0x70);
 	assert_false(watches(0x70));
-	fake_clock_advance(1000000);
-	assert_int_equal(l->timer.owed, 1);
-	assert_true(watches(0x70));
 	show();
+	fake_clock_advance(1000000);
+	assert_true(lapic_timer_waits(l));
+	assert_true(watches(0x70));
+	assert_int_equal(lapic_show(l, page) & LAPIC_SHOW_VECTORS, LAPIC_SHOW_VECTORS);
 	deliver(0x70);
 	take_back();
-	assert_int_equal(l->timer.owed, 0);
+	assert_false(lapic_timer_waits(l));
 	assert_int_equal(lapic_highest_waiting(l), 0x70);
 	assert_false(watches(0x70));
 }

@@ -139,6 +139,94 @@ static void test_owed(void **state)
 	assert_int_equal(take_all(), 5);
 }
 
+/* While a tick waits the second one is the last that the host works for. */
+static void test_held(void **state)
+{
+	const struct timer *host = &cpus[0].lapic.timer.timer;
+	unsigned kicks = cpus[0].kicks;
+
+	(void)state;
+	wr(0, 0x320, PERIODIC);
+	wr(0, 0x380, 1000000);
+	fake_clock_advance(1000000);
+	assert_true(host->armed);
+	fake_clock_advance(1000000);
+	assert_false(host->armed);
+	fake_clock_advance(7300000);
+	assert_int_equal(cpus[0].kicks - kicks, 1);
+	assert_int_equal(rd(0, 0x390), 700000); /* it counts on */
+	assert_int_equal(take_all(), 9);
+	assert_true(host->armed);
+	fake_clock_advance(699999);
+	assert_false(took());
+	fake_clock_advance(1);
+	assert_int_equal(take_all(), 1);
+	/* Each of the two rates in its time. */
+	fake_clock_advance(5000000);
+	wr(0, 0x3e0, 0); /* by 2 */
+	fake_clock_advance(4000000);
+	assert_int_equal(take_all(), 7);
+	/* What it is set to anew while it is held, it does. */
+	fake_clock_advance(10000000);
+	assert_false(host->armed);
+	wr(0, 0x380, 4000000);
+	assert_true(host->armed);
+	assert_int_equal(take_all(), 1);
+	fake_clock_advance(8000000);
+	assert_int_equal(take_all(), 1);
+}
+
+/* An illegal vector never waits, but says no more once its error is known. */
+static void test_held_by_its_error(void **state)
+{
+	const struct timer *host = &cpus[0].lapic.timer.timer;
+
+	(void)state;
+	wr(0, 0x370, MASKED | 0x70);
+	wr(0, 0x320, 0x20005);
+	wr(0, 0x380, 1000000);
+	fake_clock_advance(10000000);
+	assert_false(host->armed);
+	wr(0, 0x370, 0x70);
+	assert_true(host->armed);
+	fake_clock_advance(1000000);
+	assert_int_equal(lapic_ack(&cpus[0].lapic), 0x70);
+	wr(0, 0xb0, 0);
+	fake_clock_advance(10000000);
+	assert_int_equal(lapic_next(&cpus[0].lapic), 0);
+	assert_false(host->armed);
+	wr(0, 0x280, 0);
+	assert_int_equal(rd(0, 0x280), 0x40);
+	fake_clock_advance(1000000);
+	assert_int_equal(lapic_ack(&cpus[0].lapic), 0x70);
+}
+
+static void kick_slowly(void *ctx)
+{
+	fake_now_ns += 700;
+	cpu_kick(ctx);
+}
+
+/* For whoever is to be charged. */
+static void test_work(void **state)
+{
+	static struct lapic_cpu slow;
+	struct lapic *l = &cpus[0].lapic;
+
+	(void)state;
+	slow = cpu_ops;
+	slow.kick = kick_slowly;
+	l->cpu = &slow;
+	wr(0, 0x320, PERIODIC);
+	wr(0, 0x380, 1000000);
+	assert_int_equal(lapic_timer_work(l), 0);
+	fake_clock_advance(1000000);
+	assert_true(took());
+	fake_clock_advance(1000000);
+	assert_int_equal(lapic_timer_work(l), 1400);
+	assert_int_equal(lapic_timer_work(l), 0);
+}
+
 static void test_no_storm(void **state)
 {
 	unsigned kicks;
@@ -318,6 +406,9 @@ int main(void)
 		cmocka_unit_test_setup(test_divide, setup_timer),
 		cmocka_unit_test_setup(test_periodic, setup_timer),
 		cmocka_unit_test_setup(test_owed, setup_timer),
+		cmocka_unit_test_setup(test_held, setup_timer),
+		cmocka_unit_test_setup(test_held_by_its_error, setup_timer),
+		cmocka_unit_test_setup(test_work, setup_timer),
 		cmocka_unit_test_setup(test_no_storm, setup_timer),
 		cmocka_unit_test_setup(test_masked, setup_timer),
 		cmocka_unit_test_setup(test_deadline, setup_timer),

@@ -32,6 +32,23 @@ static void test_turn_ends_by_timer(void **state)
 	expect_ran("aaabba");
 }
 
+static void timer_worked(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	vcpu->lapic.timer.work_ns = SLICE;
+	interrupt(vcpu, exit);
+}
+
+/* What a guest's timer has cost, in whose turn ever, is the guest's. */
+static void test_pays_for_its_timer(void **state)
+{
+	static const step_fn steps[] = { timer_worked, interrupt_1ms, NULL };
+
+	(void)state;
+	by_backend(true);
+	play(steps);
+	expect_ran("ab");
+}
+
 /* With nobody else to run there is no end; who wakes after a while has its turn at once. */
 static void test_alone(void **state)
 {
@@ -495,6 +512,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_turn_ends_by_backend, setup),
 		cmocka_unit_test_setup(test_turn_ends_by_timer, setup),
+		cmocka_unit_test_setup(test_pays_for_its_timer, setup),
 		cmocka_unit_test_setup(test_alone, setup),
 		cmocka_unit_test_setup(test_stopped_and_started, setup),
 		cmocka_unit_test_setup(test_pause, setup),
