@@ -44,7 +44,7 @@ struct mmio_range {
 };
 
 #define BUS_IO_RANGES 64
-#define BUS_MMIO_RANGES 32
+#define BUS_MMIO_RANGES 96
 #define BUS_IO_PORTS 65536
 
 struct bus {

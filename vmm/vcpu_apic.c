@@ -241,6 +241,9 @@ static void memory_write(void *dev, uint64_t off, unsigned size, uint64_t val)
 
 static const struct mmio_ops memory_ops = { .read = memory_read, .write = memory_write };
 
+static_assert(BUS_MMIO_RANGES >= LAPIC_MAX + 32 && MEMMAP_MAX_REGIONS >= 2 * LAPIC_MAX + 64,
+	      "all of them may be moved over memory, each to a page of its own");
+
 /* The registers hide what memory there is. */
 static void hook(struct vcpu *vcpu, uint64_t last_byte)
 {
@@ -256,10 +259,12 @@ static void hook(struct vcpu *vcpu, uint64_t last_byte)
 		return;
 	memory = r->kind == REGION_MEM ? memmap_ptr(&vm->mem, GPA(page), true, &avail) : NULL;
 	err = vm_hook(vm, GPA(page), PAGE_SIZE, REGION_HOOK);
-	if (err == -ENOMEM)
-		vm_request_stop(vm, VM_STOP_ERROR, 0, "no free memory to move its local APIC");
-	else if (!err && memory)
-		bus_register_mmio(&vm->bus, GPA(page), PAGE_SIZE, "memory", &memory_ops, memory);
+	if (!err && memory)
+		err = bus_register_mmio(&vm->bus, GPA(page), PAGE_SIZE, "memory", &memory_ops,
+					memory);
+	if (err)
+		vm_request_stop(vm, VM_STOP_ERROR, 0, "no %s to move its local APIC",
+				err == -ENOMEM ? "free memory" : "room in its memory map");
 }
 
 static void unhook(struct vcpu *vcpu, uint64_t last_byte)

@@ -408,6 +408,47 @@ static void test_others_see_memory(void **state)
 	assert_memory_equal(&val, "abxy", 4);
 }
 
+#define MOVED_TO(i) (0x200000 + UINT64_C(0x2000) * (i))
+
+/* Each over a page of memory of its own, and the others find it there. */
+static void test_all_moved(void **state)
+{
+	static struct vcpu movers[LAPIC_MAX - 1];
+	unsigned ranges = fx.vm.bus.nr_mmio, regions = fx.vm.mem.nr;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(movers); i++) {
+		movers[i] = (struct vcpu){ .vm = &fx.vm };
+		vcpu_apic_init(&movers[i]);
+		assert_true(vcpu_apic_write_base(&movers[i], MOVED_TO(i) | 0x800));
+	}
+	set_msr(MSR_APIC_BASE, MOVED_TO(ARRAY_SIZE(movers)) | 0x900);
+	assert_int_equal(fx.vm.stop_reason, VM_STOP_NONE);
+	for (unsigned i = 0; i < LAPIC_MAX; i++) {
+		uint32_t val = 0x1234 + i;
+
+		gmem_phys_write(&fx.vm, GPA(MOVED_TO(i) + 0x80), &val, sizeof(val));
+		assert_memory_equal(fx.ram + MOVED_TO(i) + 0x80, &val, sizeof(val));
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(movers); i++)
+		assert_true(vcpu_apic_write_base(&movers[i], LAPIC_BASE | 0x800));
+	set_msr(MSR_APIC_BASE, 0xfee00900);
+	assert_int_equal(fx.vm.bus.nr_mmio, ranges);
+	assert_int_equal(fx.vm.mem.nr, regions);
+}
+
+/* Where others would not find their memory any more the VM does not go on. */
+static void test_no_room(void **state)
+{
+	struct bus *bus = &fx.vm.bus;
+
+	(void)state;
+	for (uint64_t at = UINT64_C(1) << 35; bus->nr_mmio < BUS_MMIO_RANGES; at += PAGE_SIZE)
+		assert_int_equal(bus_register_mmio(bus, GPA(at), PAGE_SIZE, "", NULL, NULL), 0);
+	set_msr(MSR_APIC_BASE, 0x200900);
+	assert_int_equal(fx.vm.stop_reason, VM_STOP_ERROR);
+}
+
 static void test_deadline(void **state)
 {
 	uint64_t tsc;
@@ -465,6 +506,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_traps, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_moved, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_others_see_memory, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_all_moved, setup, fx_teardown),
+		cmocka_unit_test_setup_teardown(test_no_room, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_deadline, setup, fx_teardown),
 		cmocka_unit_test_setup_teardown(test_off, setup_off, fx_teardown),
 	};
