@@ -442,6 +442,7 @@ static void run_vcpu(struct turns *t, struct vcpu *vcpu, bool others)
 			return;
 		}
 		entered = enter(vcpu);
+		cpu->rounds++;
 		irq_enable();
 		if (!entered)
 			continue;
@@ -496,6 +497,7 @@ static void have_turn(struct turns *t, struct vcpu *vcpu, bool others)
 
 void turns_messages(struct cpu *cpu)
 {
+	cpu->rounds++;
 	if (cpu->timer_due) {
 		cpu->timer_due = false;
 		timer_run_expired();

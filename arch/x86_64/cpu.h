@@ -49,7 +49,8 @@ struct cpu {
 	volatile bool timer_due;    /* set by the timer interrupt */
 	volatile bool work_pending; /* the loop has something to look at; atomic: cpu_kick() */
 	uint64_t irq_count;         /* counted by the interrupts themselves; any CPU reads */
-	uint32_t locks_held;        /* debug builds: bit n: a lock of rank n */
+	uint64_t rounds;     /* of its loop, and exits of its guests: it gets on; any CPU reads */
+	uint32_t locks_held; /* debug builds: bit n: a lock of rank n */
 
 	/* Its loop: what it does from now on. Returns when this pointer has another value. Set by
 	 * any CPU. */

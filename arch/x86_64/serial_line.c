@@ -172,6 +172,13 @@ static void line_prove(void *ctx)
 }
 
 /* Send what is queued by polling. What comes in meanwhile is not lost: interrupts are off. */
+/* A CPU that waits for a slow line gets on all the same. */
+static void tx_wait(struct serial_line *l, uint8_t c)
+{
+	uart_tx_wait(&l->uart, c);
+	this_cpu()->rounds++;
+}
+
 static void tx_drain(struct serial_line *l, size_t bytes)
 {
 	int c;
@@ -180,7 +187,7 @@ static void tx_drain(struct serial_line *l, size_t bytes)
 		if (l->mode != SERIAL_POLLED)
 			for (unsigned n = 0; n < RX_LOOKS_MAX && !uart_tx_ready(&l->uart); n++)
 				rx_move(l);
-		uart_tx_wait(&l->uart, (uint8_t)c);
+		tx_wait(l, (uint8_t)c);
 	}
 }
 
@@ -189,7 +196,7 @@ static void put(struct serial_line *l, uint8_t c)
 	if (!l->uart.present)
 		return;
 	if (l->mode == SERIAL_POLLED) {
-		uart_tx_wait(&l->uart, c);
+		tx_wait(l, c);
 		return;
 	}
 	if (!ring_space(&l->tx))

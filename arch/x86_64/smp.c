@@ -135,6 +135,7 @@ void smp_idle_main(struct cpu *cpu)
 {
 	while (cpu->main == smp_idle_main) {
 		cpu->work_pending = false;
+		cpu->rounds++;
 		if (cpu->timer_due)
 			timer_run_expired();
 		smp_do_work();

@@ -19,7 +19,8 @@ struct watch {
 	struct timer timer;
 	struct cpu_work begin;
 	struct cpu *of;
-	uint64_t seen;  /* of's irq_count when it was looked at last */
+	uint64_t seen;  /* of's progress() when it was looked at last */
+	uint64_t irqs;  /* of's irq_count when it was sent an interrupt */
 	uint64_t asked; /* clock_ns() when it was sent an interrupt; 0: it need not answer */
 	bool reported;
 };
@@ -39,18 +40,29 @@ static void show_all_the_same(const struct cpu *stuck)
 	console_flush();
 }
 
-/* r: where it is; NULL: it does not say. */
-static void report(const struct cpu *stuck, const struct cpu_report *r, uint64_t seconds)
+/* Its loop goes round, and its guests exit. Before it has begun interrupts are what there is. */
+static uint64_t progress(const struct cpu *cpu)
 {
+	uint64_t rounds = __atomic_load_n(&cpu->rounds, __ATOMIC_RELAXED);
+
+	return rounds ? rounds : __atomic_load_n(&cpu->irq_count, __ATOMIC_RELAXED);
+}
+
+/* r: where it is; NULL: it does not say. irqs: its irq_count before it was sent an interrupt. */
+static void report(const struct cpu *stuck, const struct cpu_report *r, uint64_t irqs,
+		   uint64_t seconds)
+{
+	bool took = __atomic_load_n(&stuck->irq_count, __ATOMIC_RELAXED) != irqs;
+	const char *what =
+		took ? "takes interrupts, and has not come round" : "has taken no interrupt";
 	uint64_t offset;
 
 	if (!r)
-		log_err("watchdog: cpu %u has taken no interrupt for %llu s, and no NMI", stuck->id,
+		log_err("watchdog: cpu %u %s for %llu s, and no NMI", stuck->id, what,
 			(unsigned long long)seconds);
 	else
-		log_err("watchdog: cpu %u has taken no interrupt for %llu s: rip %016llx rsp "
-			"%016llx rflags %08llx",
-			stuck->id, (unsigned long long)seconds, (unsigned long long)r->rip,
+		log_err("watchdog: cpu %u %s for %llu s: rip %016llx rsp %016llx rflags %08llx",
+			stuck->id, what, (unsigned long long)seconds, (unsigned long long)r->rip,
 			(unsigned long long)r->rsp, (unsigned long long)r->rflags);
 	for (unsigned i = 0; r && i < r->nr_calls; i++) {
 		const char *name = ksym_lookup(r->calls[i], &offset);
@@ -63,8 +75,7 @@ static void report(const struct cpu *stuck, const struct cpu_report *r, uint64_t
 
 static void report_again(const struct cpu *cpu, uint64_t seconds)
 {
-	log_err("watchdog: cpu %u takes interrupts again, after %llu s", cpu->id,
-		(unsigned long long)seconds);
+	log_err("watchdog: cpu %u goes on, after %llu s", cpu->id, (unsigned long long)seconds);
 }
 
 /* --- each looks after the next one --- */
@@ -75,14 +86,14 @@ static void ask_and_report(const struct watch *w, uint64_t seconds)
 
 	while (__atomic_exchange_n(&asking, true, __ATOMIC_ACQUIRE))
 		cpu_relax();
-	report(w->of, smp_look_at(w->of, &r) ? &r : NULL, seconds);
+	report(w->of, smp_look_at(w->of, &r) ? &r : NULL, w->irqs, seconds);
 	__atomic_store_n(&asking, false, __ATOMIC_RELEASE);
 }
 
 static void look(void *ctx)
 {
 	struct watch *w = ctx;
-	uint64_t now = clock_ns(), count = __atomic_load_n(&w->of->irq_count, __ATOMIC_RELAXED);
+	uint64_t now = clock_ns(), count = progress(w->of);
 
 	if (count != w->seen || w->of->idle_since) {
 		if (w->reported)
@@ -91,6 +102,7 @@ static void look(void *ctx)
 		w->reported = false;
 	} else if (!w->asked) {
 		w->asked = now;
+		w->irqs = __atomic_load_n(&w->of->irq_count, __ATOMIC_RELAXED);
 		cpu_interrupt(w->of);
 	} else if (!w->reported) {
 		ask_and_report(w, (now - w->asked) / NS_PER_SEC);
@@ -124,7 +136,8 @@ static struct cpu *next_online(const struct cpu *cpu)
 /* --- one that is alone looks after itself, by NMI --- */
 
 static struct {
-	uint64_t seen;  /* irq_count at the last NMI */
+	uint64_t seen;  /* progress() at the last NMI */
+	uint64_t irqs;  /* irq_count when it was sent an interrupt */
 	uint64_t last;  /* clock_ns() then */
 	uint64_t due;   /* the time for which no NMI has come yet: a late one leaves some */
 	uint64_t asked; /* when it was sent an interrupt; 0: it need not answer */
@@ -143,7 +156,7 @@ static void look_at_itself(struct cpu *cpu, const struct trap_frame *tf, uint64_
 	uint64_t seconds = (now - alone.asked) / NS_PER_SEC;
 	struct cpu_report r = { .rip = tf->rip, .rsp = tf->rsp, .rflags = tf->rflags };
 
-	if (cpu->irq_count != alone.seen || cpu->idle_since) {
+	if (progress(cpu) != alone.seen || cpu->idle_since) {
 		alone.stuck = seconds;
 		if (alone.reported)
 			smp_queue(cpu, &alone.again);
@@ -151,10 +164,11 @@ static void look_at_itself(struct cpu *cpu, const struct trap_frame *tf, uint64_
 		alone.reported = false;
 	} else if (!alone.asked) {
 		alone.asked = now;
+		alone.irqs = cpu->irq_count;
 		lapic_send_self(TRAP_KICK);
 	} else if (!alone.reported && log_nmi_may()) {
 		r.nr_calls = backtrace_take(tf->rip, tf->rbp, r.calls, SMP_REPORT_CALLS);
-		report(cpu, &r, seconds);
+		report(cpu, &r, alone.irqs, seconds);
 		alone.reported = true;
 	}
 }
@@ -171,7 +185,7 @@ static bool alone_nmi(const struct trap_frame *tf)
 		return false;
 	alone.due -= MIN(alone.due, PERIOD_NS);
 	look_at_itself(cpu, tf, now);
-	alone.seen = cpu->irq_count;
+	alone.seen = progress(cpu);
 	return true;
 }
 

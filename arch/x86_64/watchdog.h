@@ -1,8 +1,8 @@
 /*
- * Is a processor stuck with interrupts off? Each looks after the next one: every few seconds it
- * sees whether that one has taken an interrupt since, and sends it one if not. Who has taken none
- * the time after is looked at by NMI, and where it is goes into the log. An idle one is let be. One
- * that is alone does the same in NMIs of a timer's.
+ * Is a processor stuck, with interrupts off or on? Each looks after the next one: every few seconds
+ * it sees whether that one's loop has gone round since, or a guest of its has exited, and sends it
+ * an interrupt if not. Who has got no further the time after is looked at by NMI, and where it is
+ * goes into the log. An idle one is let be. One that is alone does the same in NMIs of a timer's.
  */
 #ifndef UMBRA_WATCHDOG_H
 #define UMBRA_WATCHDOG_H

@@ -95,6 +95,9 @@ def test_panic(name):
         m.expect(r"cpu 2: idle")
 
 
+SPINS = r"watchdog: cpu {} takes interrupts, and has not come round for \d+ s: rip [0-9a-f]{{16}} "
+
+
 def test_watchdog(name):
     """A processor that takes no interrupts is reported with the functions it is in, and then that
     it goes on; a panic meanwhile stops it all the same, and shows it."""
@@ -104,7 +107,7 @@ def test_watchdog(name):
         m.type("hang 1 20\r")
         m.expect(r"watchdog: cpu 1 has taken no interrupt for \d+ s: rip [0-9a-f]{16} ")
         m.expect(r"watchdog:   [0-9a-f]{16} smp_do_work\+0x")
-        m.expect(r"watchdog: cpu 1 takes interrupts again, after \d+ s")
+        m.expect(r"watchdog: cpu 1 goes on, after \d+ s")
         m.expect(PROMPT)
         m.type("hang 1 600\r")
         m.expect(PROMPT)
@@ -129,10 +132,26 @@ def test_watchdog_alone(name):
         m.type("hang 0 20\r")
         m.expect(r"watchdog: cpu 0 has taken no interrupt for \d+ s: rip [0-9a-f]{16} ")
         m.expect(r"watchdog:   [0-9a-f]{16} smp_do_work\+0x")
-        m.expect(r"watchdog: cpu 0 takes interrupts again, after \d+ s")
+        m.expect(r"watchdog: cpu 0 goes on, after \d+ s")
         m.still_runs(10)
         m.type("\r")
         m.expect(PROMPT)
+        m.type("hang 0 20 irqs\r")
+        m.expect(SPINS.format(0))
+        m.expect(r"watchdog:   [0-9a-f]{16} smp_do_work\+0x")
+        m.expect(r"watchdog: cpu 0 goes on, after \d+ s")
+
+
+def test_watchdog_spinning(name):
+    """One that spins with interrupts on, which it takes, is no better."""
+    with machine(name, "--smp", "2", build="debug") as m:
+        at_monitor(m)
+        m.type("hang 1 20 irqs\r")
+        m.expect(SPINS.format(1))
+        m.expect(r"watchdog:   [0-9a-f]{16} smp_do_work\+0x")
+        m.expect(r"watchdog: cpu 1 goes on, after \d+ s")
+        m.still_runs(10)
+        lib.check(m.text.count("watchdog: cpu") == 2, "no further word", m.text[-2000:])
 
 
 def bochs(name, model, *lines, umbra=LINE):

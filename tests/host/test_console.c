@@ -26,8 +26,13 @@ static void cpu_relax(void)
 }
 static struct cpu {
 	bool work_pending;
+	uint64_t rounds;
 } cpu;
 #define boot_cpu cpu
+static struct cpu *this_cpu(void)
+{
+	return &cpu;
+}
 static void cpu_kick(struct cpu *c)
 {
 	c->work_pending = true;

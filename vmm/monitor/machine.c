@@ -214,10 +214,12 @@ static bool cmd_panic(const struct monitor_args *args)
 
 #ifdef UMBRA_DEBUG
 static struct cpu_work hang_work;
+static bool hang_takes_irqs;
 
 static void hang(void *ctx)
 {
-	irq_disable();
+	if (!hang_takes_irqs)
+		irq_disable();
 	clock_delay_ns((uint64_t)(uintptr_t)ctx * NS_PER_SEC);
 	irq_enable();
 }
@@ -229,7 +231,8 @@ static bool cmd_hang(const struct monitor_args *args)
 	struct cpu *cpu;
 
 	if (!monitor_number(args, 0, &id) ||
-	    (args->count > 1 && !monitor_number(args, 1, &seconds)))
+	    (args->count > 1 && !monitor_number(args, 1, &seconds)) ||
+	    (args->count > 2 && strcmp(args->word[2], "irqs") != 0))
 		return false;
 	cpu = id < CPU_MAX ? smp_cpu((unsigned)id) : NULL;
 	if (!cpu || cpu->state != CPU_ONLINE)
@@ -238,8 +241,10 @@ static bool cmd_hang(const struct monitor_args *args)
 		return monitor_wrong("up to 600 seconds");
 	hang_work.fn = hang;
 	hang_work.ctx = (void *)(uintptr_t)seconds;
-	if (!smp_queue(cpu, &hang_work))
+	if (hang_work.queued)
 		return monitor_wrong("another one is about to hang");
+	hang_takes_irqs = args->count > 2;
+	smp_queue(cpu, &hang_work);
 	return true;
 }
 #endif
@@ -332,11 +337,11 @@ static const struct monitor_command commands[] = {
 	  .run = cmd_panic },
 #ifdef UMBRA_DEBUG
 	{ .name = "hang",
-	  .args = "CPU [SECONDS]",
-	  .help = "have a processor take no interrupts, to see the watchdog",
+	  .args = "CPU [SECONDS [irqs]]",
+	  .help = "have a processor do nothing, to see the watchdog; irqs: but take interrupts",
 	  .example = "hang 1 30",
 	  .words_min = 1,
-	  .words_max = 2,
+	  .words_max = 3,
 	  .run = cmd_hang },
 	{ .name = "ping",
 	  .args = "",
