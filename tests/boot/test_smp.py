@@ -54,6 +54,32 @@ def test_tiny_nested_64(name):
     check_tiny(name, "paging=nested", CPUS, vcpus=64)
 
 
+def check_held(name, model, options):
+    guest = lib.tiny("held", "held", f"memory=16M vcpus=2 debug-exit apic=on {options}")
+    with machine(name, model, guest) as m:
+        m.expect(r"interrupts have waited", "work", never="WRONG|IF clear")
+        m.expect(r"vm held: debug-exit status 33")
+        m.expect_exit()
+
+
+def test_held_nested(name):
+    """No interrupt comes while IF is clear, though another processor sends one after the other."""
+    check_held(name, "tcg", "paging=nested")
+
+
+def test_held_shadow(name):
+    check_held(name, "tcg", "paging=shadow")
+
+
+def test_held_bochs_nested(name):
+    """What Bochs' virtual interrupts would not do."""
+    check_held(name, "haswell", "paging=nested")
+
+
+def test_held_bochs_shadow(name):
+    check_held(name, "skylake", "paging=shadow")
+
+
 def check_online(m, vm, vcpus):
     """All of its processors are there."""
     out = m.command(vm, "nproc; grep -c ^processor /proc/cpuinfo; cat /sys/devices/system/cpu/online")
