@@ -167,17 +167,6 @@ static int load(struct vm *vm, char *why)
 	return load_kernel(vm, vm->vcpu[0], &src, why, WHY_SIZE);
 }
 
-/*
- * Bochs: an exit in the middle of a virtual interrupt's delivery tells of whatever event came
- * before it. Under nested paging there are none; in a shadow each page of the guest's stacks,
- * IDT and GDT makes one. A Linux of two vCPUs there has met a fault that nothing explains.
- */
-static bool may_have_virtual_interrupts(const struct vm *vm)
-{
-	return vm->cfg->apic && vm->cfg->vcpus == 1 && !vm->shadow &&
-	       vm->backend->caps()->virtual_interrupts;
-}
-
 /* Everything but the kernel. */
 static int build(struct vm *vm)
 {
@@ -191,7 +180,7 @@ static int build(struct vm *vm)
 		vm->bus.touches = &vm->touches;
 	}
 	if (!err) {
-		vm->virtual_interrupts = may_have_virtual_interrupts(vm);
+		vm->virtual_interrupts = vm->cfg->apic && vm->backend->caps()->virtual_interrupts;
 		err = vm->backend->vm_init(vm);
 		vm->has_hw = !err;
 	}

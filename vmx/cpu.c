@@ -20,6 +20,7 @@
 /* So often a guest with IF clear is left, at least. */
 #define DEAF_PER_SEC 1000
 #define EPT_WALK_BITS 48u /* what four levels translate */
+#define BOCHS_REVISION 0x2bu
 
 struct vmx_machine vmx_machine;
 
@@ -101,6 +102,31 @@ static void read_caps(struct vmx_cap_msrs *m)
 		m->ept_vpid = read_cap(MSR_VMX_EPT_VPID_CAP);
 }
 
+/* The VMCS's revision is Bochs' own, and there is no microcode, which every processor of Intel's
+ * has. SDM vol. 3, 9.11.7.1. */
+static bool runs_on_bochs(uint32_t revision)
+{
+	uint64_t microcode = 0;
+
+	if (revision != BOCHS_REVISION)
+		return false;
+	wrmsr_safe(MSR_BIOS_SIGN_ID, 0);
+	cpuid(1, 0);
+	return !rdmsr_safe(MSR_BIOS_SIGN_ID, &microcode) || !(microcode >> 32);
+}
+
+/*
+ * Bochs: an external interrupt that comes while a virtual one waits for IF alone makes the
+ * processor deliver that one, with IF clear; and an exit in the middle of a virtual interrupt's
+ * delivery tells of whatever event came before it. A mask of the user's is taken at its word.
+ */
+static uint32_t features_wanted(uint64_t basic)
+{
+	if (features_mask != UINT32_MAX || !runs_on_bochs((uint32_t)basic))
+		return features_mask;
+	return features_mask & (uint32_t)~VMX_FEATURE_VIRTUAL_INTERRUPTS;
+}
+
 int vmx_probe(void)
 {
 	const struct cpu_features *cpu = cpu_features();
@@ -118,7 +144,7 @@ int vmx_probe(void)
 	}
 	first_caps = (struct vmx_cap_msrs){ 0 };
 	read_caps(&first_caps);
-	missing = vmx_caps_fold(&first_caps, features_mask, &vmx_machine.vmx);
+	missing = vmx_caps_fold(&first_caps, features_wanted(first_caps.basic), &vmx_machine.vmx);
 	if (missing) {
 		log_err("VMX: the processor has no %s", missing);
 		return -ENODEV;

@@ -68,8 +68,8 @@ def _bochs(backend, cpu, has, departs=None, **more):
     return Model(backend, "run-bochs", cpu, has, departs or EXACT, **more)
 
 
-# What newer processors do of it.
-LOCAL_APIC = "TprShadow ApicAccesses X2ApicMode ApicRegisters VirtualInterrupts"
+# What newer processors do of it, and Bochs does right.
+LOCAL_APIC = "TprShadow ApicAccesses X2ApicMode ApicRegisters"
 
 MODELS = {
     "tcg": Model("svm", "run-qemu", "", "NP", TCG),

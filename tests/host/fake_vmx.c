@@ -112,6 +112,16 @@ bool fake_wrmsr_safe(uint32_t msr, uint64_t val)
 	return true;
 }
 
+struct cpuid_regs fake_vmx_cpuid(uint32_t leaf, uint32_t subleaf)
+{
+	unsigned i = find_msr(MSR_BIOS_SIGN_ID);
+
+	(void)subleaf;
+	if (leaf == 1 && i < FAKE_MSRS)
+		msrs.at[i].val = (uint64_t)fake_cpu.microcode << 32;
+	return (struct cpuid_regs){ 0 };
+}
+
 uint64_t fake_msr(uint32_t msr)
 {
 	uint64_t val = 0;

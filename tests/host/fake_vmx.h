@@ -23,6 +23,7 @@
 struct fake_cpu {
 	uint64_t cr0, cr2, cr3, cr4, dr6;
 	uint64_t tsc;
+	uint32_t microcode; /* CPUID puts it into IA32_BIOS_SIGN_ID, if that is there */
 	unsigned cr2_writes, cr4_writes, dr6_writes, msr_writes;
 };
 extern struct fake_cpu fake_cpu;
@@ -40,6 +41,7 @@ void fake_msr_remove(uint32_t msr);
 uint64_t fake_msr(uint32_t msr);
 
 struct cpu *fake_this_cpu(void);
+struct cpuid_regs fake_vmx_cpuid(uint32_t leaf, uint32_t subleaf);
 bool fake_rdmsr_safe(uint32_t msr, uint64_t *val);
 bool fake_wrmsr_safe(uint32_t msr, uint64_t val);
 void fake_wrmsr(uint32_t msr, uint64_t val);
@@ -48,6 +50,7 @@ void fake_write_cr4(uint64_t val);
 void fake_write_dr6(uint64_t val);
 
 #define this_cpu() fake_this_cpu()
+#define cpuid(leaf, subleaf) fake_vmx_cpuid(leaf, subleaf)
 #define rdmsr(msr) fake_msr(msr)
 #define wrmsr(msr, val) fake_wrmsr(msr, val)
 #define rdmsr_safe(msr, val) fake_rdmsr_safe(msr, val)

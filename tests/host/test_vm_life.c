@@ -173,8 +173,9 @@ static void test_apic(void **state)
 	vm_teardown(&vm);
 	assert_int_equal(vm.apic_page.v, 0);
 	cfg.paging = PAGING_SHADOW;
+	cfg.vcpus = 2;
 	start();
-	assert_false(vm.virtual_interrupts);
+	assert_true(vm.virtual_interrupts);
 	assert_int_equal(memmap_find(&vm.mem, GPA(LAPIC_BASE))->kind, REGION_APIC);
 	fake_apic_page = fake_virtual_interrupts = false;
 }

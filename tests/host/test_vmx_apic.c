@@ -162,6 +162,43 @@ static void test_delivery(void **state)
 	assert_int_equal(fake_vmcs_writes(VMCS_GUEST_INTERRUPT_STATUS), 3);
 }
 
+#define EXTERNAL_INTERRUPT(vector) (0x80000000 | (vector)) /* a VMCS's word for an event */
+
+static void play_cut_off(void)
+{
+	deliver(0x93);
+	set_status(0x41, 0x93);
+	set_exit(48, 1);
+	fake_vmcs_set(VMCS_IDT_VECTORING_INFO, EXTERNAL_INTERRUPT(0x93));
+}
+
+static void play_again(void)
+{
+	assert_int_equal(fake_vmcs_get(VMCS_ENTRY_INTR_INFO), EXTERNAL_INTERRUPT(0x93));
+	assert_int_equal(fake_vmcs_get(VMCS_GUEST_INTERRUPT_STATUS), 0x9341);
+	assert_int_equal(*vector_word(0x100, 0x93), 1 << 19);
+	assert_int_equal(*vector_word(0x200, 0x93), 0);
+	fake_vmcs_set(VMCS_IDT_VECTORING_INFO, 0);
+}
+
+/* One whose way through the IDT meets a page that is not there: taken, and delivered once more. */
+static void test_cut_off(void **state)
+{
+	(void)state;
+	post(0x41, false);
+	post(0x93, false);
+	run_one(play_cut_off);
+	assert_int_equal(exit_info.kind, EXIT_NESTED_FAULT);
+	assert_int_equal(exit_info.interrupted.kind, EVENT_INTR);
+	assert_int_equal(exit_info.interrupted.vector, 0x93);
+	assert_int_equal(vcpu.lapic.next, 0);
+	vmx_backend.inject(&vcpu, &exit_info.interrupted);
+	run_one(play_again);
+	lapic_tell_taken(&vcpu.lapic);
+	assert_int_equal(nr_taken, 1);
+	assert_int_equal(taken[0], 0x93);
+}
+
 static void play_level(void)
 {
 	assert_int_equal(fake_vmcs_get(VMCS_EOI_EXIT_BITMAP1), BIT(0x65 - 64));
@@ -341,6 +378,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ALL(test_lowest_by_page),
 		ALL(test_delivery),
+		ALL(test_cut_off),
 		ALL(test_eoi),
 		ALL(test_write),
 		ALL(test_x2apic),

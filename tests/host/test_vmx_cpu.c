@@ -112,6 +112,36 @@ static void test_less(void **state)
 	assert_string_equal(caps->features, "VMCS 12");
 }
 
+/* Bochs does not do virtual interrupts right: not there, unless they are asked for. */
+static void test_bochs(void **state)
+{
+	static const struct {
+		uint32_t mask, revision, microcode;
+		bool msr, expected;
+	} rows[] = {
+		{ UINT32_MAX, 0x2b, 0, true, false },
+		{ UINT32_MAX, 0x2b, 0, false, false },
+		{ UINT32_MAX, 0x2b, 0x28, true, true },
+		{ UINT32_MAX, 0x12, 0, true, true },
+		{ VMX_FEATURE_TPR_SHADOW | VMX_FEATURE_VIRTUAL_INTERRUPTS, 0x2b, 0, true, true },
+		{ VMX_FEATURE_TPR_SHADOW, 0x2b, 0, true, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		setup(state);
+		fake_msr_set(0x480, 0x00da040000000000 | rows[i].revision);
+		fake_msr_set(0x48b, fake_msr(0x48b) | BIT(41));
+		fake_cpu.microcode = rows[i].microcode;
+		if (rows[i].msr)
+			fake_msr_set(MSR_BIOS_SIGN_ID, UINT64_C(0x28) << 32);
+		vmx_mask_features(rows[i].mask);
+		assert_int_equal(vmx_probe(), 0);
+		assert_int_equal(vmx_caps()->virtual_interrupts, rows[i].expected);
+		assert_int_equal(!!strstr(vmx_caps()->features, " VirtualInterrupts"),
+				 rows[i].expected);
+	}
+}
+
 /* Without TRUE controls, EPT or VPID their MSRs are not there to be read. */
 static void test_missing_msrs(void **state)
 {
@@ -256,6 +286,7 @@ int main(void)
 		cmocka_unit_test_setup(test_linear_width, setup),
 		cmocka_unit_test_setup(test_limits_of_nested_tables, setup),
 		cmocka_unit_test_setup(test_less, setup),
+		cmocka_unit_test_setup(test_bochs, setup),
 		cmocka_unit_test_setup(test_missing_msrs, setup),
 		cmocka_unit_test_setup(test_not_offered, setup),
 		cmocka_unit_test_setup(test_firmware, setup),

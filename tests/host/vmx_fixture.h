@@ -193,7 +193,7 @@ static inline int make_vm(struct shadow *shadow)
 	vm.cfg = &config;
 	vm.backend = &vmx_backend;
 	vm.shadow = shadow;
-	vm.virtual_interrupts = vmx_caps()->virtual_interrupts && !shadow;
+	vm.virtual_interrupts = vmx_caps()->virtual_interrupts;
 	if (vmx_caps()->identity_map && !shadow)
 		vm.identity_map = GPA(IDENTITY_MAP);
 	assert_int_equal(vmx_backend.vm_init(&vm), 0);
