@@ -70,9 +70,7 @@ enum lapic_reg {
 #define NEWS_EXTINT BIT(16)
 #define NEWS_ILLEGAL BIT(17) /* a vector below 16 */
 #define NEWS_PINS BIT(18)
-#define NEWS_EXTINT_OVER                                                                           \
-	BIT(19) /* the 8259's is gone; of NEWS_EXTINT before the one that is set                   \
-		 */
+#define NEWS_EXTINT_OVER BIT(19) /* the 8259's of before is gone */
 #define NEWS_KICKED BIT(31)
 
 /* inbox.pins. */

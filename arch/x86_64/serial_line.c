@@ -171,7 +171,6 @@ static void line_prove(void *ctx)
 	}
 }
 
-/* Send what is queued by polling. What comes in meanwhile is not lost: interrupts are off. */
 /* A CPU that waits for a slow line gets on all the same. */
 static void tx_wait(struct serial_line *l, uint8_t c)
 {
@@ -179,6 +178,7 @@ static void tx_wait(struct serial_line *l, uint8_t c)
 	this_cpu()->rounds++;
 }
 
+/* Send what is queued by polling. What comes in meanwhile is not lost: interrupts are off. */
 static void tx_drain(struct serial_line *l, size_t bytes)
 {
 	int c;
