@@ -341,7 +341,7 @@ $(H)/tests/%: $(H)/obj/tests/host/%.o $(HOST_SHARED:%.c=$(H)/obj/%.o) $(H)/libum
 
 # The sanitizer of threads goes with no other. Who waits for a lock lets the others run: there may be
 # fewer processors than threads.
-THREADS_C := tests/host/test_shadow_threads.c arch/x86_64/lib/printf.c \
+THREADS_C := tests/host/test_shadow_threads.c arch/x86_64/lib/printf.c arch/x86_64/lib/spinlock.c \
 	$(filter-out paging/host%,$(sort $(wildcard paging/*.c)))
 $(H)/tests/test_shadow_threads: $(THREADS_C) $(HEADERS) $(H)/flags
 	@mkdir -p $(@D)
@@ -359,6 +359,7 @@ FUZZ_CFLAGS := -std=gnu11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=undefined -D_GNU_SOURCE $(WARN) -I.
 FUZZ_BINS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_SHARED := tests/fuzz/world.c tests/host/oracle.c arch/x86_64/lib/printf.c \
+	arch/x86_64/lib/spinlock.c \
 	$(addprefix vmm/gdb/,packet.c reader.c regs.c stub.c stub_data.c) \
 	$(filter-out paging/host%,$(sort $(wildcard paging/*.c)))
 FUZZ_OBJS := $(FUZZ_SHARED:%.c=$(B)/fuzz/obj/%.o)

@@ -17,6 +17,7 @@
 #define CPUID_1_ECX_X2APIC BIT(21)
 #define CPUID_1_ECX_TSC_DEADLINE BIT(24)
 #define CPUID_1_ECX_XSAVE BIT(26)
+#define CPUID_1_ECX_HYPERVISOR BIT(31)
 #define CPUID_1_EDX_APIC BIT(9)
 #define CPUID_7_EBX_TSC_ADJUST BIT(1)
 #define CPUID_7_EBX_SMEP BIT(7)
@@ -278,6 +279,8 @@ void cpu_init(void)
 	spin_debug.held = locks_held;
 	spin_debug.misuse = lock_misuse;
 #endif
+	if (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR)
+		spin_looks = SPIN_LOOKS_VIRTUAL;
 	read_features(&features);
 	for (unsigned i = 0; i < ARRAY_SIZE(common); i++)
 		common[i] = common_read(i);

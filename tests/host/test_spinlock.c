@@ -14,6 +14,8 @@
 #include "arch/x86_64/lib/rw_lock.h"
 #include "arch/x86_64/lib/spinlock.c"
 
+static unsigned in_both, in_inner; /* guarded by outer and inner, and by inner */
+static unsigned alone;             /* guarded by shared */
 static uint32_t cpu[2];
 static _Thread_local uint32_t *current = &cpu[0];
 
@@ -35,6 +37,16 @@ static int setup_test(void **state)
 	current = &cpu[0];
 	spin_debug.held = held;
 	spin_debug.misuse = said;
+	spin_looks = 0;
+	in_both = in_inner = alone = 0;
+	return 0;
+}
+
+/* With processors that need not be running. */
+static int setup_looks(void **state)
+{
+	setup_test(state);
+	spin_looks = 10;
 	return 0;
 }
 
@@ -78,7 +90,6 @@ static void test_misuse(void **state)
 #define ROUNDS 20000
 #define SHARED_ROUNDS 1000
 static struct spinlock outer = SPINLOCK_INIT(LOCK_FRAME), inner = SPINLOCK_INIT(LOCK_LOG);
-static unsigned in_both, in_inner; /* guarded by both, and by inner */
 
 static void *contend(void *arg)
 {
@@ -144,6 +155,38 @@ static void test_order_of_coming(void **state)
 	}
 }
 
+/* --- who waits looks before it draws a ticket --- */
+
+static void *come_and_go(void *arg)
+{
+	current = arg;
+	for (unsigned i = 0; i < 100; i++) {
+		spin_lock(&outer);
+		spin_unlock(&outer);
+	}
+	return NULL;
+}
+
+/* A free lock waits for nobody: who has it again and again keeps it while the other only looks. */
+static void test_looks(void **state)
+{
+	pthread_t other;
+
+	(void)state;
+	spin_looks = UINT32_MAX;
+	spin_lock(&outer);
+	assert_int_equal(pthread_create(&other, NULL, come_and_go, &cpu[1]), 0);
+	for (unsigned i = 0; i < 1000; i++) {
+		assert_int_equal(__atomic_load_n(&outer.next, __ATOMIC_RELAXED), outer.serving + 1);
+		spin_unlock(&outer);
+		sched_yield();
+		spin_lock(&outer);
+	}
+	spin_unlock(&outer);
+	pthread_join(other, NULL);
+	assert_false(spin_is_locked(&outer));
+}
+
 static void test_ring(void **state)
 {
 	uint8_t bytes[8];
@@ -171,7 +214,7 @@ static void test_ring(void **state)
 /* --- shared --- */
 
 static struct rw_lock shared = RW_LOCK_INIT(LOCK_FRAME);
-static unsigned alone, together, most;
+static unsigned together, most;
 
 static void *share_and_exclude(void *arg)
 {
@@ -304,6 +347,13 @@ int main(void)
 		cmocka_unit_test_setup(test_shared_or_alone, setup_test),
 		cmocka_unit_test_setup(test_who_waits, setup_test),
 		cmocka_unit_test_setup(test_shared_misuse, setup_test),
+		cmocka_unit_test_setup(test_looks, setup_looks),
+		cmocka_unit_test_setup(test_misuse, setup_looks),
+		cmocka_unit_test_setup(test_contention, setup_looks),
+		cmocka_unit_test_setup(test_order_of_coming, setup_looks),
+		cmocka_unit_test_setup(test_shared_or_alone, setup_looks),
+		cmocka_unit_test_setup(test_who_waits, setup_looks),
+		cmocka_unit_test_setup(test_shared_misuse, setup_looks),
 		cmocka_unit_test(test_ring),
 	};
 

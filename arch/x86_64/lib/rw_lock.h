@@ -24,25 +24,27 @@ struct rw_lock {
 		.rank = (r)                                                                        \
 	}
 
-static inline uint32_t rw_ticket(struct rw_lock *l)
-{
-	spin_debug_rank_acquire(l->rank);
-	return __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
-}
+/* As spin_look(). */
+bool rw_look_shared(struct rw_lock *l);
+bool rw_look(struct rw_lock *l);
 
-static inline void rw_wait(struct rw_lock *l, const uint32_t *serving, uint32_t ticket)
+static inline void rw_wait(struct rw_lock *l, const uint32_t *serving)
 {
+	uint32_t ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
+
 	while (__atomic_load_n(serving, __ATOMIC_ACQUIRE) != ticket)
 		__builtin_ia32_pause();
-	spin_debug_rank_acquired(l->rank);
 }
 
 static inline void rw_lock_shared(struct rw_lock *l)
 {
-	uint32_t ticket = rw_ticket(l);
-
-	rw_wait(l, &l->share, ticket);
-	__atomic_store_n(&l->share, ticket + 1, __ATOMIC_RELEASE);
+	spin_debug_rank_acquire(l->rank);
+	if (!spin_looks || !rw_look_shared(l))
+		rw_wait(l, &l->share);
+	spin_debug_rank_acquired(l->rank);
+	/* Who comes next may share it as well. */
+	__atomic_store_n(&l->share, __atomic_load_n(&l->share, __ATOMIC_RELAXED) + 1,
+			 __ATOMIC_RELEASE);
 }
 
 static inline void rw_unlock_shared(struct rw_lock *l)
@@ -53,9 +55,10 @@ static inline void rw_unlock_shared(struct rw_lock *l)
 
 static inline void rw_lock(struct rw_lock *l)
 {
-	uint32_t ticket = rw_ticket(l);
-
-	rw_wait(l, &l->exclude, ticket);
+	spin_debug_rank_acquire(l->rank);
+	if (!spin_looks || !rw_look(l))
+		rw_wait(l, &l->exclude);
+	spin_debug_rank_acquired(l->rank);
 }
 
 static inline void rw_unlock(struct rw_lock *l)

@@ -1,5 +1,44 @@
 #include "arch/x86_64/lib/spinlock.h"
 
+#include "arch/x86_64/lib/rw_lock.h"
+
+uint32_t spin_looks;
+
+/* Draw the next ticket, if it is the one that this counter has come to. */
+static bool draw(uint32_t *next, const uint32_t *serving)
+{
+	uint32_t turn = __atomic_load_n(serving, __ATOMIC_ACQUIRE);
+
+	return __atomic_load_n(next, __ATOMIC_RELAXED) == turn &&
+	       __atomic_compare_exchange_n(next, &turn, turn + 1, false, __ATOMIC_ACQUIRE,
+					   __ATOMIC_RELAXED);
+}
+
+static bool look(uint32_t *next, const uint32_t *serving)
+{
+	for (uint32_t looks = spin_looks; looks; looks--) {
+		if (draw(next, serving))
+			return true;
+		__builtin_ia32_pause();
+	}
+	return false;
+}
+
+bool spin_look(struct spinlock *l)
+{
+	return look(&l->next, &l->serving);
+}
+
+bool rw_look_shared(struct rw_lock *l)
+{
+	return look(&l->next, &l->share);
+}
+
+bool rw_look(struct rw_lock *l)
+{
+	return look(&l->next, &l->exclude);
+}
+
 #ifdef UMBRA_DEBUG
 
 struct spin_debug spin_debug;

@@ -1,8 +1,8 @@
 /*
  * A spinlock. Those who wait get it in the order in which they came, so that nobody who takes it
- * again and again keeps it from another. Each has a rank; a CPU takes locks in rising rank only, so
- * that no two CPUs can wait for each other. Debug builds check that, and that the one who releases
- * is the one who took it.
+ * again and again keeps it from another; on an emulator, those who wait long (spin_looks). Each has
+ * a rank; a CPU takes locks in rising rank only, so that no two CPUs can wait for each other. Debug
+ * builds check that, and that the one who releases is the one who took it.
  *
  * A lock that an interrupt handler takes is only taken with interrupts off.
  */
@@ -72,12 +72,28 @@ void spin_debug_rank_release(uint32_t rank);
 #define spin_debug_rank_release(r) ((void)(r))
 #endif
 
+/*
+ * Where the processors are threads of another system, which runs them by turns, the one whose turn
+ * it is to have the lock need not be running: the lock stands idle until it does, at each change of
+ * hands, and the others spin for that long. There who waits looks so often whether the lock is free
+ * before it draws a ticket. 0: on processors of one's own.
+ */
+extern uint32_t spin_looks;
+#define SPIN_LOOKS_VIRTUAL 65536
+
+/* Look spin_looks times whether it is free, and take it. False: it never was. */
+bool spin_look(struct spinlock *l);
+
 /* Wait for the lock and take it. Not for one that this CPU holds. */
 static inline void spin_lock(struct spinlock *l)
 {
 	uint32_t ticket;
 
 	spin_debug_acquire(l);
+	if (spin_looks && spin_look(l)) {
+		spin_debug_acquired(l);
+		return;
+	}
 	ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
 	while (__atomic_load_n(&l->serving, __ATOMIC_ACQUIRE) != ticket)
 		__builtin_ia32_pause();
