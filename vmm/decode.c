@@ -269,16 +269,16 @@ static bool needs_alignment(ZydisMnemonic mnemonic)
 	}
 }
 
-/* Opcodes d8 to df with an operand in memory, but for the whole environment. */
-static bool is_x87_memory(const struct insn *insn, const ZydisDecodedInstruction *z)
+/* Opcodes d8 to df with an operand in memory. */
+static uint8_t classify_x87(const struct insn *insn, const ZydisDecodedInstruction *z)
 {
 	if (z->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT ||
 	    z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || (z->opcode & 0xf8) != 0xd8)
-		return false;
+		return classify_conditional(z);
 	for (unsigned i = 0; i < INSN_OPERANDS; i++)
 		if (insn->operand[i].kind == OPERAND_MEM)
-			return insn->operand[i].size <= 10;
-	return false;
+			return insn->operand[i].size <= 10 ? INSN_X87 : INSN_X87_STATE;
+	return INSN_OTHER;
 }
 
 /* What one mnemonic stands for, by its operands; and what has too many mnemonics. */
@@ -288,7 +288,7 @@ static uint8_t classify(const struct insn *insn, const ZydisDecodedInstruction *
 
 	switch (insn->op) {
 	case INSN_OTHER:
-		return is_x87_memory(insn, z) ? INSN_X87 : classify_conditional(z);
+		return classify_x87(insn, z);
 	case INSN_MOV:
 		return classify_mov(insn);
 	case INSN_IMUL:
@@ -378,7 +378,7 @@ enum decode_status decode_insn(struct insn *out, const uint8_t *bytes, unsigned 
 		convert_operands(out, operands, nr_operands);
 	out->op = classify(out, &z);
 	out->aligned = needs_alignment(z.mnemonic);
-	if (out->op == INSN_X87)
+	if (out->op == INSN_X87 || out->op == INSN_X87_STATE)
 		out->fop = (uint16_t)X87_FOP(z.opcode, z.raw.modrm.mod << 6 | z.raw.modrm.reg << 3 |
 							       z.raw.modrm.rm);
 	return DECODE_OK;

@@ -164,7 +164,8 @@ enum insn_op {
 	INSN_FNSTCW,
 	INSN_FNSTSW,
 	INSN_FWAIT,
-	INSN_X87, /* on an operand in memory of up to 10 bytes */
+	INSN_X87,       /* on an operand in memory of up to 10 bytes */
+	INSN_X87_STATE, /* FLDENV, FNSTENV, FRSTOR, FNSAVE */
 	/* Vector registers and memory. */
 	INSN_XMM,      /* a load clears what it does not load */
 	INSN_XMM_LOW,  /* it stays; the lower half is meant, */
@@ -206,7 +207,7 @@ struct insn {
 	uint8_t size;      /* string operations: bytes of an element */
 	uint8_t cond;      /* Jcc, SETcc, CMOVcc: the opcode's low four bits */
 	bool lock, rep, repne;
-	uint16_t fop; /* INSN_X87: X87_FOP() */
+	uint16_t fop; /* INSN_X87, INSN_X87_STATE: X87_FOP() */
 	bool aligned; /* INSN_XMM: the memory operand has to be */
 	struct operand operand[INSN_OPERANDS];
 	/* The memory operand; of a string operation only seg, for the side at rSI. */

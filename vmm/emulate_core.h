@@ -16,7 +16,7 @@
 #include "vmm/vcpu.h"
 
 /* A checked operand in memory: it lies in one page, or in two. */
-#define EMU_SPAN_MAX 16
+#define EMU_SPAN_MAX 108 /* FNSAVE's */
 struct emu_span {
 	gpa_t gpa[2];
 	uint8_t size;  /* bytes in all, 1 to EMU_SPAN_MAX */
@@ -209,7 +209,7 @@ emu_exec emu_load_table, emu_store_table, emu_lldt, emu_ltr, emu_store_selector,
 /* emulate_system.c; emu_as_exit: what exits have a handler for */
 emu_exec emu_cli, emu_sti, emu_port, emu_string_port, emu_as_exit, emu_smsw, emu_mov_dr, emu_ud;
 /* emulate_fpu.c */
-emu_exec emu_fpu, emu_x87, emu_xmm, emu_mmx;
+emu_exec emu_fpu, emu_x87, emu_x87_state, emu_xmm, emu_mmx;
 
 /* What POPF or IRET make of the flags that they have popped, in e->flags. False: e->fault. */
 bool emu_flags_load(struct emu *e, unsigned size, uint64_t image);

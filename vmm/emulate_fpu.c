@@ -1,6 +1,6 @@
 /*
  * The guest's FPU and vector registers, which are the processor's own while its vCPU is on it:
- * loads and stores, and the x87 but for its environment.
+ * loads and stores, and the x87.
  */
 #include "arch/x86_64/fpu.h"
 #include "arch/x86_64/include/bits.h"
@@ -94,6 +94,100 @@ enum emulate_result emu_x87(struct emu *e)
 	fpu_x87(fop, bytes, e->vcpu->regs.rip, emu_offset(e));
 	if (stores && has_stored())
 		emu_span_store(e, &span, bytes);
+	return emu_retire(e);
+}
+
+/* --- x87, its whole environment --- */
+
+/*
+ * The four forms of it: SDM vol. 1, figures 8-9 to 8-12. In real and virtual-8086 mode the pointers
+ * are linear addresses in two parts, the upper one from bit 12 on, with FOP below that of FIP. With
+ * operands of 16 bits there are the lower halves of the words.
+ */
+#define REAL_HIGH BITS(27, 12)
+#define REAL_FOP BITS(10, 0)
+
+static uint32_t linear(uint32_t offset, uint32_t selector)
+{
+	return ((selector & 0xffffu) << 4) + offset;
+}
+
+static void to_real(uint32_t *env)
+{
+	uint32_t ip = linear(env[X87_FIP], env[X87_FCS_FOP]), fop = env[X87_FCS_FOP] >> 16;
+	uint32_t dp = linear(env[X87_FDP], env[X87_FDS]);
+
+	env[X87_FIP] = ip & 0xffffu;
+	env[X87_FCS_FOP] = (ip >> 4 & (uint32_t)REAL_HIGH) | (fop & (uint32_t)REAL_FOP);
+	env[X87_FDP] = dp & 0xffffu;
+	env[X87_FDS] = dp >> 4 & (uint32_t)REAL_HIGH;
+}
+
+static void from_real(uint32_t *env)
+{
+	env[X87_FIP] = (env[X87_FIP] & 0xffffu) | (env[X87_FCS_FOP] & (uint32_t)REAL_HIGH) << 4;
+	env[X87_FCS_FOP] = (env[X87_FCS_FOP] & (uint32_t)REAL_FOP) << 16;
+	env[X87_FDP] = (env[X87_FDP] & 0xffffu) | (env[X87_FDS] & (uint32_t)REAL_HIGH) << 4;
+	env[X87_FDS] = 0;
+}
+
+/* As memory is to have it. Returns the bytes of it. */
+static unsigned store_env(const struct emu *e, uint32_t *env, uint8_t *bytes)
+{
+	if (!emu_protected(e))
+		to_real(env);
+	if (e->insn->op_size != 2) {
+		memcpy(bytes, env, X87_ENV_BYTES);
+		return X87_ENV_BYTES;
+	}
+	for (unsigned i = 0; i < X87_ENV_WORDS; i++)
+		memcpy(bytes + 2 * i, &env[i], 2); /* the low bytes come first */
+	return X87_ENV_BYTES / 2;
+}
+
+static unsigned load_env(const struct emu *e, uint32_t *env, const uint8_t *bytes)
+{
+	unsigned each = e->insn->op_size == 2 ? 2 : 4;
+
+	memset(env, 0, X87_ENV_BYTES);
+	for (unsigned i = 0; i < X87_ENV_WORDS; i++)
+		memcpy(&env[i], bytes + (size_t)each * i, each);
+	if (!emu_protected(e))
+		from_real(env);
+	return each * X87_ENV_WORDS;
+}
+
+/* FLDENV, FNSTENV, FRSTOR, FNSAVE. */
+enum emulate_result emu_x87_state(struct emu *e)
+{
+	unsigned n = memory_operand(e), fop = e->insn->fop, env;
+	bool stores = x87_stores(fop);
+	uint8_t bytes[EMU_SPAN_MAX];
+	struct x87_state s;
+	struct emu_span span;
+
+	if (vcpu_hot_reg(e->vcpu, REG_CR0) & (CR0_EM | CR0_TS)) {
+		emu_refuse(e, VEC_NM);
+		return emu_fault(e);
+	}
+	if (!stores && (fpu_status() & X87_FSW_ES))
+		return exception_waits(e);
+	e->one_access = true;
+	if (!emu_locate(e, n, stores, &span))
+		return emu_fault(e);
+	if (stores) {
+		fpu_x87_state(fop, &s);
+		env = store_env(e, s.env, bytes);
+		if (span.size > env)
+			memcpy(bytes + env, s.st, sizeof(s.st));
+		emu_span_store(e, &span, bytes);
+	} else {
+		emu_span_load(e, &span, bytes);
+		env = load_env(e, s.env, bytes);
+		if (span.size > env)
+			memcpy(s.st, bytes + env, sizeof(s.st));
+		fpu_x87_state(fop, &s);
+	}
 	return emu_retire(e);
 }
 

@@ -496,6 +496,7 @@ static const struct row {
 	[INSN_FNSTSW] = { .exec = emu_fpu },
 	[INSN_FWAIT] = { .exec = emu_fpu },
 	[INSN_X87] = { .exec = emu_x87 },
+	[INSN_X87_STATE] = { .exec = emu_x87_state },
 	[INSN_XMM] = { .exec = emu_xmm },
 	[INSN_XMM_LOW] = { .exec = emu_xmm },
 	[INSN_XMM_HIGH] = { .exec = emu_xmm },

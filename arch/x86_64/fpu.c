@@ -221,6 +221,11 @@ void fpu_x87(unsigned fop, void *operand, uint64_t ip, uint64_t dp)
 	__asm__ volatile("fxrstor64 %0" ::"m"(fx));
 }
 
+void fpu_x87_state(unsigned fop, struct x87_state *state)
+{
+	x87_run_state(fop, state);
+}
+
 #define EIGHT(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #define SIXTEEN(X) EIGHT(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
 

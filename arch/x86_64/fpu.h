@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+struct x87_state;
+
 /* An area for fpu_save(), in the state after RESET; NULL: no memory. */
 void *fpu_area_alloc(void);
 /* Give back what fpu_area_alloc() gave. */
@@ -44,5 +46,8 @@ uint16_t fpu_status(void);
  * its operand's.
  */
 void fpu_x87(unsigned fop, void *operand, uint64_t ip, uint64_t dp);
+/* One of those that load or store its whole environment, or state. Before a load no exception
+ * waits. */
+void fpu_x87_state(unsigned fop, struct x87_state *state);
 
 #endif

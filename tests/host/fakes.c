@@ -577,6 +577,11 @@ void fpu_x87(unsigned fop, void *operand, uint64_t ip, uint64_t dp)
 	fake_fpu_dp = dp;
 }
 
+void fpu_x87_state(unsigned fop, struct x87_state *state)
+{
+	x87_run_state(fop, state);
+}
+
 uint32_t fpu_pkru(void)
 {
 	return fake_pkru;

@@ -259,12 +259,166 @@ static void test_x87_refused(void **state)
 	fx.reg[REG_CR0] |= CR0_NE;
 	emulates(EMULATE_FAULT, 0);
 	assert_raised(VEC_MF, 0);
-	assert_int_equal(fx.dev[0].reads, 0);
-	/* The whole environment is more than an operand. */
-	fx.vcpu.events.pending.kind = EVENT_NONE;
-	fake_fpu_status = 0;
 	FX_CODE(0xdd, 0x27); /* frstor [rdi] */
-	emulates(EMULATE_FAILED, 0);
+	fx.vcpu.events.pending.kind = EVENT_NONE;
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_MF, 0);
+	assert_int_equal(fx.dev[0].reads, 0);
+	FX_CODE(0xd9, 0x37); /* fnstenv [rdi]: it does not wait */
+	fx.vcpu.events.pending.kind = EVENT_NONE;
+	emulates(EMULATE_DONE, 2);
+	assert_nothing_raised();
+	FX_CODE(0xd9, 0x37);
+	fx.reg[REG_CR0] |= CR0_EM;
+	emulates(EMULATE_FAULT, 0);
+	assert_raised(VEC_NM, 0);
+}
+
+/* The state as FNSAVE has it, but for the pointers, which the registers of a test's processor may
+ * lack. */
+static void native_save(struct x87_state *s)
+{
+	__asm__ volatile("fnsave %0" : "=m"(*s));
+	memset(&s->env[X87_FIP], 0, 16);
+}
+
+/* Over two devices, as it is, and back. */
+static void test_x87_state(void **state)
+{
+	static const struct {
+		uint8_t save[3], load[3];
+		unsigned size;
+	} cases[] = {
+		{ { 0xdd, 0x37 }, { 0xdd, 0x27 }, 108 }, /* fnsave, frstor */
+		{ { 0x66, 0xdd, 0x37 }, { 0x66, 0xdd, 0x27 }, 94 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		unsigned len = i ? 3 : 2, first = 50;
+		struct x87_state want, got;
+		uint8_t image[108];
+
+		x87_begin(CW_MASKED | 0xc00);
+		native_save(&want);
+		x87_begin(CW_MASKED | 0xc00);
+		GPR[RDI] = WINDOW + 4096 - first;
+		fx.vcpu.regs.rip = CODE;
+		fx_code(cases[i].save, sizeof(cases[i].save));
+		emulates(EMULATE_DONE, len);
+		memcpy(image, fx.dev[0].mem + 4096 - first, first);
+		memcpy(image + first, fx.dev[1].mem, cases[i].size - first);
+		assert_memory_equal(image + cases[i].size - 80, want.st, 80);
+		assert_int_equal(image[0] | image[1] << 8, CW_MASKED | 0xc00);
+		assert_int_equal(fx.dev[1].mem[cases[i].size - first], 0);
+		native_save(&got); /* it was left as FNINIT does */
+		assert_int_equal(got.env[X87_FCW] & 0xffff, 0x37f);
+		assert_int_equal(got.env[X87_FTW] & 0xffff, 0xffff);
+		fx.vcpu.regs.rip = CODE;
+		fx_code(cases[i].load, sizeof(cases[i].load));
+		emulates(EMULATE_DONE, len);
+		native_save(&got);
+		assert_memory_equal(&got, &want, sizeof(got));
+	}
+}
+
+/* One environment in each of its forms, of 7 words. */
+static const struct env_form {
+	bool real;
+	uint8_t prefix;
+	unsigned each; /* bytes */
+	uint32_t env[X87_ENV_WORDS];
+	uint32_t ip, fop, dp;
+} env_forms[] = {
+	{ false,
+	  0,
+	  4,
+	  { 0x37f, 0x1800, 0xd5ff, 0x12345, 0x5d90000, 0x6789a },
+	  0x12345,
+	  0x5d9,
+	  0x6789a },
+	{ false, 0x66, 2, { 0x37f, 0x1800, 0xd5ff, 0x2345, 0, 0x789a }, 0x2345, 0, 0x789a },
+	{ true,
+	  0x66,
+	  4,
+	  { 0x37f, 0x1800, 0xd5ff, 0x2345, 0xabc15d9, 0x789a, 0xdef6000 },
+	  0xabc12345,
+	  0x5d9,
+	  0xdef6789a },
+	{ true,
+	  0,
+	  2,
+	  { 0x37f, 0x1800, 0xd5ff, 0x2345, 0x15d9, 0x789a, 0x6000 },
+	  0x12345,
+	  0x5d9,
+	  0x6789a },
+};
+
+/* On the device at DI; the x87 has zeros. */
+static void env_begin(const struct env_form *f)
+{
+	if (f->real)
+		fx_mode_16();
+	fx.seg[SEG_DS].base = f->real ? DEVICE_A : 0;
+	GPR[RDI] = GPR[RBX] = f->real ? 0x20 : WINDOW + 0x20;
+	__asm__ volatile("fninit");
+	for (unsigned reg = 0; reg < 8; reg++)
+		__asm__ volatile("fldz");
+	memset(fx.dev[0].mem, 0x55, 64);
+	for (unsigned w = 0; w < X87_ENV_WORDS; w++)
+		memcpy(fx.dev[0].mem + 0x20 + (size_t)w * f->each, &f->env[w], f->each);
+}
+
+/* d9 /4 or /6 with [rdi], or [bx]. */
+static void env_emulate(const struct env_form *f, uint8_t modrm)
+{
+	uint8_t code[] = { f->prefix, 0xd9, modrm };
+	unsigned skip = !f->prefix;
+
+	fx.vcpu.regs.rip = f->real ? 0 : CODE;
+	fx_code(code + skip, sizeof(code) - skip);
+	emulates(EMULATE_DONE, sizeof(code) - skip);
+}
+
+static void env_loaded(const struct env_form *f)
+{
+	struct x87_state now;
+
+	__asm__ volatile("fnstenv %0" : "=m"(now.env));
+	assert_int_equal(now.env[X87_FCW] & 0xffff, 0x37f);
+	assert_int_equal(now.env[X87_FSW] & 0xffff, 0x1800);
+	assert_int_equal(now.env[X87_FTW] & 0xffff, 0xd5ff);
+	assert_int_equal(now.env[X87_FIP], f->ip);
+	assert_int_equal(now.env[X87_FCS_FOP] >> 16, f->fop);
+	assert_int_equal(now.env[X87_FDP], f->dp);
+}
+
+/* But for what is reserved. */
+static void env_stored(const struct env_form *f)
+{
+	for (unsigned w = 0; w < X87_ENV_WORDS; w++) {
+		uint32_t got = 0;
+
+		memcpy(&got, fx.dev[0].mem + 0x20 + (size_t)w * f->each, f->each);
+		if (w < X87_FIP || (w == X87_FDS && !f->real))
+			got &= 0xffff;
+		assert_int_equal(got, f->env[w]);
+	}
+	assert_int_equal(fx.dev[0].mem[0x20 + X87_ENV_WORDS * f->each], 0x55);
+}
+
+static void test_x87_environment(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(env_forms); i++) {
+		env_begin(&env_forms[i]);
+		env_emulate(&env_forms[i], 0x27);
+		env_loaded(&env_forms[i]);
+		memset(fx.dev[0].mem, 0x55, 64);
+		env_emulate(&env_forms[i], 0x37);
+		env_stored(&env_forms[i]);
+	}
+	__asm__ volatile("fninit");
 }
 
 static void test_turned_off(void **state)
@@ -351,6 +505,8 @@ int main(void)
 		T(test_mmx),
 		T(test_x87),
 		T(test_x87_refused),
+		T(test_x87_state),
+		T(test_x87_environment),
 		T(test_turned_off),
 		T(test_page_fault),
 		T(test_device_and_stack),

@@ -1,10 +1,11 @@
 /*
- * The x87's instructions with an operand in memory, carried out by the processor: but for those
- * that load or store its whole environment. APM vol. 5; SDM vol. 2, appendix A, tables A-7 to A-22.
+ * The x87's instructions with an operand in memory, carried out by the processor. APM vol. 5; SDM
+ * vol. 2, appendix A, tables A-7 to A-22.
  */
 #ifndef UMBRA_X87_H
 #define UMBRA_X87_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ static inline bool x87_stores(unsigned fop)
 	switch (X87_FORM(fop)) {
 	case 012: /* FST, FSTP m32fp */
 	case 013:
+	case 016: /* FNSTENV */
 	case 031: /* FISTTP, FIST, FISTP m32int */
 	case 032:
 	case 033:
@@ -30,6 +32,7 @@ static inline bool x87_stores(unsigned fop)
 	case 051: /* FISTTP m64int, FST, FSTP m64fp */
 	case 052:
 	case 053:
+	case 056: /* FNSAVE */
 	case 071: /* FISTTP, FIST, FISTP m16int */
 	case 072:
 	case 073:
@@ -96,6 +99,36 @@ static inline void x87_run(unsigned fop, void *operand)
 	}
 #undef ARITHMETIC
 #undef X
+}
+
+/* FNSAVE's operand, and FNSTENV's without the registers, as they are in protected mode with
+ * operands of 32 bits. SDM vol. 1, figures 8-9 and 8-13. */
+#define X87_ENV_BYTES 28u
+#define X87_STATE_BYTES 108u
+enum { X87_FCW, X87_FSW, X87_FTW, X87_FIP, X87_FCS_FOP, X87_FDP, X87_FDS, X87_ENV_WORDS };
+struct x87_state {
+	uint32_t env[X87_ENV_WORDS];
+	uint8_t st[80];
+};
+static_assert(sizeof(struct x87_state) == X87_STATE_BYTES, "FNSAVE's");
+
+/* FLDENV, FNSTENV, FRSTOR, FNSAVE. Of the first and the third no exception waits before. */
+static inline void x87_run_state(unsigned fop, struct x87_state *s)
+{
+	switch (X87_FORM(fop)) {
+	case 014:
+		__asm__ volatile("fldenv %0" ::"m"(s->env));
+		break;
+	case 016:
+		__asm__ volatile("fnstenv %0" : "=m"(s->env));
+		break;
+	case 054:
+		__asm__ volatile("frstor %0" ::"m"(*s));
+		break;
+	case 056:
+		__asm__ volatile("fnsave %0" : "=m"(*s));
+		break;
+	}
 }
 
 #endif
