@@ -391,10 +391,11 @@ static void test_paging(void **state)
 /* A line with little room: nothing is lost, and nothing waits in a command. */
 static void test_slow_line(void **state)
 {
-	static char all[65536];
+	static char all[65536], help[16384];
 
 	(void)state;
 	run("help");
+	snprintf(help, sizeof(help), "%s", said);
 	fake_console_room = 300;
 	type("help | cat\ruptime\r");
 	all[0] = '\0';
@@ -404,7 +405,7 @@ static void test_slow_line(void **state)
 		monitor_work();
 	}
 	strcat(all, shown());
-	assert_non_null(strstr(all, said));
+	assert_non_null(strstr(all, help));
 	assert_non_null(strstr(all, "up 0 days 00:00:00\numbra> "));
 	/* ^C ends it. */
 	fake_console_room = 300;

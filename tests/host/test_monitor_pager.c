@@ -10,6 +10,7 @@
 
 #include "vmm/monitor/pager.h"
 #include "vmm/monitor/pipe.h"
+#include "vmm/monitor/text.h"
 
 static char out[65536];
 static size_t nr_out;
@@ -222,9 +223,18 @@ static const char *parse(const char *s)
 
 static const char *through(const char *s, const char *input)
 {
+	size_t len = strlen(input), n, kept = 0;
+
 	assert_null(parse(s));
-	strcpy(text, input);
-	text[pipe_run(&pipeline, text, strlen(text), sizeof(text))] = '\0';
+	pipe_begin(&pipeline);
+	for (size_t at = 0; at < len; at += n) {
+		n = text_line(input, at, len);
+		if (!pipe_take(&pipeline, input + at, n))
+			continue;
+		memcpy(text + kept, input + at, n);
+		kept += n;
+	}
+	text[pipe_end(&pipeline, text, kept, sizeof(text))] = '\0';
 	return text;
 }
 
@@ -258,6 +268,10 @@ static void test_head_tail(void **state)
 	assert_string_equal(through("x | head 0", "1\n2\n"), "");
 	assert_string_equal(through("x | head", "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n"),
 			    "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n");
+	assert_string_equal(through("x | grep 1 | tail 1 | cat", "1\n2\n11\n3\n"), "11\n");
+	assert_string_equal(through("x | tail 3 | grep -v 1 | head 1", "1\n2\n11\n3\n"), "2\n");
+	assert_string_equal(through("x | grep -c 1 | grep -v 2", "1\n2\n11\n3\n"), "");
+	assert_string_equal(through("x | tail 3 | grep -c 1 | cat", "1\n2\n11\n3\n"), "1\n");
 	assert_string_equal(through("x | grep 1 | tail 1 | cat", "1\n2\n11\n3\n"), "11\n");
 	assert_true(pipe_has(&pipeline, PIPE_CAT));
 	assert_false(pipe_has(&pipeline, PIPE_MORE));

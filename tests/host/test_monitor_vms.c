@@ -12,6 +12,7 @@ static void test_aside(void **state)
 	snprintf(was, sizeof(was), "%s", said);
 	dispatch_aside("vms", text, sizeof(text));
 	assert_non_null(strstr(text, "NAME"));
+	dispatch_aside("help", text, sizeof(text));
 	assert_non_null(strstr(text, "do not fit"));
 	dispatch_aside("nothing", text, sizeof(text));
 	assert_non_null(strstr(text, "no such command"));

@@ -62,16 +62,20 @@ extern const struct monitor_family monitor_debug_family;   /* debug.c: break wat
 
 /* --- for commands --- */
 
-/* Put text into the command's output; lines end with \n. What does not fit in its buffer is
- * counted and said to be missing. */
+/* Put text into the command's output; lines end with \n. Those of more than 80 characters are
+ * broken at blanks. What does not fit in its buffer is counted and said to be missing. */
 void monitor_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A name in a column of this width behind `indent` characters of its line. When it is longer the
+ * row goes on below it, in its column. */
+void monitor_name(unsigned indent, unsigned width, const char *name);
 /* A line of it, for what prints by struct printer or pt_print_*(). */
 static inline void monitor_print_line(void *ctx, const char *text)
 {
 	(void)ctx;
 	monitor_printf("%s\n", text);
 }
-/* Say what is wrong with the command's words. Always false. */
+/* Say what is wrong with the command's words: that, and what is printed after it, no filter takes
+ * away. Always false. */
 bool monitor_wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Hold the VM (vmm_hold_vm()) until the command is done; NULL is harmless. The VM itself. */

@@ -11,6 +11,7 @@
 #include "vmm/exit.h"
 #include "vmm/monitor/command.h"
 #include "vmm/monitor/line.h"
+#include "vmm/monitor/output.h"
 #include "vmm/monitor/pipe.h"
 #include "vmm/run.h"
 #include "vmm/vcpu.h"
@@ -20,7 +21,6 @@
 #define WAIT_MAX 1000000u
 #define USAGE_WORD 16 /* of the words that a usage names, and their number */
 #define USAGE_WORDS 8
-#define OUTPUT_NOTE 80 /* kept for a line that says what did not fit */
 
 static const struct monitor_family monitor_own_family;
 
@@ -36,54 +36,22 @@ static const struct monitor_command *current;
 static char for_operator[OUTPUT_SIZE];
 static char *output = for_operator;
 static size_t output_size = sizeof(for_operator);
-static size_t output_len;
-static uint64_t output_missing;
 
 static struct dispatch_wait wait;
 static bool wait_wanted;
-
-/* --- output --- */
-
-static void output_append(const char *fmt, va_list ap)
-{
-	size_t room = output_size - OUTPUT_NOTE - output_len, n;
-	int want = kvsnprintf(output + output_len, room, fmt, ap);
-
-	if (want <= 0)
-		return;
-	n = output_missing ? 0 : MIN((size_t)want, room - 1);
-	output_len += n;
-	output_missing += (size_t)want - n;
-}
-
-void monitor_printf(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	output_append(fmt, ap);
-	va_end(ap);
-}
 
 bool monitor_wrong(const char *fmt, ...)
 {
 	va_list ap;
 
+	output_wrong();
 	if (current)
 		monitor_printf("%s: ", current->name);
 	va_start(ap, fmt);
-	output_append(fmt, ap);
+	output_print(fmt, ap);
 	va_end(ap);
 	monitor_printf("\n");
 	return false;
-}
-
-static void output_end(void)
-{
-	if (output_missing)
-		output_len += (size_t)ksnprintf(output + output_len, OUTPUT_NOTE,
-						"\n... and %llu bytes more, which do not fit\n",
-						(unsigned long long)output_missing);
 }
 
 /* --- words --- */
@@ -294,23 +262,21 @@ bool dispatch_line(const char *line, char **text, size_t *len)
 	const char *wrong;
 
 	held = 0;
-	output_len = 0;
-	output_missing = 0;
 	current = NULL;
 	wait_wanted = false;
+	output_begin(output, output_size);
 	str_copy(typed, line, sizeof(typed));
 	wrong = pipe_parse(typed, &pipe);
-	if (wrong)
+	if (wrong) {
 		monitor_wrong("%s", wrong);
-	else
+	} else {
+		output_filter(&pipe);
 		run_command(typed);
+	}
 	let_all();
 	held = were_held;
-	output_end();
-	if (!wrong)
-		output_len = pipe_run(&pipe, output, output_len, output_size);
 	*text = output;
-	*len = output_len;
+	*len = output_end();
 	return wrong || !pipe_has(&pipe, PIPE_CAT);
 }
 

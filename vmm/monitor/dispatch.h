@@ -15,7 +15,7 @@ bool dispatch_line(const char *line, char **text, size_t *len);
 
 /* The same for somebody else, while the operator may still be reading: it leaves text in buf, size
  * bytes with a zero byte behind it, and `wait` does nothing. */
-#define DISPATCH_ASIDE_MIN 128
+#define DISPATCH_ASIDE_MIN 512
 void dispatch_aside(const char *line, char *buf, size_t size);
 
 /* What a command `wait` asks of who carried it out: to wait so long, or until no VM runs. */

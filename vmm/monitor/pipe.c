@@ -157,43 +157,78 @@ static unsigned count_lines(const char *text, size_t len)
 	return n;
 }
 
-static bool stage_keeps(const struct pipe_stage *stage, const char *line, size_t len, unsigned nr,
-			unsigned total)
+/* total: how many lines come, which only a tail wants to know. */
+static bool stage_keeps(struct pipe_stage *stage, const char *line, size_t len, uint64_t total)
 {
-	switch (stage->kind) {
-	case PIPE_GREP:
-		return line_has(line, len - (line[len - 1] == '\n'), stage) != stage->invert;
-	case PIPE_HEAD:
-		return nr < stage->lines;
-	case PIPE_TAIL:
-		return total - nr <= stage->lines;
-	default:
-		return true;
-	}
+	uint64_t nr = stage->came++;
+	bool keeps = true;
+
+	if (stage->kind == PIPE_GREP)
+		keeps = line_has(line, len - (line[len - 1] == '\n'), stage) != stage->invert;
+	else if (stage->kind == PIPE_HEAD)
+		keeps = nr < stage->lines;
+	else if (stage->kind == PIPE_TAIL)
+		keeps = total - nr <= stage->lines;
+	stage->kept += keeps;
+	return keeps;
 }
 
-static size_t run_stage(const struct pipe_stage *stage, char *text, size_t len, size_t size)
+/* Is it known of each line at once whether it stays? */
+static bool goes_by_line(const struct pipe_stage *stage)
 {
-	unsigned total = count_lines(text, len), kept = 0, nr = 0;
+	return stage->kind != PIPE_TAIL && !stage->count;
+}
+
+void pipe_begin(struct pipeline *pipe)
+{
+	pipe->by_line = 0;
+	while (pipe->by_line < pipe->nr && goes_by_line(&pipe->stage[pipe->by_line]))
+		pipe->by_line++;
+	for (unsigned i = 0; i < pipe->nr; i++)
+		pipe->stage[i].came = pipe->stage[i].kept = 0;
+}
+
+bool pipe_take(struct pipeline *pipe, const char *line, size_t n)
+{
+	struct pipe_stage *last = &pipe->stage[pipe->by_line];
+
+	for (unsigned i = 0; i < pipe->by_line; i++)
+		if (!stage_keeps(&pipe->stage[i], line, n, 0))
+			return false;
+	if (pipe->by_line == pipe->nr || !last->count)
+		return true;
+	stage_keeps(last, line, n, 0); /* which counts it: its text is not wanted */
+	return false;
+}
+
+unsigned pipe_last(const struct pipeline *pipe)
+{
+	const struct pipe_stage *last = &pipe->stage[pipe->by_line];
+
+	return pipe->by_line < pipe->nr && last->kind == PIPE_TAIL ? last->lines : PIPE_ALL;
+}
+
+static size_t run_stage(struct pipe_stage *stage, char *text, size_t len, size_t size)
+{
+	unsigned total = count_lines(text, len);
 	size_t to = 0, n;
 
-	for (size_t at = 0; at < len; at += n, nr++) {
+	for (size_t at = 0; at < len; at += n) {
 		n = text_line(text, at, len);
-		if (!stage_keeps(stage, text + at, n, nr, total))
+		if (!stage_keeps(stage, text + at, n, total))
 			continue;
-		kept++;
 		memmove(text + to, text + at, n);
 		to += n;
 	}
 	if (!stage->count)
 		return to;
-	n = (size_t)ksnprintf(text, size, "%u\n", kept);
+	n = (size_t)ksnprintf(text, size, "%llu\n", (unsigned long long)stage->kept);
 	return MIN(n, size);
 }
 
-size_t pipe_run(const struct pipeline *pipe, char *text, size_t len, size_t size)
+size_t pipe_end(struct pipeline *pipe, char *text, size_t len, size_t size)
 {
-	for (unsigned i = 0; i < pipe->nr; i++)
+	for (unsigned i = pipe->by_line; i < pipe->nr; i++)
 		len = run_stage(&pipe->stage[i], text, len, size);
 	return len;
 }

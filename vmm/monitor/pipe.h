@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define PIPE_MAX 8
 
@@ -21,10 +22,12 @@ struct pipe_stage {
 	bool invert, fold, count; /* grep -v, -i, -c */
 	const char *word;         /* grep's, any text */
 	unsigned lines;           /* head's and tail's */
+	uint64_t came, kept;      /* lines, so far */
 };
 
 struct pipeline {
 	unsigned nr;
+	unsigned by_line; /* so many of the first stages look at each line as it comes */
 	struct pipe_stage stage[PIPE_MAX];
 };
 
@@ -33,9 +36,18 @@ struct pipeline {
  * point into it. A '|' in double quotes, or behind a word "--", is none. NULL, or what is wrong.
  */
 const char *pipe_parse(char *line, struct pipeline *pipe);
-/* Put text[0, len) through the stages, in place: it never grows beyond size. Returns the new
+
+/* Text goes through the stages so: first this, once; */
+void pipe_begin(struct pipeline *pipe);
+/* then each line, with its newline if it has one. True: it is to be kept until all have come; */
+bool pipe_take(struct pipeline *pipe, const char *line, size_t n);
+/* of those that are kept the last ones alone matter, so many; */
+#define PIPE_ALL UINT32_MAX
+unsigned pipe_last(const struct pipeline *pipe);
+/* and at the end what is kept, text[0, len), in place: it never grows beyond size. Returns its new
  * length. */
-size_t pipe_run(const struct pipeline *pipe, char *text, size_t len, size_t size);
+size_t pipe_end(struct pipeline *pipe, char *text, size_t len, size_t size);
+
 /* Does the line end in this stage? */
 bool pipe_has(const struct pipeline *pipe, enum pipe_kind kind);
 /* The index-th name of a stage; NULL: no more. */
