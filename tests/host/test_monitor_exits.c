@@ -288,28 +288,26 @@ static void test_irqs(void **state)
 	bus_out(&fake_vm.bus, 0x40, 1, 10);
 	bus_out(&fake_vm.bus, 0x40, 1, 0);
 	fake_clock_advance(1000000);
-	expect_said("irqs alpha",
-		    "IRQ VECTOR DEVICE          RAISED        TAKEN TRIGGER LINE STATE\n");
-	expect_said("irqs alpha", "  0   0x30 pit                  2            0 edge    high "
+	expect_said("irqs alpha", "IRQ VECTOR DEVICE       RAISED      TAKEN MODE  LINE STATE\n");
+	expect_said("irqs alpha", "  0   0x30 pit               2          0 edge  high "
 				  "requested\n");
-	assert_non_null(
-		strstr(said, "  3   0x33 com2                 0            0 edge    low  -\n"));
+	assert_non_null(strstr(said, "  3   0x33 com2              0          0 edge  low  -\n"));
 	assert_int_equal(lines(said), 17);
 	assert_true(fake_vm.intr.pending(fake_vm.intr.ctx));
 	assert_int_equal(fake_vm.intr.ack(fake_vm.intr.ctx), 0x30);
-	expect_said("irqs alpha", "  0   0x30 pit                  2            1 edge    high "
+	expect_said("irqs alpha", "  0   0x30 pit               2          1 edge  high "
 				  "in-service\n");
 	pc_destroy(&fake_vm);
 	expect_said("irqs alpha", "alpha has no interrupt controller now: it is stopped\n");
 	fake_vm.cfg = &with_apic;
 	assert_int_equal(pc_create(&fake_vm), 0);
 	expect_said("irqs alpha",
-		    "IRQ VECTOR DEVICE          RAISED        TAKEN TRIGGER LINE STATE\n  0 ");
-	expect_said("irqs alpha", "\n 15   0x07 -                    0            0 edge    low  "
-				  "masked\n"
-				  "PIN VECTOR DEVICE          RAISED        TAKEN TRIGGER LINE "
-				  "STATE\n  0 ");
-	expect_said("irqs alpha", "\n  2   0x00 pit                  1            0 edge    high "
+		    "IRQ VECTOR DEVICE       RAISED      TAKEN MODE  LINE STATE\n  0 ");
+	expect_said("irqs alpha",
+		    "\n 15   0x07 -                 0          0 edge  low  "
+		    "masked\n"
+		    "PIN VECTOR DEVICE       RAISED      TAKEN MODE  LINE STATE\n  0 ");
+	expect_said("irqs alpha", "\n  2   0x00 pit               1          0 edge  high "
 				  "masked\n");
 	assert_int_equal(lines(said), 17 + 25);
 	pc_destroy(&fake_vm);

@@ -106,25 +106,44 @@ static void test_vcpus(void **state)
 {
 	(void)state;
 	fake_vcpu.regs.rip = 0xffffffff81234567;
-	expect_said("vcpus", "0xffffffff81234567");
+	expect_said("vcpus", " ffffffff81234567 ");
 	assert_non_null(strstr(said, "alpha.0"));
 	assert_non_null(strstr(said, "4-level"));
 	assert_non_null(strstr(said, " runnable "));
 	/* Of those that can run, the one that does. */
 	turn = &fake_vcpu;
 	boot_cpu.state = CPU_ONLINE;
-	expect_said("vcpus", "alpha.0                running ");
+	expect_said("vcpus", "alpha.0              running ");
 	expect_said("cpus | grep alpha", " alpha.0\n");
 	fake_vm.state = VM_PAUSED;
-	expect_said("vcpus", "alpha.0                paused ");
+	expect_said("vcpus", "alpha.0              paused ");
 	fake_vm.state = VM_RUNNING;
 	fake_vcpu.state = VCPU_HALTED;
-	expect_said("vcpus", "alpha.0                halted ");
+	expect_said("vcpus", "alpha.0              halted ");
 	fake_vcpu.state = VCPU_RUNNABLE;
 	turn = NULL;
 	expect_said("vcpus beta", "VCPU");
 	assert_null(strstr(said, "alpha"));
 	expect_wrong("vcpus gamma", "no VM", "usage: vcpus");
+}
+
+/* A name that is too long for its column has a line of its own, the others stay in theirs. */
+static void test_long_names(void **state)
+{
+	(void)state;
+	memset(cfg[0].name, 'n', VM_NAME_MAX - 1);
+	fake_vcpu.regs.rip = 0x100;
+	run("vms | grep nested");
+	assert_memory_equal(said, " 1 nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn\n", 35);
+	assert_string_equal(said + 35,
+			    "                        running          16M    1 nested   0:00:00.0"
+			    "          0\n"
+			    " 2 beta                 not started      16M    1 nested           -"
+			    "          0\n");
+	run("vcpus | tail 1");
+	assert_string_equal(said, "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn.0\n"
+				  "                     runnable   0   64 4-level 0000000000000100"
+				  " unknown        0\n");
 }
 
 static void test_life(void **state)
@@ -235,6 +254,7 @@ int main(void)
 		cmocka_unit_test_setup(test_vm, setup),
 		cmocka_unit_test_setup(test_vm_width, setup),
 		cmocka_unit_test_setup(test_vcpus, setup),
+		cmocka_unit_test_setup(test_long_names, setup),
 		cmocka_unit_test_setup(test_life, setup),
 		cmocka_unit_test_setup(test_start_changed, setup),
 		cmocka_unit_test_setup(test_machine, setup),

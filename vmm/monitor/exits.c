@@ -263,7 +263,7 @@ static void print_irq(const struct irq_state *s)
 {
 	bool any = s->masked || s->requested || s->in_service;
 
-	monitor_printf("%3u   0x%02x %-8s %13llu %12llu %-7s %-4s%s%s%s%s\n", s->input, s->vector,
+	monitor_printf("%3u   0x%02x %-8s %10llu %10llu %-5s %-4s%s%s%s%s\n", s->input, s->vector,
 		       s->device ? s->device : "-", (unsigned long long)s->raised,
 		       (unsigned long long)s->taken, s->level_triggered ? "level" : "edge",
 		       s->high ? "high" : "low", s->masked ? " masked" : "",
@@ -288,9 +288,9 @@ static bool cmd_irqs(const struct monitor_args *args)
 	/* Each controller with a heading: IRQs of the 8259s, pins of the I/O APIC. */
 	for (unsigned n = 0; vm->intr.look(vm->intr.ctx, n, &s); n++) {
 		if (!s.input)
-			monitor_printf("%s VECTOR DEVICE          RAISED        TAKEN TRIGGER LINE "
-				       "STATE\n",
-				       s.ioapic ? "PIN" : "IRQ");
+			monitor_printf(
+				"%s VECTOR DEVICE       RAISED      TAKEN MODE  LINE STATE\n",
+				s.ioapic ? "PIN" : "IRQ");
 		print_irq(&s);
 	}
 	return true;

@@ -95,9 +95,10 @@ static bool cmd_cpus(const struct monitor_args *args)
 
 static void show_pages(const char *name, const uint64_t *pages, uint64_t bytes)
 {
-	monitor_printf("%-24s %10llu %9llu %6llu %16llu\n", name,
-		       (unsigned long long)pages[FRAME_4K], (unsigned long long)pages[FRAME_2M],
-		       (unsigned long long)pages[FRAME_1G], (unsigned long long)bytes);
+	monitor_name(0, 24, name);
+	monitor_printf(" %10llu %9llu %6llu %16llu\n", (unsigned long long)pages[FRAME_4K],
+		       (unsigned long long)pages[FRAME_2M], (unsigned long long)pages[FRAME_1G],
+		       (unsigned long long)bytes);
 }
 
 static void show_owner(const char *name, unsigned owner, uint64_t *all)
@@ -338,7 +339,7 @@ static const struct monitor_command commands[] = {
 #ifdef UMBRA_DEBUG
 	{ .name = "hang",
 	  .args = "CPU [SECONDS [irqs]]",
-	  .help = "have a processor do nothing, to see the watchdog; irqs: but take interrupts",
+	  .help = "stop a processor for a while, to see the watchdog",
 	  .example = "hang 1 30",
 	  .words_min = 1,
 	  .words_max = 3,

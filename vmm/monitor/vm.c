@@ -92,12 +92,14 @@ static bool cmd_vms(const struct monitor_args *args)
 	(void)args;
 	monitor_printf(" # %-20s %-12s %7s %4s %-6s %11s %10s\n", "NAME", "STATE", "MEMORY", "CPUS",
 		       "PAGING", "UPTIME", "EXITS");
-	for (unsigned i = 0; (vm = vmm_vm(i)); i++)
-		monitor_printf("%2u%c%-20s %-12s %6lluM %4u %-6s %11s %10llu\n", i + 1,
-			       vm == console_front() ? '*' : ' ', vm->cfg->name, state_name(vm),
+	for (unsigned i = 0; (vm = vmm_vm(i)); i++) {
+		monitor_printf("%2u%c", i + 1, vm == console_front() ? '*' : ' ');
+		monitor_name(3, 20, vm->cfg->name);
+		monitor_printf(" %-12s %6lluM %4u %-6s %11s %10llu\n", state_name(vm),
 			       (unsigned long long)(vm->cfg->memory >> 20), vm->cfg->vcpus,
 			       paging_name(vm), uptime(vm, up, sizeof(up)),
 			       (unsigned long long)vm_exit_count(vm));
+	}
 	return true;
 }
 
@@ -296,8 +298,8 @@ static bool cmd_vcpus(const struct monitor_args *args)
 
 	if (args->count && !only)
 		return false;
-	monitor_printf("%-22s %-9s %3s %4s %-8s %-18s %-10s %s\n", "VCPU", "STATE", "CPL", "BITS",
-		       "PAGING", "RIP", "LAST EXIT", "ON CPU");
+	monitor_printf("%-20s %-8s %3s %4s %-7s %-16s %-12s %3s\n", "VCPU", "STATE", "CPL", "BITS",
+		       "PAGING", "RIP", "LAST EXIT", "CPU");
 	for (unsigned i = 0; (vm = vmm_vm(i)); i++) {
 		if (!only || only == vm)
 			monitor_hold(vm);
@@ -306,7 +308,8 @@ static bool cmd_vcpus(const struct monitor_args *args)
 			char name[VM_NAME_MAX + 8];
 
 			ksnprintf(name, sizeof(name), "%s.%u", vm->cfg->name, vcpu->id);
-			monitor_printf("%-22s %-9s %3u %4u %-8s 0x%016llx %-10s %u\n", name,
+			monitor_name(0, 20, name);
+			monitor_printf(" %-8s %3u %4u %-7s %016llx %-12s %3u\n",
 				       vcpu_state_name(vcpu), vcpu_cpl(vcpu),
 				       vcpu_code_size(vcpu) * 8, mode_name(vcpu),
 				       (unsigned long long)vcpu->regs.rip,
