@@ -47,12 +47,15 @@ enum vm_exit_kind exit_record_kind(const struct exit_record *r);
 uint64_t exit_record_tsc(const struct exit_record *r);
 /* What was done, in a few words: "out 3f8 1 41". At most 25 characters. */
 void exit_trace_detail(const struct exit_record *r, char *text, size_t size);
-/* The whole record as a line without its end: TSC, RIP, kind, ticks, detail; 80 characters. */
+/* The whole record as a line without its end: TSC, RIP, kind, ticks, detail; 80 characters while
+ * the TSC has no more than EXIT_TRACE_TSC digits and the cost no more than 8. */
+#define EXIT_TRACE_TSC 15
 void exit_trace_line(const struct exit_record *r, char *text, size_t size);
-/* The last EXIT_TRACE_TAIL of them, if it is on, handed to line() one by one. */
+/* The last EXIT_TRACE_TAIL of them, if it is on, handed to line() one by one, without their costs:
+ * the log's lines begin with a word of its own. */
 #define EXIT_TRACE_TAIL 16
 void exit_trace_tail(const struct exit_trace *t, void (*line)(const char *text));
-/* What stands over such lines. */
-#define EXIT_TRACE_HEAD "            TSC RIP              KIND            TICKS DETAIL"
+/* What stands over such lines, behind "TSC". */
+#define EXIT_TRACE_HEAD "RIP              KIND            TICKS DETAIL"
 
 #endif

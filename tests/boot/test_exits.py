@@ -44,6 +44,19 @@ def check_trace(m, fault, at):
         lib.check(found == times, f"{times} times {kind} '{detail}' at {at[name]:#x}", found)
 
 
+def check_plot(name, vm, text, exits, traced):
+    """What the monitor has shown becomes a picture of so many exits, by its table and by its traces."""
+    plot = os.path.join(lib.TOP, "scripts", "plot-exits")
+    out = os.path.join(lib.WORK, name + ".svg")
+    subprocess.run([plot, "-o", out, "--vm", vm], input=text, text=True, check=True)
+    with open(out, encoding="utf-8") as f:
+        svg = f.read()
+    os.unlink(out)
+    for title in (f"{vm}: {exits} exits by kind", f"{vm}: its last {traced} exits"):
+        lib.check(f">{title}<" in svg, f"'{title}' in the picture", re.findall(rf">{vm}: [^<]*<", svg))
+    return svg
+
+
 def counts(name, paging, *options, script="run-qemu"):
     fault = "nested-fault" if paging == "nested" else "page-fault"
     modules = lib.tiny("tiny", "exits", f"memory=16M debug-exit paging={paging}")
@@ -65,6 +78,10 @@ def counts(name, paging, *options, script="run-qemu"):
                     "port +f4 +debug-exit +0 +1"):
             lib.check(re.search(f"^{row}$", io, re.M), row, io)
         check_trace(m, fault, symbols(lib.guest_file("exits.elf")))
+        traces = ask(m, "trace tiny dump | cat")
+        svg = check_plot(name, "tiny", f"{table}{traces}umbra> ", sum(kinds.values()), traces.count("\n") - 2)
+        for kind in kinds:
+            lib.check(f">{kind}<" in svg, f"bars for {kind}", svg[:500])
         held = free_bytes(m)
         ask(m, "trace tiny off")
         lib.check(free_bytes(m) == held + (128 << 10), "128 KiB back", free_bytes(m) - held)
@@ -82,6 +99,25 @@ def test_shadow(name):
 
 def test_bochs_vmx(name):
     counts(name, "nested", "--cpu", "corei7_haswell_4770", script="run-bochs")
+
+
+def test_plot_smp(name):
+    """The traces of all virtual CPUs are one time line, and each of them is one by its own name."""
+    modules = lib.tiny("smp", "smp", "memory=16M vcpus=4 debug-exit apic=on")
+    iso = lib.make_iso(name, modules, 'on-idle=monitor "run=trace smp on"')
+    with lib.Machine(name, iso) as m:
+        m.expect_vm("smp", "debug-exit status 33", "umbra")
+        m.expect(r"^umbra> ")
+        text = ask(m, "exits 1 | cat") + ask(m, "trace 1 dump | cat") + ask(m, "exits 1.2 | cat")
+        rows = {n: 0 for n in range(4)}
+        for part in text.split("\ntrace smp.")[1:]:
+            rows[int(part[0])] = len(re.findall(r"^ *\d+ [0-9a-f]{16} \S+ +\d+ ", part, re.M))
+        lib.check(all(rows.values()), "a trace of each of them", rows)
+        total = [int(n) for n in re.findall(r"^total +(\d+)", text, re.M)]
+        check_plot(name, "smp", text, total[0], sum(rows.values()))
+        check_plot(name, "smp.2", text, total[1], rows[2])
+        m.type("poweroff\n")
+        m.expect_exit()
 
 
 def test_crash(name):

@@ -222,6 +222,15 @@ static unsigned lines(const char *text)
 	return n;
 }
 
+/* All of it, of which a debugger's buffer holds little, goes through the filter. */
+static void expect_filtered(const char *line, const char *text)
+{
+	char answer[DISPATCH_ASIDE_MIN];
+
+	dispatch_aside(line, answer, sizeof(answer));
+	assert_string_equal(answer, text);
+}
+
 static void test_trace(void **state)
 {
 	(void)state;
@@ -245,11 +254,48 @@ static void test_trace(void **state)
 	/* All of it fits into a command's output. */
 	expect_said("trace alpha dump", "trace alpha: last 4096 of 5002 exits");
 	assert_int_equal(lines(said), 2 + 4096);
+	expect_filtered("trace alpha dump | grep -c wrmsr", "4096\n");
+	expect_filtered("trace alpha dump | grep trace",
+			"trace alpha: last 4096 of 5002 exits; TSC "
+			"at 1000000 kHz\n");
+	/* After some days the TSC is wider, and so is its heading. */
+	exit_trace_add(&fake_vm.exits[0]->trace, &fake_vcpu, UINT64_C(1234567890123456));
+	run("trace alpha dump 1");
+	assert_non_null(strstr(said, "\n             TSC RIP  "));
+	assert_non_null(strstr(said, "\n1234567890123456 ffffffff81000000 wrmsr "));
 	expect_said("trace alpha off", "");
 	assert_null(fake_vm.exits[0]->trace.records);
 	fake_frame_limit = 0;
 	expect_said("trace alpha on", "no memory for a trace");
 	fake_frame_limit = UINT64_MAX;
+}
+
+/* A table says of whom it is, whatever word was typed; of several vCPUs those are shown that are
+ * traced. */
+static void test_titles(void **state)
+{
+	(void)state;
+	expect_said("exits 1", "exits alpha: 0, ");
+	expect_said("exits 1.0", "exits alpha: 0, ");
+	run("trace alpha on");
+	expect_said("trace 1.0 dump", "trace alpha: last 0 of 0 exits");
+	run("trace alpha off");
+	fake_vm.exits[1] = &of_second;
+	expect_said("exits 1", "exits alpha: 0, ");
+	expect_said("exits 1.1", "exits alpha.1: 0, ");
+	expect_wrong("trace alpha dump", "the trace of alpha is off");
+	run("trace alpha.1 on");
+	run("trace alpha dump");
+	assert_memory_equal(said, "trace alpha.1: last 0", 21);
+	assert_int_equal(lines(said), 2);
+	expect_wrong("trace alpha.0 dump", "the trace of alpha.0 is off");
+	run("trace alpha.0 on");
+	run("trace alpha.1 off");
+	run("trace 1 dump");
+	assert_memory_equal(said, "trace alpha.0: last 0", 21);
+	assert_int_equal(lines(said), 2);
+	run("trace alpha off");
+	fake_vm.exits[1] = NULL;
 }
 
 static void test_io(void **state)
@@ -354,7 +400,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_exits), CASE(test_wrong),   CASE(test_trace), CASE(test_io),
-		CASE(test_irqs),  CASE(test_vectors), CASE(test_devs),
+		CASE(test_irqs),  CASE(test_vectors), CASE(test_devs),  CASE(test_titles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,14 @@ static struct vm *counted(const struct monitor_args *args, unsigned *nr)
 	return NULL;
 }
 
+/* Of what a table is: NAME, or NAME.N for one of several vCPUs. Whatever word was typed. */
+static void print_title(const char *what, const struct vm *vm, unsigned nr)
+{
+	monitor_printf("%s %s", what, vm->cfg->name);
+	if (nr < VM_MAX_VCPUS && vm->exits[1])
+		monitor_printf(".%u", nr);
+}
+
 /* --- exits --- */
 
 static void print_row(const char *name, struct exit_summary sum, struct exit_summary all)
@@ -125,9 +133,9 @@ static bool cmd_exits(const struct monitor_args *args)
 	s = nr < VM_MAX_VCPUS ? vm->exits[nr] : vm_exits(vm);
 	all = exit_stats_summary(s, EXIT_KINDS);
 	guest = exit_stats_permille(s->guest_ticks, s->guest_ticks + all.ticks);
-	monitor_printf("exits %s: %llu, of its time %u.%u%% in the guest; TSC at %llu kHz\n",
-		       args->word[0], (unsigned long long)all.count, guest / 10, guest % 10,
-		       tsc_khz());
+	print_title("exits", vm, nr);
+	monitor_printf(": %llu, of its time %u.%u%% in the guest; TSC at %llu kHz\n",
+		       (unsigned long long)all.count, guest / 10, guest % 10, tsc_khz());
 	if (kind == EXIT_KINDS)
 		print_table(s);
 	print_histogram(s, kind);
@@ -136,38 +144,48 @@ static bool cmd_exits(const struct monitor_args *args)
 
 /* --- trace --- */
 
+/* What stands over the records, in their columns: a TSC of some days is wider. */
+static void print_trace_head(const struct exit_trace *t)
+{
+	unsigned n = exit_trace_count(t), width = EXIT_TRACE_TSC;
+	uint64_t tsc = n ? exit_record_tsc(exit_trace_record(t, n - 1)) : 0;
+
+	for (uint64_t most = UINT64_C(1000000000000000); tsc >= most; most *= 10)
+		width++;
+	monitor_printf("%*s " EXIT_TRACE_HEAD "\n", (int)width, "TSC");
+}
+
 static void print_trace(const struct vm *vm, unsigned nr, uint64_t wanted)
 {
 	const struct exit_trace *t = &vm->exits[nr]->trace;
 	unsigned n = exit_trace_count(t), shown = (unsigned)MIN(wanted, (uint64_t)n);
 	char text[96];
 
-	monitor_printf("trace %s", vm->cfg->name);
-	if (vm->exits[1])
-		monitor_printf(".%u", nr);
+	print_title("trace", vm, nr);
 	monitor_printf(": last %u of %llu exits; TSC at %llu kHz\n", shown,
 		       (unsigned long long)t->total, tsc_khz());
-	monitor_printf(EXIT_TRACE_HEAD "\n");
+	print_trace_head(t);
 	for (unsigned i = n - shown; i < n; i++) {
 		exit_trace_line(exit_trace_record(t, i), text, sizeof(text));
 		monitor_printf("%s\n", text);
 	}
 }
 
+/* Of one vCPU, or of all whose trace is on. */
 static bool trace_dump(const struct monitor_args *args, const struct vm *vm, unsigned nr)
 {
 	uint64_t wanted = EXIT_TRACE_RECORDS;
+	bool any = false;
 
 	if (args->count > 2 && !monitor_number(args, 2, &wanted))
 		return false;
 	for (unsigned i = 0; i < VM_MAX_VCPUS && vm->exits[i]; i++) {
-		if (nr < VM_MAX_VCPUS && i != nr)
+		if ((nr < VM_MAX_VCPUS && i != nr) || !vm->exits[i]->trace.records)
 			continue;
-		if (!vm->exits[i]->trace.records)
-			return monitor_wrong("the trace of %s is off", args->word[0]);
 		print_trace(vm, i, wanted);
+		any = true;
 	}
-	return true;
+	return any || monitor_wrong("the trace of %s is off", args->word[0]);
 }
 
 static bool cmd_trace(const struct monitor_args *args)
