@@ -126,6 +126,8 @@ static void test_wrong_values(void **state)
 		{ "trace alpha dump many", "many" },
 		{ "trace alpha on 3", "only dump takes a number" },
 		{ "x/4zz alpha 0", "zz" },
+		{ "x/0000000000000004gx alpha 0", "a FORMAT has 15 characters at most" },
+		{ "x/000000000000gx alpha 0", "COUNT is from 1" },
 		{ "x alpha nowhere", "nowhere" },
 		{ "dis alpha nowhere", "nowhere" },
 		{ "dis alpha 0 0", "COUNT" },

@@ -227,6 +227,7 @@ static void run_command(const char *text)
 	struct monitor_args args = { .format = "" };
 	char format[16] = "";
 	const char *wrong, *slash;
+	bool format_fits = true;
 	struct token name;
 
 	if (!parse_token(&text, &name))
@@ -243,12 +244,15 @@ static void run_command(const char *text)
 	if (slash) {
 		size_t len = name.len - (size_t)(slash + 1 - name.text);
 
+		format_fits = len < sizeof(format);
 		memcpy(format, slash + 1, MIN(len, sizeof(format) - 1));
 		args.format = format;
 	}
 	wrong = split_words(text, &args);
 	if (!wrong)
 		wrong = check_words(current, &args);
+	if (!wrong && !format_fits)
+		wrong = "a FORMAT has 15 characters at most";
 	if (wrong)
 		monitor_wrong("%s", wrong);
 	if (wrong || !current->run(&args))
