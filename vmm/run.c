@@ -72,6 +72,14 @@ static void note_turns(void)
 		had_turn[id] = __atomic_load_n(&cpu->current, __ATOMIC_RELAXED);
 }
 
+/* It is taken down while somebody holds it: nobody looks at its vCPUs any more. */
+static void forget_turns(const struct vm *vm)
+{
+	for (unsigned id = 0; id < CPU_MAX; id++)
+		if (had_turn[id] && had_turn[id]->vm == vm)
+			had_turn[id] = NULL;
+}
+
 void vmm_hold_vm(struct vm *vm)
 {
 	if (!nr_held)
@@ -280,6 +288,7 @@ int vmm_resume_vm(struct vm *vm)
 static void end_vm(struct vm *vm, const char *why)
 {
 	turns_leave(vm);
+	forget_turns(vm);
 	vm->stop_reason = VM_STOP_NONE; /* the operator's word counts */
 	vm_request_stop(vm, VM_STOP_KILLED, 0, "%s", why);
 	if (vm->state != VM_STOPPED) {

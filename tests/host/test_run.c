@@ -307,6 +307,22 @@ static void test_start_by_another_line(void **state)
 	play(nothing_more);
 }
 
+/* One that is ended by who looks at it had its turn: it is gone. */
+static void test_turn_of_the_dead(void **state)
+{
+	(void)state;
+	by_backend(true);
+	run_steps((const step_fn[]){ interrupt, NULL });
+	assert_ptr_equal(vmm_turn(&boot_cpu), vmm_vm(0)->vcpu[0]);
+	vmm_hold_vm(vmm_vm(0));
+	vmm_hold_vm(vmm_vm(1));
+	assert_int_equal(vmm_kill_vm(vmm_vm(0)), 0);
+	assert_null(vmm_turn(&boot_cpu));
+	vmm_let_vm(vmm_vm(1));
+	vmm_let_vm(vmm_vm(0));
+	play(nothing_more);
+}
+
 /* Who is looked at is off its CPU: whose turn it was is known all the same. */
 static void test_turn_of_whom(void **state)
 {
@@ -523,6 +539,7 @@ int main(void)
 		cmocka_unit_test_setup(test_start_beside_others, setup),
 		cmocka_unit_test_setup(test_start_by_another_line, setup),
 		cmocka_unit_test_setup(test_turn_of_whom, setup),
+		cmocka_unit_test_setup(test_turn_of_the_dead, setup),
 		cmocka_unit_test_setup(test_start_alone, setup),
 		cmocka_unit_test_setup(test_start_turn_ends, setup),
 		cmocka_unit_test_setup(test_operator_is_there, setup),
