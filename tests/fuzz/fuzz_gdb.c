@@ -199,6 +199,12 @@ static void read_replies(void)
 		expect(c == '+');
 }
 
+static void take_in(uint8_t c)
+{
+	if (gdb_stub_take(&stub, c))
+		gdb_stub_run(&stub);
+}
+
 /* The fuzzer finds no checksums: a newline stands for # and the right ones. */
 static void take_byte(uint8_t c)
 {
@@ -206,12 +212,12 @@ static void take_byte(uint8_t c)
 	uint8_t sum = stub.link.sum;
 
 	if (c != '\n') {
-		gdb_stub_take(&stub, c);
+		take_in(c);
 		return;
 	}
-	gdb_stub_take(&stub, '#');
-	gdb_stub_take(&stub, (uint8_t)digits[sum >> 4]);
-	gdb_stub_take(&stub, (uint8_t)digits[sum & 0xf]);
+	take_in('#');
+	take_in((uint8_t)digits[sum >> 4]);
+	take_in((uint8_t)digits[sum & 0xf]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,332 +1,5 @@
-/* What GDB's commands do: sessions with a target of 64 KiB: process 3, and 5 to be attached to. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "arch/x86_64/include/bits.h"
-#include "arch/x86_64/include/errno.h"
-#include "vmm/gdb/stub.h"
-
-#define MEMORY_BASE 0xffffffff81000000u
-#define THREADS 2
-#define PROCESS 3
-#define OTHER 5 /* of one thread; its registers and memory are the first's */
-
-static struct gdb_stub stub;
-static uint8_t memory[65536];
-static uint8_t reg[THREADS][GDB_REGS][GDB_REG_BYTES];
-static unsigned threads;
-static enum gdb_arch arch;
-static bool running, other, other_gone;
-static char calls[1024]; /* what the target was asked to do */
-static int point_error, resume_error;
-
-static void called(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void called(const char *fmt, ...)
-{
-	size_t n = strlen(calls);
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(calls + n, sizeof(calls) - n, fmt, ap);
-	va_end(ap);
-}
-
-static void expect_calls(const char *want)
-{
-	assert_string_equal(calls, want);
-	calls[0] = '\0';
-}
-
-static bool fake_look(unsigned process, const char **name, const char **state)
-{
-	*name = process == PROCESS ? "first" : "other";
-	*state = other ? "paused" : "running";
-	return process == PROCESS || process == OTHER;
-}
-
-static unsigned fake_attached(unsigned process)
-{
-	if (process < PROCESS)
-		return PROCESS;
-	return process < OTHER && other ? OTHER : 0;
-}
-
-static unsigned fake_threads(unsigned process)
-{
-	if (process == OTHER)
-		return other && !other_gone;
-	return process == PROCESS ? threads : 0;
-}
-
-static void fake_name(unsigned thread, char *buf, size_t size)
-{
-	snprintf(buf, size, "guest %u", GDB_NUMBER_OF(thread));
-}
-
-static enum gdb_arch fake_arch(unsigned process)
-{
-	return process == OTHER ? GDB_I386 : arch;
-}
-
-static bool fake_running(unsigned process)
-{
-	return process == PROCESS && running;
-}
-
-/* Which of reg[] that is. */
-static unsigned index_of(unsigned thread)
-{
-	if (GDB_PROCESS_OF(thread) == OTHER)
-		return 0;
-	assert_int_equal(GDB_PROCESS_OF(thread), PROCESS);
-	assert_in_range(GDB_NUMBER_OF(thread), 1, threads);
-	return GDB_NUMBER_OF(thread) - 1;
-}
-
-static bool fake_get(unsigned thread, enum gdb_reg r, uint8_t val[GDB_REG_BYTES])
-{
-	assert_true(r < GDB_REGS);
-	if (r == GDB_CR8)
-		return false;
-	memcpy(val, reg[index_of(thread)][r], GDB_REG_BYTES);
-	return true;
-}
-
-static bool fake_set(unsigned thread, enum gdb_reg r, const uint8_t val[GDB_REG_BYTES])
-{
-	if (r == GDB_CR0)
-		return false;
-	called("set%u:%u ", GDB_NUMBER_OF(thread), r);
-	memcpy(reg[index_of(thread)][r], val, GDB_REG_BYTES);
-	return true;
-}
-
-static size_t present(uint64_t at, size_t n)
-{
-	if (at < MEMORY_BASE || at - MEMORY_BASE >= sizeof(memory))
-		return 0;
-	return MIN(n, sizeof(memory) - (size_t)(at - MEMORY_BASE));
-}
-
-static size_t fake_read(unsigned thread, uint64_t at, void *buf, size_t n)
-{
-	index_of(thread);
-	n = present(at, n);
-	if (n)
-		memcpy(buf, memory + (at - MEMORY_BASE), n);
-	return n;
-}
-
-static size_t fake_write(unsigned thread, uint64_t at, const void *buf, size_t n)
-{
-	index_of(thread);
-	n = present(at, n);
-	if (n)
-		memcpy(memory + (at - MEMORY_BASE), buf, n);
-	return n;
-}
-
-static int fake_set_point(unsigned process, enum gdb_point kind, uint64_t at, unsigned size)
-{
-	if (process == OTHER)
-		called("other:");
-	called("Z%u,%llx,%u ", kind, (unsigned long long)at, size);
-	return point_error;
-}
-
-static int fake_clear_point(unsigned process, enum gdb_point kind, uint64_t at, unsigned size)
-{
-	if (process == OTHER)
-		called("other:");
-	called("z%u,%llx,%u ", kind, (unsigned long long)at, size);
-	return point_error;
-}
-
-static void fake_begin(void)
-{
-	called("begin ");
-}
-
-static int fake_attach(unsigned process)
-{
-	called("attach%u ", process);
-	if (process != OTHER)
-		return process == PROCESS ? -EEXIST : -ENODEV;
-	other = true;
-	return 0;
-}
-
-static int fake_resume(unsigned process)
-{
-	if (!fake_threads(process))
-		return -ENODEV;
-	called(process == OTHER ? "resume-other " : "resume ");
-	if (process == PROCESS)
-		running = !resume_error;
-	return resume_error;
-}
-
-static int fake_step(unsigned thread)
-{
-	if (!fake_threads(GDB_PROCESS_OF(thread)))
-		return -ENODEV;
-	called(GDB_PROCESS_OF(thread) == OTHER ? "step-other%u " : "step%u ",
-	       GDB_NUMBER_OF(thread));
-	running = !resume_error;
-	return resume_error;
-}
-
-static void fake_interrupt(unsigned process)
-{
-	called("interrupt%u ", process);
-}
-
-static void fake_detach(unsigned process)
-{
-	called("detach%u ", process);
-	if (process == OTHER)
-		other = false;
-}
-
-static int fake_kill(unsigned process)
-{
-	called("kill%u ", process);
-	return 0;
-}
-
-#define LONG 20000 /* the letters that a long command says, before "end" */
-
-static bool fake_command(const char *line, char *buf, size_t size)
-{
-	if (!strcmp(line, "quiet"))
-		return true;
-	snprintf(buf, size, "<%s>", line);
-	if (!strcmp(line, "long")) {
-		memset(buf, 'x', LONG);
-		strcpy(buf + LONG, "end");
-	}
-	return true;
-}
-
-static const struct gdb_target target = {
-	.look = fake_look,
-	.attached = fake_attached,
-	.threads = fake_threads,
-	.thread_name = fake_name,
-	.arch = fake_arch,
-	.running = fake_running,
-	.get_reg = fake_get,
-	.set_reg = fake_set,
-	.read = fake_read,
-	.write = fake_write,
-	.set_point = fake_set_point,
-	.clear_point = fake_clear_point,
-	.begin = fake_begin,
-	.attach = fake_attach,
-	.resume = fake_resume,
-	.step = fake_step,
-	.interrupt = fake_interrupt,
-	.detach = fake_detach,
-	.kill = fake_kill,
-	.command = fake_command,
-};
-
-static void send(const char *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		gdb_stub_take(&stub, (uint8_t)bytes[i]);
-}
-
-/* What the stub has to say now, less the + before it. */
-static const char *sent(void)
-{
-	static char text[2 * GDB_PACKET_MAX];
-	size_t n = 0;
-	int c;
-
-	while ((c = gdb_stub_next(&stub)) >= 0 && n < sizeof(text) - 1)
-		if (n || c != '+')
-			text[n++] = (char)c;
-	text[n] = '\0';
-	return text;
-}
-
-static void ask_bytes(const char *payload, size_t n)
-{
-	uint8_t sum = 0;
-	char tail[4];
-
-	for (size_t i = 0; i < n; i++)
-		sum = (uint8_t)(sum + (uint8_t)payload[i]);
-	snprintf(tail, sizeof(tail), "#%02x", sum);
-	send("$", 1);
-	send(payload, n);
-	send(tail, 3);
-}
-
-/* The payload of the stub's reply, with its checksum looked at; NULL: none. */
-static const char *reply(void)
-{
-	static char text[2 * GDB_PACKET_MAX];
-	uint8_t sum = 0;
-	char *end;
-	unsigned said;
-
-	memcpy(text, sent(), sizeof(text));
-	if (!text[0])
-		return NULL;
-	assert_int_equal(text[0], '$');
-	end = strchr(text, '#');
-	assert_non_null(end);
-	for (const char *p = text + 1; p < end; p++)
-		sum = (uint8_t)(sum + (uint8_t)*p);
-	assert_int_equal(sscanf(end + 1, "%2x", &said), 1);
-	assert_int_equal(said, sum);
-	assert_int_equal(strlen(end), 3);
-	*end = '\0';
-	send("+", 1);
-	return text + 1;
-}
-
-static const char *ask(const char *payload)
-{
-	ask_bytes(payload, strlen(payload));
-	return reply();
-}
-
-#define EXPECT(payload, want) assert_string_equal(ask(payload), want)
-
-static int setup(void **state)
-{
-	(void)state;
-	threads = THREADS;
-	arch = GDB_AMD64;
-	running = other = other_gone = false;
-	point_error = resume_error = 0;
-	calls[0] = '\0';
-	for (size_t i = 0; i < sizeof(memory); i++)
-		memory[i] = (uint8_t)(i * 7);
-	for (unsigned t = 0; t < THREADS; t++)
-		for (unsigned r = 0; r < GDB_REGS; r++)
-			memset(reg[t][r], (int)(r + 100 * t), GDB_REG_BYTES);
-	gdb_stub_init(&stub, &target);
-	return 0;
-}
-
-static void begin(void)
-{
-	const char *said = ask("qSupported:multiprocess+;swbreak+;hwbreak+;xmlRegisters=i386");
-
-	assert_non_null(strstr(said, "PacketSize=1000;"));
-	assert_non_null(strstr(said, "qXfer:features:read+"));
-	expect_calls("begin ");
-}
+/* What GDB's commands do: sessions with a target of the test's own. */
+#include "tests/host/gdb_fixture.h"
 
 static void test_begin(void **state)
 {
@@ -693,14 +366,96 @@ static void test_processes(void **state)
 	EXPECT("vCont;c:p5.-1", "W00;process:5");
 	expect_calls("");
 	EXPECT("vKill;5", "OK");
+	other = false; /* the target has forgotten it: GDB hears the same */
+	EXPECT("vCont;c:p5.-1", "W00;process:5");
 	EXPECT("D;5", "OK");
+	EXPECT("vCont;c:p5.-1", "E16");
 	expect_calls("kill5 detach5 ");
 	EXPECT("qfThreadInfo", "mp3.1,p3.2");
 }
 
+/* What asks for nothing is not to be carried out, so that no guest stops for it. */
+static void test_noise(void **state)
+{
+	static const char noise[] = "\xff\x00zz+-+vCont#$g$c#00$#zz}";
+
+	(void)state;
+	begin();
+	for (unsigned i = 0; i < sizeof(noise); i++)
+		assert_false(gdb_stub_take(&stub, (uint8_t)noise[i]));
+	for (const char *p = "$g#6"; *p; p++)
+		assert_false(gdb_stub_take(&stub, (uint8_t)*p));
+	assert_true(gdb_stub_take(&stub, '7'));
+	expect_calls("");
+	assert_string_equal(sent(), "--+");
+	/* A $ of noise hides no Ctrl-C from a GDB that waits, and none else is one. */
+	assert_null(ask("c"));
+	send("$noise\x03", 7);
+	expect_calls("resume interrupt0 ");
+	stopped(GDB_POINT_SOFTWARE, 0);
+	assert_string_equal(reply(), "T05swbreak:;thread:p3.2;");
+	ask_bytes("Xffffffff81000000,1:\x03", 22 - 1);
+	assert_string_equal(reply(), "OK");
+	assert_int_equal(memory[0], 3);
+	expect_calls("");
+}
+
+/* A packet that cannot be read changes nothing. */
+static void test_malformed(void **state)
+{
+	static const char *const wrong[] = {
+		"G",        "G00",      "Gxx",          "P0=",          "P0=0000",
+		"Z1,10",    "Z1,10,1g", "z1,10,1,2",    "D;",           "D;99",
+		"Dzz",      "D3",       "D;3z",         "vKill",        "vKill;",
+		"vKill;z",  "vKill;3z", "k1",           "vCont",        "vContc",
+		"vCont;",   "vCont;c;", "vCont;c:p5.1", "vCont;s:p5.1", "vCont;c:p3.1z",
+		"vCont;c:", "c1z",      "s1z",          "Cz",           "C05;z",
+		"Hg1z",     "Hgp5.1",   "vAttach;",     "vAttach;5z",   "X1000,1:",
+		"qRcmd,7",  "qRcmd,7z",
+	};
+	uint8_t regs[sizeof(reg)];
+	char line[2048];
+
+	(void)state;
+	begin();
+	memcpy(regs, reg, sizeof(reg));
+	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
+		const char *said = ask(wrong[i]);
+
+		if (!said || said[0] != 'E' || calls[0] || stub.answer_stop || stub.thread != 0x301)
+			fail_msg("%s: answer \"%s\", did \"%s\"", wrong[i], said ? said : "none",
+				 calls);
+	}
+	/* Its last register is wrong, or it is cut off, or too long. */
+	snprintf(line, sizeof(line), "G%s", ask("g"));
+	memset(line + 1, '5', 32);
+	line[strlen(line) - 1] = 'y';
+	EXPECT(line, "E16");
+	line[strlen(line) - 40] = '\0';
+	EXPECT(line, "E16");
+	line[1 + 32] = '\0';
+	EXPECT(line, "E16");
+	snprintf(line, sizeof(line), "G%s00", ask("g"));
+	EXPECT(line, "E16");
+	expect_calls("");
+	assert_memory_equal(regs, reg, sizeof(reg));
+	/* The last of many bytes. */
+	strcpy(line, "Mffffffff81000000,c8:");
+	memset(line + strlen(line), 0, 500);
+	memset(line + strlen(line), '5', 399);
+	strcat(line, "y");
+	EXPECT(line, "E16");
+	line[strlen(line) - 1] = '\0';
+	EXPECT(line, "E16");
+	strcat(line, "555");
+	EXPECT(line, "E16");
+	for (size_t i = 0; i < sizeof(memory); i++)
+		assert_int_equal(memory[i], (uint8_t)(i * 7));
+}
+
 static void test_commands(void **state)
 {
-	char line[600];
+	char line[6 + 2 * (GDB_COMMAND_MAX + 1) + 1];
 
 	(void)state;
 	begin();
@@ -709,7 +464,11 @@ static void test_commands(void **state)
 	EXPECT("qRcmd,7", "E16");
 	memset(line, '6', sizeof(line) - 1);
 	memcpy(line, "qRcmd,", 6);
-	line[sizeof(line) - 2] = '\0';
+	line[sizeof(line) - 1] = '\0';
+	assert_memory_equal(ask(line), "61206c696e652068617320353131", 28); /* a line has 511 */
+	line[sizeof(line) - 3] = '\0';
+	assert_memory_equal(ask(line), "O3c666666", 9); /* <fff */
+	line[sizeof(line) - 4] = '\0';
 	EXPECT(line, "E16");
 }
 
@@ -847,6 +606,8 @@ int main(void)
 		cmocka_unit_test_setup(test_old_reasons, setup),
 		cmocka_unit_test_setup(test_attach_running, setup),
 		cmocka_unit_test_setup(test_killed, setup),
+		cmocka_unit_test_setup(test_malformed, setup),
+		cmocka_unit_test_setup(test_noise, setup),
 		cmocka_unit_test_setup(test_acks_come_back, setup),
 		cmocka_unit_test_setup(test_end, setup),
 		cmocka_unit_test_setup(test_processes, setup),

@@ -48,23 +48,31 @@ static void hold_all(bool on)
 	}
 }
 
+/* The guests are held for a whole packet, not for noise. */
+static void take_byte(uint8_t c)
+{
+	if (gdb_stub_take(&stub, c)) {
+		hold_all(true);
+		serving = true;
+		gdb_stub_run(&stub);
+		serving = false;
+		hold_all(false);
+	}
+	gdb_send();
+}
+
 /* False: all that has come is taken. */
 static bool take_input(void)
 {
-	int c = serial_line_getc(line);
 	unsigned n = 0;
+	int c;
 
-	if (c < 0)
-		return false;
-	hold_all(true);
-	serving = true;
-	do {
-		gdb_stub_take(&stub, (uint8_t)c);
-		gdb_send();
-	} while (++n < SERIAL_LINE_RX && (c = serial_line_getc(line)) >= 0);
-	serving = false;
-	hold_all(false);
-	return c >= 0;
+	while ((c = serial_line_getc(line)) >= 0) {
+		take_byte((uint8_t)c);
+		if (++n == SERIAL_LINE_RX)
+			return true;
+	}
+	return false;
 }
 
 void gdb_work(void)
@@ -98,7 +106,8 @@ static void serve_panic(const struct trap_frame *tf)
 			cpu_relax();
 			continue;
 		}
-		gdb_stub_take(&stub, (uint8_t)c);
+		if (gdb_stub_take(&stub, (uint8_t)c))
+			gdb_stub_run(&stub);
 		gdb_send();
 	}
 }

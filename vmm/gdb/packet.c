@@ -2,7 +2,6 @@
 
 #include "arch/x86_64/lib/string.h"
 
-#define INTERRUPT 0x03
 #define ESCAPE_XOR 0x20
 #define TAIL 3 /* # and two digits */
 
@@ -102,7 +101,7 @@ static bool all_sent(const struct gdb_link *l)
 
 static enum gdb_event take_between(struct gdb_link *l, uint8_t c)
 {
-	if (c == INTERRUPT)
+	if (c == GDB_BREAK)
 		return GDB_INTERRUPT;
 	if (c == '-') {
 		l->out_at = 0;
@@ -112,6 +111,11 @@ static enum gdb_event take_between(struct gdb_link *l, uint8_t c)
 		l->acks_end = false;
 	}
 	return GDB_NOTHING;
+}
+
+void gdb_link_drop(struct gdb_link *l)
+{
+	l->state = GDB_BETWEEN;
 }
 
 enum gdb_event gdb_link_take(struct gdb_link *l, uint8_t c)

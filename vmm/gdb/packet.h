@@ -16,6 +16,7 @@
 
 #define GDB_PACKET_MAX 4096 /* bytes of payload on the line, both ways */
 #define GDB_ACKS_MAX 8
+#define GDB_BREAK 0x03
 
 enum gdb_event {
 	GDB_NOTHING,
@@ -45,6 +46,8 @@ struct gdb_link {
 /* Nothing has come, nothing waits to go; packets are acknowledged. */
 void gdb_link_init(struct gdb_link *l);
 
+/* Forget the packet that has begun to come. */
+void gdb_link_drop(struct gdb_link *l);
 /* Take a byte from the line. */
 enum gdb_event gdb_link_take(struct gdb_link *l, uint8_t c);
 /* The next byte for the line; -1: none now. */

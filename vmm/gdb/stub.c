@@ -179,7 +179,7 @@ static void change_point(struct gdb_stub *s, struct gdb_reader *r, bool set)
 	int err, as_wanted = set ? -EEXIST : -ENOENT;
 
 	if (!gdb_take_number(r, &kind) || !gdb_take_char(r, ',') || !gdb_take_pair(r, &at, &size) ||
-	    size > UINT32_MAX) {
+	    !gdb_at_end(r) || size > UINT32_MAX) {
 		gdb_reply_wrong(s);
 		return;
 	}
@@ -311,6 +311,9 @@ static bool take_subject(const struct gdb_stub *s, struct gdb_reader *r, bool st
 		return true;
 	if (*process >= GDB_PROCESSES)
 		return false;
+	/* One that has ended since is told of; any other is none of GDB's. */
+	if (!s->had[*process] && s->target->attached((unsigned)*process - 1) != *process)
+		return false;
 	threads = s->target->threads((unsigned)*process);
 	if (*number != GDB_ANY && *number > (threads ? threads : 1))
 		return false;
@@ -352,12 +355,12 @@ static void cmd_vcont(struct gdb_stub *s, struct gdb_reader *r)
 {
 	unsigned action[GDB_PROCESSES] = { 0 };
 
-	while (!gdb_at_end(r)) {
+	do {
 		if (!gdb_take_char(r, ';') || !take_action(s, r, action)) {
 			gdb_reply_wrong(s);
 			return;
 		}
-	}
+	} while (!gdb_at_end(r));
 	go_on(s, action);
 }
 
@@ -393,39 +396,51 @@ static void cmd_attach(struct gdb_stub *s, struct gdb_reader *r)
 	}
 	s->thread = GDB_THREAD(process, 1);
 	s->arch[process] = s->target->arch(process);
+	s->had[process] = true;
 	forget_stop(s);
 	stop_and_say(s);
 }
 
-/* D or D;process */
+/* D or D;process. One that has ended by itself is let go as well. */
 static void cmd_detach(struct gdb_stub *s, struct gdb_reader *r)
 {
-	unsigned process;
+	bool named = gdb_take_char(r, ';');
+	bool right = named != gdb_at_end(r);
+	unsigned process = right ? take_process(s, r) : 0;
+	const char *name, *state;
 
-	gdb_take_char(r, ';');
-	process = take_process(s, r);
+	if (!right || (named && !s->target->look(process, &name, &state))) {
+		gdb_reply_wrong(s);
+		return;
+	}
 	if (process)
 		s->target->detach(process);
+	s->had[process] = false;
 	gdb_reply(s, "OK");
 }
 
 static int kill_process(struct gdb_stub *s, unsigned process)
 {
+	if (!process)
+		return -ENODEV;
 	s->answer_stop = false;
-	return process ? s->target->kill(process) : -ENODEV;
+	return s->target->kill(process);
 }
 
 /* Kill has no reply. */
 static void cmd_kill(struct gdb_stub *s, struct gdb_reader *r)
 {
-	(void)r;
-	kill_process(s, GDB_PROCESS_OF(s->thread));
+	if (gdb_at_end(r))
+		kill_process(s, GDB_PROCESS_OF(s->thread));
+	else
+		gdb_reply_wrong(s);
 }
 
 static void cmd_vkill(struct gdb_stub *s, struct gdb_reader *r)
 {
-	gdb_take_char(r, ';');
-	gdb_reply_status(s, kill_process(s, take_process(s, r)));
+	bool named = gdb_take_char(r, ';') && !gdb_at_end(r);
+
+	gdb_reply_status(s, kill_process(s, named ? take_process(s, r) : 0));
 }
 
 /* --- threads --- */
@@ -436,7 +451,8 @@ static void choose_thread(struct gdb_stub *s, struct gdb_reader *r)
 	uint64_t process, number;
 	unsigned thread;
 
-	if ((!registers && !gdb_take_char(r, 'c')) || !gdb_take_thread(r, &process, &number)) {
+	if ((!registers && !gdb_take_char(r, 'c')) || !gdb_take_thread(r, &process, &number) ||
+	    !gdb_at_end(r)) {
 		gdb_reply_status(s, -ENODEV);
 		return;
 	}
@@ -522,6 +538,8 @@ static void cmd_supported(struct gdb_stub *s, struct gdb_reader *r)
 	}
 	s->target->begin();
 	s->thread = first_thread(s);
+	memset(s->had, 0, sizeof(s->had));
+	s->had[GDB_PROCESS_OF(s->thread)] = true;
 	forget_stop(s);
 	s->arch[GDB_PROCESS_OF(s->thread)] = s->target->arch(GDB_PROCESS_OF(s->thread));
 	gdb_put_begin(&s->link);
@@ -613,16 +631,21 @@ static void put_said(struct gdb_stub *s)
 static void run_command(struct gdb_stub *s, struct gdb_reader *r)
 {
 	static char text[SAID_MAX]; /* the stub runs on one CPU */
-	char line[128];
+	char line[GDB_COMMAND_MAX + 1];
 	size_t n = (size_t)(r->end - r->at) / 2;
+	bool fits = n < sizeof(line);
 
-	if (n >= sizeof(line) || !gdb_take_bytes(r, (uint8_t *)line, n) || !gdb_at_end(r)) {
+	if (fits && (!gdb_take_bytes(r, (uint8_t *)line, n) || !gdb_at_end(r))) {
 		gdb_reply_wrong(s);
 		return;
 	}
-	line[n] = '\0';
 	text[0] = '\0';
-	if (!s->target->command || !s->target->command(line, text, sizeof(text))) {
+	if (fits)
+		line[n] = '\0';
+	else
+		ksnprintf(text, sizeof(text), "a line has %u characters at most\n",
+			  GDB_COMMAND_MAX);
+	if (fits && (!s->target->command || !s->target->command(line, text, sizeof(text)))) {
 		gdb_reply(s, "");
 	} else if (!text[0]) {
 		gdb_reply(s, "OK");
@@ -736,9 +759,18 @@ void gdb_stub_leave(struct gdb_stub *s)
 	s->arch[GDB_PROCESS_OF(s->thread)] = s->target->arch(GDB_PROCESS_OF(s->thread));
 }
 
-void gdb_stub_take(struct gdb_stub *s, uint8_t c)
+bool gdb_stub_take(struct gdb_stub *s, uint8_t c)
 {
-	switch (gdb_link_take(&s->link, c)) {
+	/* A GDB that waits sends nothing else: a packet that has begun is noise. */
+	if (s->answer_stop && c == GDB_BREAK)
+		gdb_link_drop(&s->link);
+	s->event = gdb_link_take(&s->link, c);
+	return s->event != GDB_NOTHING;
+}
+
+void gdb_stub_run(struct gdb_stub *s)
+{
+	switch (s->event) {
 	case GDB_PACKET:
 		run_packet(s);
 		break;

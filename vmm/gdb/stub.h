@@ -27,6 +27,8 @@ enum gdb_point {
 #define GDB_SIGABRT 6
 #define GDB_SIGSEGV 11
 
+#define GDB_COMMAND_MAX 511 /* characters of a line for `monitor` */
+
 /* A thread of a process: both have numbers from 1. */
 #define GDB_PROCESSES 128 /* all numbers are below */
 #define GDB_THREAD(process, number) ((process) << 8 | (number))
@@ -80,8 +82,10 @@ struct gdb_target {
 
 struct gdb_stub {
 	struct gdb_link link;
+	enum gdb_event event; /* of the byte that came last */
 	const struct gdb_target *target;
 	enum gdb_arch arch[GDB_PROCESSES]; /* as GDB was told */
+	bool had[GDB_PROCESSES];           /* it was attached to it, and has not let it go */
 	unsigned thread;                   /* that registers and memory are of; 0: none */
 	bool answer_stop;                  /* GDB waits for the next stop */
 	bool multiprocess;                 /* it writes threads as pPROCESS.THREAD */
@@ -95,8 +99,10 @@ struct gdb_stub {
 void gdb_stub_init(struct gdb_stub *s, const struct gdb_target *target);
 /* No session any more; what was to be sent still is, and a GDB that waits hears of an end. */
 void gdb_stub_leave(struct gdb_stub *s);
-/* A byte from the line: may carry out a command. */
-void gdb_stub_take(struct gdb_stub *s, uint8_t c);
+/* A byte from the line. True: with it GDB asks for something, which gdb_stub_run() is to carry out
+ * before the next byte; noise and acknowledgements ask for nothing. */
+bool gdb_stub_take(struct gdb_stub *s, uint8_t c);
+void gdb_stub_run(struct gdb_stub *s);
 /* The next byte for the line; -1: none now. */
 int gdb_stub_next(struct gdb_stub *s);
 /* A process has stopped. GDB is told if it waits for that. */

@@ -57,26 +57,46 @@ static bool write_register(struct gdb_stub *s, const struct gdb_reg_info *info,
 	return s->target->set_reg(s->thread, (enum gdb_reg)info->reg, val);
 }
 
+/* A register's bytes, or as many "xx" where it is to stay as it is: *change. False: neither. */
+static bool take_register(struct gdb_reader *r, const struct gdb_reg_info *info,
+			  uint8_t val[GDB_REG_BYTES], bool *change)
+{
+	unsigned n = 0;
+
+	while (n < info->size && gdb_take_text(r, "xx"))
+		n++;
+	*change = !n;
+	return n == info->size || (!n && gdb_take_bytes(r, val, info->size));
+}
+
+/* Are these all registers, and nothing else? */
+static bool are_registers(const struct gdb_stub *s, struct gdb_reader r)
+{
+	const struct gdb_reg_info *info;
+	uint8_t val[GDB_REG_BYTES];
+	bool change;
+
+	for (unsigned i = 0; (info = reg_info(s, i)); i++)
+		if (!take_register(&r, info, val, &change))
+			return false;
+	return gdb_at_end(&r);
+}
+
 void gdb_cmd_set_registers(struct gdb_stub *s, struct gdb_reader *r)
 {
 	const struct gdb_reg_info *info;
 	uint8_t val[GDB_REG_BYTES];
-	bool ok = true;
+	bool ok = true, change;
 
 	if (!gdb_has_thread(s))
 		return;
-	for (unsigned i = 0; (info = reg_info(s, i)) && !gdb_at_end(r); i++) {
-		if (gdb_take_text(r, "xx")) {
-			for (unsigned n = 1; n < info->size; n++)
-				gdb_take_text(r, "xx");
-			continue;
-		}
-		if (!gdb_take_bytes(r, val, info->size)) {
-			gdb_reply_wrong(s);
-			return;
-		}
-		ok = write_register(s, info, val) && ok;
+	if (!are_registers(s, *r)) {
+		gdb_reply_wrong(s);
+		return;
 	}
+	for (unsigned i = 0; (info = reg_info(s, i)); i++)
+		if (take_register(r, info, val, &change) && change)
+			ok = write_register(s, info, val) && ok;
 	gdb_reply_status(s, ok ? 0 : -EINVAL);
 }
 
@@ -142,13 +162,22 @@ void gdb_cmd_read(struct gdb_stub *s, struct gdb_reader *r)
 		gdb_reply_status(s, -EFAULT);
 }
 
+/* Are these so many bytes, and nothing else? */
+static bool are_bytes(struct gdb_reader r, uint64_t n)
+{
+	uint8_t byte;
+
+	while (n && gdb_take_bytes(&r, &byte, 1))
+		n--;
+	return !n && gdb_at_end(&r);
+}
+
 void gdb_cmd_write(struct gdb_stub *s, struct gdb_reader *r)
 {
 	uint64_t at, left;
 	uint8_t buf[CHUNK];
 
-	if (!gdb_take_pair(r, &at, &left) || !gdb_take_char(r, ':') ||
-	    left != (uint64_t)(r->end - r->at) / 2) {
+	if (!gdb_take_pair(r, &at, &left) || !gdb_take_char(r, ':') || !are_bytes(*r, left)) {
 		gdb_reply_wrong(s);
 		return;
 	}
@@ -157,10 +186,7 @@ void gdb_cmd_write(struct gdb_stub *s, struct gdb_reader *r)
 	while (left) {
 		size_t n = (size_t)MIN(left, sizeof(buf));
 
-		if (!gdb_take_bytes(r, buf, n)) {
-			gdb_reply_wrong(s);
-			return;
-		}
+		gdb_take_bytes(r, buf, n);
 		if (s->target->write(s->thread, at, buf, n) < n) {
 			gdb_reply_status(s, -EFAULT);
 			return;

@@ -12,6 +12,7 @@
 #include "vmm/gdb/target.h"
 #include "vmm/inspect.h"
 #include "vmm/monitor/dispatch.h"
+#include "vmm/monitor/line.h"
 #include "vmm/run.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
@@ -575,6 +576,8 @@ static int guest_kill(unsigned process)
 	log_info("vm %s: gdb kills it", vm->cfg->name);
 	return vmm_kill_vm(vm);
 }
+
+static_assert(GDB_COMMAND_MAX == LINE_TEXT_MAX, "GDB's lines are as long as typed ones");
 
 static bool guest_command(const char *line, char *buf, size_t size)
 {
