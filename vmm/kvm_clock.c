@@ -6,7 +6,9 @@
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/insn.h"
 #include "vmm/backend.h"
+#include "vmm/cpuid.h"
 #include "vmm/gmem.h"
+#include "vmm/memmap.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -54,12 +56,23 @@ static void set_scale(struct pvclock_time *t, uint64_t hz)
 	t->tsc_to_system_mul = (uint32_t)((NS_PER_SEC << 32) / hz);
 }
 
-/* The version is written by itself, before and after. */
+/* No device is asked. Regions are of whole pages: with both ends all of it is memory. */
+static bool is_memory(struct vm *vm, gpa_t at, size_t size)
+{
+	uint64_t avail;
+
+	return memmap_ptr(&vm->mem, at, true, &avail) &&
+	       memmap_ptr(&vm->mem, GPA(at.v + size - 1), true, &avail);
+}
+
+/* The version is written by itself, before and after. Size: of the rest. */
 static void write_versioned(struct vm *vm, gpa_t at, uint32_t *version, const void *rest,
 			    size_t size)
 {
 	uint32_t before;
 
+	if (!is_memory(vm, at, sizeof(before) + size))
+		return;
 	gmem_phys_read(vm, at, &before, sizeof(before));
 	*version = before | 1;
 	gmem_phys_write(vm, at, version, sizeof(*version));
@@ -114,7 +127,7 @@ bool kvm_clock_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
 {
 	struct vcpu_msrs *m = &vcpu->msrs;
 
-	if (!has_clock(vcpu))
+	if (!has_clock(vcpu) || (val & BITS(63, cpuid_policy()->maxphyaddr)))
 		return false;
 	if (msr == MSR_KVM_WALL_CLOCK_NEW) {
 		if (val & WALL_CLOCK_RESERVED)

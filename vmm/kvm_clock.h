@@ -22,8 +22,9 @@ struct vcpu;
 bool kvm_clock_read_msr(const struct vcpu *vcpu, uint32_t msr, uint64_t *val);
 /*
  * Wall clock: write the time of day at which the guest's clock was 0, this once. System time: keep
- * the vCPU's clock there from now on (bit 0), or nowhere. An address with no memory swallows what
- * is written. False: this guest has no such MSR, or an address of no such structure.
+ * the vCPU's clock there from now on (bit 0), or nowhere. Where not all of it is memory, but a
+ * device's, ROM or nothing, nothing is written. False: this guest has no such MSR, or an address
+ * that is not of 4 bytes or wider than the processor's. With vm->lock held, as what follows.
  */
 bool kvm_clock_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val);
 /* The vCPU's TSC was set. */

@@ -8,11 +8,13 @@
 #include <cmocka.h>
 
 #include "arch/x86_64/clock.h"
+#include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/msr.h"
 #include "arch/x86_64/insn.h"
 #include "tests/host/fake_backend.h"
 #include "tests/host/fakes.h"
+#include "vmm/bus.h"
 #include "vmm/cpuid.h"
 #include "vmm/kvm_clock.h"
 #include "vmm/msr.h"
@@ -137,14 +139,78 @@ static void test_wall_clock(void **state)
 	assert_int_equal(field(0x2004, 4), 4);
 }
 
+static unsigned touched; /* so often a device was asked for something */
+
+static uint64_t device_read(void *dev, uint64_t off, unsigned size)
+{
+	(void)dev;
+	(void)off;
+	(void)size;
+	touched++;
+	return 0;
+}
+
+static void device_write(void *dev, uint64_t off, unsigned size, uint64_t val)
+{
+	(void)dev;
+	(void)off;
+	(void)size;
+	(void)val;
+	touched++;
+}
+
+/* Registers as of an HPET, and others that lie right behind the memory. */
+static void test_device(void **state)
+{
+	static const struct mmio_ops ops = { device_read, device_write };
+	static const uint64_t at[] = { 0xfed00000, 0xfed000f0, 0xfecffffc, FAKE_RAM_SIZE - 8 };
+
+	(void)state;
+	assert_int_equal(bus_init(&fake_vm.bus), 0);
+	bus_register_mmio(&fake_vm.bus, GPA(0xfed00000), 0x1000, "registers", &ops, NULL);
+	bus_register_mmio(&fake_vm.bus, GPA(FAKE_RAM_SIZE), 0x1000, "behind", &ops, NULL);
+	touched = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(at); i++) {
+		assert_true(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, at[i]));
+		assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, at[i] | 1));
+		kvm_clock_resumed(&fake_vcpu);
+	}
+	bus_destroy(&fake_vm.bus);
+	assert_int_equal(touched, 0);
+	assert_int_equal(field(FAKE_RAM_SIZE - 8, 8), 0);
+}
+
+static void expect_refused(uint64_t address)
+{
+	uint64_t val;
+
+	assert_false(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, address));
+	assert_false(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, address | 1));
+	assert_true(msr_read(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, &val));
+	assert_int_equal(val, 0);
+	assert_true(msr_read(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, &val));
+	assert_int_equal(val, 0);
+}
+
+/* No processor has such addresses. */
+static void test_wide_addresses(void **state)
+{
+	unsigned width = cpuid_policy()->maxphyaddr;
+
+	(void)state;
+	assert_in_range(width, 36, 52);
+	expect_refused(BIT(width));
+	expect_refused(BIT(width) | 0x1000);
+	expect_refused(BIT(62) | 0x1000);
+	expect_refused(UINT64_C(0xfffffffffffffffc));
+	assert_int_equal(field(0x1000, 8), 0);
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, BIT(width - 1) | 1));
+}
+
 static void test_hostile_addresses(void **state)
 {
-	static const uint64_t ends[] = { FAKE_RAM_SIZE - 4,
-					 FAKE_RAM_SIZE,
-					 UINT64_C(0xfec00000),
-					 UINT64_C(0xfee00000),
-					 UINT64_C(0x000ffffffffff000),
-					 UINT64_C(0xfffffffffffffffc) };
+	const uint64_t ends[] = { FAKE_RAM_SIZE - 4, FAKE_RAM_SIZE, UINT64_C(0xfec00000),
+				  UINT64_C(0xfee00000), BIT(cpuid_policy()->maxphyaddr) - 4 };
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
@@ -152,8 +218,8 @@ static void test_hostile_addresses(void **state)
 		assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, ends[i] | 1));
 		kvm_clock_update(&fake_vcpu);
 	}
-	for (unsigned i = 0; i < FAKE_RAM_SIZE - 4; i += 4)
-		if (field(i, 4) && i >= 32) /* the last of them comes round to 0 */
+	for (unsigned i = 0; i < FAKE_RAM_SIZE; i += 4)
+		if (field(i, 4))
 			fail_msg("written at %x", i);
 	assert_false(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, 0x1001));
 	assert_false(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, 0x1002));
@@ -188,6 +254,8 @@ int main(void)
 		cmocka_unit_test_setup(test_tsc_is_set, setup),
 		cmocka_unit_test_setup(test_resumed, setup),
 		cmocka_unit_test_setup(test_wall_clock, setup),
+		cmocka_unit_test_setup(test_device, setup),
+		cmocka_unit_test_setup(test_wide_addresses, setup),
 		cmocka_unit_test_setup(test_hostile_addresses, setup),
 		cmocka_unit_test_setup(test_without, setup),
 		cmocka_unit_test(test_hypercalls),
