@@ -270,16 +270,34 @@ int vmm_pause_vm(struct vm *vm)
 	return 0;
 }
 
+/* Of a debugger's single steps a guest sees nothing: it is told when it goes on. */
+static bool is_stepping(const struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i]->debug.step)
+			return true;
+	return false;
+}
+
+/* The timers of its devices go on meanwhile, on other CPUs as well. */
+static void tell_resumed(struct vm *vm)
+{
+	owned_lock(&vm->lock);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		kvm_clock_resumed(vm->vcpu[i]);
+	owned_unlock(&vm->lock);
+}
+
 int vmm_resume_vm(struct vm *vm)
 {
 	if (vm->state != VM_PAUSED)
 		return -EINVAL;
 	vm->pause_requested = false;
 	vm->state = VM_RUNNING;
-	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
-		kvm_clock_resumed(vm->vcpu[i]);
+	if (!is_stepping(vm))
+		tell_resumed(vm);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		sched_clear_lag(&vm->vcpu[i]->sched);
-	}
 	join(vm);
 	return 0;
 }

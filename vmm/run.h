@@ -47,8 +47,8 @@ int vmm_start_vm_as(struct vm *vm, const struct vm_config *cfg);
 /*
  * Take a running VM's vCPUs off the CPU until vmm_resume_vm(). Time goes on: the guest's clocks and
  * timers show afterwards how long it was, as after a long SMI of a PC, or under KVM for guests that
- * keep time by the TSC; vmm_resume_vm() tells a guest with KVM's clock. 0 or -EINVAL (it does not
- * run).
+ * keep time by the TSC; vmm_resume_vm() tells a guest with KVM's clock, but not for a single step.
+ * 0 or -EINVAL (it does not run).
  */
 int vmm_pause_vm(struct vm *vm);
 /* Let a paused VM go on. 0 or -EINVAL (it is not paused). */

@@ -1,5 +1,7 @@
 /* vmm/run.c: whose turn it is and when it ends, and what the operator does with VMs. */
 #include "tests/host/run_fixture.h"
+#include "vmm/kvm_clock.h"
+#include "vmm/msr.h"
 
 /* --- turns --- */
 
@@ -134,6 +136,58 @@ static void test_pause(void **state)
 	assert_int_equal(vmm_pause_vm(a), -EINVAL);
 	assert_int_equal(vmm_resume_vm(a), -EINVAL);
 	assert_int_equal(vmm_stop_vm(a), -EINVAL);
+}
+
+#define CLOCK_PAGE 0x3000
+#define CLOCK_FLAGS (CLOCK_PAGE + 29)
+#define CLOCK_STOPPED 2
+
+static unsigned looks;
+
+/* Its page is written beside the timers of the VM's devices. */
+static uint64_t look_locked(const struct vcpu *vcpu, enum vcpu_reg reg)
+{
+	if (reg == REG_TSC_OFFSET) {
+		looks++;
+		assert_true(owned_lock_held(&vcpu->vm->lock));
+	}
+	return fake_backend_ops.get_reg(vcpu, reg);
+}
+
+static uint64_t clock_word(struct vm *vm, uint64_t at, size_t size)
+{
+	uint64_t val = 0;
+
+	assert_true(memmap_read(&vm->mem, GPA(at), &val, size));
+	return val;
+}
+
+/* A guest with KVM's clock is told of a pause, and not of a debugger's steps. */
+static void test_pause_with_clock(void **state)
+{
+	struct vm *a = vmm_vm(0);
+	uint64_t version;
+
+	(void)state;
+	cfg.vm[0].pv = PV_KVM;
+	assert_true(msr_write(a->vcpu[0], MSR_KVM_SYSTEM_TIME_NEW, CLOCK_PAGE | 1));
+	backend.get_reg = look_locked;
+	looks = 0;
+	assert_int_equal(vmm_pause_vm(a), 0);
+	assert_int_equal(clock_word(a, CLOCK_FLAGS, 1) & CLOCK_STOPPED, 0);
+	assert_int_equal(vmm_resume_vm(a), 0);
+	assert_int_equal(clock_word(a, CLOCK_FLAGS, 1) & CLOCK_STOPPED, CLOCK_STOPPED);
+	assert_int_equal(looks, 1);
+	version = clock_word(a, CLOCK_PAGE, 4);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(vmm_pause_vm(a), 0);
+		a->vcpu[0]->debug.step = i < 2;
+		assert_int_equal(vmm_resume_vm(a), 0);
+		assert_int_equal(clock_word(a, CLOCK_PAGE, 4), i < 2 ? version : version + 2);
+	}
+	backend.get_reg = fake_backend_ops.get_reg;
+	cfg.vm[0].pv = PV_NONE;
+	play(nothing_more);
 }
 
 /* Before it is entered again; an end of the guest's own comes first. */
@@ -532,6 +586,7 @@ int main(void)
 		cmocka_unit_test_setup(test_alone, setup),
 		cmocka_unit_test_setup(test_stopped_and_started, setup),
 		cmocka_unit_test_setup(test_pause, setup),
+		cmocka_unit_test_setup(test_pause_with_clock, setup),
 		cmocka_unit_test_setup(test_pause_requested, setup),
 		cmocka_unit_test_setup(test_stop_while_paused, setup),
 		cmocka_unit_test_setup(test_kill, setup),
