@@ -97,7 +97,7 @@ endif
 # --- targets for people -------------------------------------------------------------------
 
 .PHONY: all objects host run gdb test test-matrix check format check-format check-tidy check-layers check-headers \
-	check-functions check-faults bench fuzz fuzz-corpus mutate coverage \
+	check-functions check-faults check-differences bench fuzz fuzz-corpus mutate coverage \
 	setup guests clean distclean help FORCE
 
 all: $(O)/umbra.elf $(O)/umbra.iso
@@ -509,7 +509,7 @@ CHECKED_C := $(KERNEL_C) $(HEADERS) \
 	$(sort $(wildcard tests/host/*.c tests/fuzz/*.[ch] tests/bench/*.[ch] \
 	tests/guest/*/*.c))
 
-check: check-format check-layers check-headers check-functions check-faults check-tidy
+check: check-format check-layers check-headers check-functions check-faults check-differences check-tidy
 
 format:
 	@clang-format -i $(CHECKED_C)
@@ -524,6 +524,8 @@ check-functions:
 # The faults of `make mutate` still fit the sources.
 check-faults:
 	@scripts/mutate-paging -n
+check-differences:
+	@scripts/check-differences
 # clang has no flag for the guard's kind, and not all of gcc's warnings.
 TIDY_FLAGS := $(filter-out -mstack-protector-guard=global,$(KERNEL_CFLAGS))
 TIDY_STAMPS := $(KERNEL_C:%.c=$(B)/tidy/%.ok)
