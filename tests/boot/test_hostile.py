@@ -13,20 +13,22 @@ from models import MODELS
 
 SECONDS = int(os.environ.get("HOSTILE_SECONDS", "60"))
 SILENCE = 3      # seconds after which the hostile guest has hung itself: it gets a new start
+PAUSE_EVERY = 500  # tries: so often the hostile guest is paused and goes on
+PAUSE_LEAST = 5    # seconds between two of that
 SAY_EVERY = 50   # tries: so often the hostile guest says something
 HANG = 30        # seconds without a line of the witness, on a busy machine
 MACHINES = 6     # so often QEMU is booted, should it end itself
 SWEEP = 180      # seconds after the end in which what is counted has to be over
 
-# Model, paging, every how manieth port and so on is swept (odd: reads and writes take turns), the
-# hostile guests' line.
+# Model, paging, every how manieth port and so on is swept (odd: reads and writes take turns), which
+# of the two has pv=kvm, the hostile guests' line.
 # QEMU: LTR takes a null selector, after which QEMU itself ends. A task switch loads CR3 behind a
 # shadow's back (docs/svm.md), so none is tried there.
 CELLS = {
-    "svm_nested": ("tcg", "nested", 1, "on-qemu"),
-    "svm_shadow": ("tcg", "shadow", 3, "on-qemu no-tasks"),
-    "vmx_nested": ("haswell", "nested", 15, ""),
-    "vmx_shadow": ("penryn", "shadow", 15, ""),
+    "svm_nested": ("tcg", "nested", 1, "sweep", "on-qemu"),
+    "svm_shadow": ("tcg", "shadow", 3, "hostile", "on-qemu no-tasks"),
+    "vmx_nested": ("haswell", "nested", 15, "hostile", ""),
+    "vmx_shadow": ("penryn", "shadow", 15, "hostile", ""),
 }
 
 # QEMU: translating some instructions ends it (no host register is left), and so does an exception
@@ -60,6 +62,7 @@ class Watch:
         self.heard = {"hostile": time.monotonic(), "witness": time.monotonic()}
         self.ends, self.tries, self.lives, self.silences = {}, 0, 0, 0
         self.swept = False
+        self.paused = time.monotonic(), 0  # when, after so many tries
 
     def look(self):
         """Take up what has come since the last look."""
@@ -86,6 +89,7 @@ class Watch:
             kind = kind_of(ended[1] or ended[2])
             self.ends[kind] = self.ends.get(kind, 0) + 1
             self.order("start hostile")
+        self.pause()
         self.look_for_silence()
 
     def ended(self, start):
@@ -101,6 +105,14 @@ class Watch:
         """A command for the monitor; all guests' lines are seen before it and after it."""
         self.machine.type(TO_MONITOR + command + "\n" + TO_WITNESS)
         self.heard["hostile"] = time.monotonic()
+
+    def pause(self):
+        """Now and then, if it gets on: the line is the monitor's meanwhile."""
+        when, tries = self.paused
+        now = time.monotonic()
+        if self.tries - tries >= PAUSE_EVERY and now - when > PAUSE_LEAST * self.scale:
+            self.paused = now, self.tries
+            self.order("pause hostile\nresume hostile")
 
     def look_for_silence(self):
         now = time.monotonic()
@@ -129,11 +141,12 @@ def say(name, watch):
 
 def run_machine(name, seed, seconds, cell):
     """Run the guests for so long. QEMU has ended itself: what is left of that."""
-    model, paging, every, line = cell
+    model, paging, every, kvm, line = cell
     options = f"memory=16M paging={paging}"
-    modules = lib.tiny("witness", "witness", options + " weight=100") \
-        + lib.tiny("hostile", "hostile", f"{options} weight=800 -- seed={seed} {line}") \
-        + lib.tiny("sweep", "hostile", f"{options} weight=800 -- seed={seed} {line} sweep={every}")
+    modules = lib.tiny("witness", "witness", options + " weight=100")
+    for vm, words in (("hostile", ""), ("sweep", f" sweep={every}")):
+        modules += lib.tiny(vm, "hostile", f"{options} weight=800{' pv=kvm' * (vm == kvm)} "
+                            f"-- seed={seed} {line}{words}")
     with MODELS[model].boot(name, modules, build="debug") as m:
         MODELS[model].expect_backend(m)
         m.expect(r"witness: well", "umbra")

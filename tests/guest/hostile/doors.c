@@ -121,7 +121,7 @@ uint32_t odd_msr(void)
 		0x830,      0xda0,      0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,
 		0xc0000100, 0xc0000101, 0xc0000102, 0xc0000103, 0xc0010004, 0xc0010010, 0xc0010015,
 		0xc0010058, 0xc0010111, 0xc0010114, 0xc0010115, 0xc0010117, 0xc001011f, 0xc0010140,
-		0xc001102c, 0x40000000, 0x4b564d00,
+		0xc001102c, 0x40000000, 0x4b564d00, 0x4b564d01,
 	};
 
 	switch (below(8)) {
@@ -162,6 +162,26 @@ static void try_wrmsr(void)
 		val = odd_address();
 	}
 	__asm__ volatile("wrmsr" : : "c"(nr), "a"((uint32_t)val), "d"((uint32_t)(val >> 32)));
+}
+
+#define MSR_TSC 0x10
+#define MSR_KVM_WALL_CLOCK 0x4b564d00
+#define MSR_KVM_SYSTEM_TIME 0x4b564d01
+
+/* With pv=kvm on the line: Umbra writes the time to any place, once or again and again. */
+static void try_clock(void)
+{
+	uint64_t at = one_in(8) ? (uint64_t)1 << below(64) | odd_address() : odd_address();
+
+	if (at >= 0x100000 && at < 0x200000 && !one_in(64))
+		at = WILD_TABLES + at % (NR_WILD_TABLES * PAGE); /* not this program */
+	if (!one_in(8))
+		at &= ~(uint64_t)3;
+	if (one_in(3))
+		wrmsr(MSR_KVM_WALL_CLOCK, at);
+	wrmsr(MSR_KVM_SYSTEM_TIME, at | !one_in(8));
+	for (unsigned n = below(4); n; n--)
+		wrmsr(MSR_TSC, odd_number());
 }
 
 static void try_cpuid(void)
@@ -386,6 +406,7 @@ const struct door doors[] = {
 	{ "string ports", try_string_ports, 3 },
 	{ "RDMSR", try_rdmsr, 4 },
 	{ "WRMSR", try_wrmsr, 6 },
+	{ "KVM's clock", try_clock, 2 },
 	{ "CPUID", try_cpuid, 2 },
 	{ "control registers", try_controls, 6 },
 	{ "page tables", try_tables, 10 },
