@@ -153,6 +153,7 @@ int svm_probe(void)
 	svm_machine.rdpru = has_rdpru();
 	svm_machine.invpcid = has_invpcid();
 	svm_machine.arms_dr7 = svm_machine.loose_cr8 = svm_machine.loses_interrupts = tcg;
+	svm_machine.vague_cr3 = tcg;
 	svm_machine.host_cr4 = read_cr4() & CR4_MCE;
 	svm_machine.image_start = (uintptr_t)__image_start;
 	svm_machine.image_end = (uintptr_t)__image_end;

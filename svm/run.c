@@ -101,7 +101,7 @@ static bool own_exit(struct vcpu *vcpu, bool shadow_lost, enum vm_exit_kind *kin
 
 /*
  * QEMU, for CR0 and CR4, and Bochs: a VMRUN that is refused leaves the host's registers in the
- * VMCB; RIP is that of VMRUN itself.
+ * VMCB; RIP is that of VMRUN itself. Both take away an event that was no valid one.
  */
 static bool holds_host(const struct vmcb *v)
 {
@@ -116,13 +116,16 @@ static void invalid_exit(const struct svm_vcpu *sv, struct vm_exit *exit)
 
 	v->clean = 0;
 	v->event_inj = 0;
+	if (!why)
+		why = sv->broken;
 	if (!why && holds_host(v))
-		why = sv->broken ? sv->broken : "the VMCB is overwritten, what was wrong is lost";
+		why = "the VMCB is overwritten, what was wrong is lost";
+	if (!why && !svm_machine.vague_cr3)
+		why = "by none of the rules that are known";
 	if (why) {
 		log_err("SVM: VMRUN refused: %s", why);
 		return;
 	}
-	/* QEMU: MOV to CR3 of a reserved bit leaves the guest this way; the VMCB is sound. */
 	exit->kind = EXIT_CR_WRITE;
 	exit->cr.nr = 3;
 	exit->cr.gpr = VM_EXIT_GPR_UNKNOWN;

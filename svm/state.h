@@ -23,6 +23,8 @@ struct svm_machine {
 	 * go by the DR7 of before: the host does it for the guest, always. */
 	bool arms_dr7;
 	bool loose_cr8; /* QEMU: MOV to CR8 takes reserved bits, where it does not exit */
+	/* QEMU: MOV to CR3 of a reserved bit leaves the guest as if VMRUN had been refused. */
+	bool vague_cr3;
 	/* QEMU: VMRUN with V_IRQ notes it in the word of what waits for the CPU, not atomically: an
 	 * interrupt that another of QEMU's threads notes there at that moment is lost. */
 	bool loses_interrupts;
