@@ -216,6 +216,37 @@ def apic(name, paging, most, umbra=""):
         m.expect_exit()
 
 
+def emulated(name, umbra=""):
+    """How many instructions of real mode and of code without paging, in a shadow, are left for Umbra to do."""
+    modules = lib.tiny("real", "real_mode", "memory=16M debug-exit paging=shadow") \
+        + lib.tiny("setup", "linux16", "memory=32M debug-exit paging=shadow")
+    modules.append((lib.guest_file("vmlinuz-amd64"), "vm=setup initrd"))
+    iso = lib.make_iso(name, modules, f"{lib.UMBRA_LINE} on-idle=monitor {umbra}")
+    found = {}
+    with lib.Machine(name, iso, "--cpu", "corei7_haswell_4770", script="run-bochs") as m:
+        m.expect(r"^umbra> ", "umbra")
+        m.expect_ends({vm: "debug-exit status 33" for vm in ("real", "setup")})
+        for vm in ("real", "setup"):
+            table = ask(m, f"exits {vm} | cat")
+            lib.check(re.search(r"^total +[1-9]\d* ", table, re.M), "exits", table)
+            found[vm] = sum(int(n) for n in re.findall(r"^emulate +(\d+) ", table, re.M))
+        m.type("poweroff\n")
+        m.expect_exit()
+    return found
+
+
+def test_unpaged_vmx_shadow(name):
+    """A processor with EPT and unrestricted guest runs it all by itself."""
+    found = emulated(name)
+    lib.check(not any(found.values()), "no exits `emulate`", found)
+
+
+def test_unpaged_vmx_restricted(name):
+    """Without unrestricted guest some are left."""
+    found = emulated(name, "vmx-features=0x3ffb")
+    lib.check(all(found.values()), "exits `emulate`", found)
+
+
 ONE_READ = {"nested-fault": 1}  # of PPR, which the processor leaves to Umbra
 
 
