@@ -374,10 +374,10 @@ def test_killed_while_reading(name):
             gdb.ask("detach", "detached")
 
 
-def test_bochs_vmx(name):
+def vmx_guest(name, cpu, paging):
     """On VMX: break, step, watch, go on, detach."""
     at = places()
-    with Debugged(name, lib.tiny("one", "debug"), options=("--cpu", "corei7_haswell_4770"),
+    with Debugged(name, lib.tiny("one", "debug", f"memory=16M debug-exit paging={paging}"), options=("--cpu", cpu),
                   script="run-bochs") as m:
         m.expect_vm("one", "started")
         with Gdb(m.line) as gdb:
@@ -397,10 +397,19 @@ def test_bochs_vmx(name):
             gdb.ask("x/i $pc", "=> 0x")
 
 
-def test_panic(name):
+def test_bochs_vmx(name):
+    vmx_guest(name, "corei7_haswell_4770", "nested")
+
+
+def test_bochs_vmx_shadow(name):
+    """Without EPT."""
+    vmx_guest(name, "core2_penryn_t9600", "shadow")
+
+
+def panic(name, *options, script="run-qemu"):
     """The hypervisor that has panicked: registers, memory, its way to there; its other CPU."""
     elf = os.path.join(lib.BUILD, "umbra.elf")
-    with Debugged(name, lib.tiny("good", "hello"), options=("--smp", "2")) as m:
+    with Debugged(name, lib.tiny("good", "hello"), options=("--smp", "2", *options), script=script) as m:
         m.expect(r"umbra> ")
         m.type("panic\n")
         m.expect(r"umbra: panic: ")
@@ -418,6 +427,14 @@ def test_panic(name):
             gdb.ask("p ((struct cpu *)$gs_base)->id", "= 1")
             gdb.type("monitor poweroff")
             m.expect_exit()
+
+
+def test_panic(name):
+    panic(name)
+
+
+def test_bochs_vmx_panic(name):
+    panic(name, "--cpu", "corei7_haswell_4770", script="run-bochs")
 
 
 def monitor(m, line):
