@@ -192,6 +192,34 @@ def test_many_small_vmx(name):
     run_many_small(name, *HASWELL, script="run-bochs")
 
 
+WEIGHTS = {"light": 100, "heavy": 800}
+PERIODS = 3  # of neighbour.asm's four: in the last one of the two may be alone already
+
+
+def run_weights(name, *options, **machine):
+    """Two that always have something to do share the processor as weight= says."""
+    modules = [line for vm, weight in WEIGHTS.items()
+               for line in lib.tiny(vm, "neighbour", f"memory=2M debug-exit cpus=0 weight={weight} -- w")]
+    with lib.Machine(name, lib.make_iso(name, modules), *options, follow=False, **machine) as m:
+        m.expect_umbra()
+        m.expect_exit()
+        done = {}
+        for vm in WEIGHTS:
+            counts = re.findall(rf"^{vm}\| worked ([0-9A-F]{{8}})$", m.text, re.M)
+            lib.check(len(counts) > PERIODS, f"more than {PERIODS} counts of {vm}", m.text[-2000:])
+            done[vm] = sum(int(n, 16) for n in counts[:PERIODS])
+        ratio = done["heavy"] / done["light"]
+        lib.check(4 < ratio < 16, "8 times as much, 4 to 16 times", (ratio, done))
+
+
+def test_weights(name):
+    run_weights(name, "--accel", "tcg", extra=["-icount", "shift=0,sleep=off"])
+
+
+def test_weights_vmx(name):
+    run_weights(name, *HASWELL, script="run-bochs")
+
+
 def test_four_linux(name):
     """Two amd64, one PAE, one 686 come to their shells beside one another."""
     modules = lib.linux("one") + lib.linux("two") + lib.linux("pae", "vmlinux-686-pae") \
