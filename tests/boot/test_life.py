@@ -3,6 +3,7 @@ import re
 import time
 
 import lib
+import test_guests
 
 HASWELL = ["--cpu", "corei7_haswell_4770", "--ips", "100000000"]
 TO_MONITOR = "\x1dm"  # Ctrl-] m; with a digit: to that guest
@@ -117,11 +118,37 @@ def test_script_vmx(name):
     run_script(name, *HASWELL, script="run-bochs")
 
 
-def live(machine, commands, starts):
-    """Give the monitor these commands at once; so many VMs are started by them, and run."""
+def live(machine, commands, answers):
+    """Give the monitor these commands at once; each of these lines comes of them, in their order."""
     machine.paste("".join(command + "\n" for command in commands))
-    for _ in range(starts):
-        machine.expect(r"vm [abcd]: started", never="not started")
+    for answer in answers:
+        machine.expect(answer, never="not started|nothing done")
+
+
+def started(vms):
+    return [rf"vm [{vms}]: started"] * len(vms)
+
+
+def killed(vms):
+    return [f"vm {vm}: killed" for vm in vms]
+
+
+def all_at_once(machine):
+    """The four kinds beside each other; who crashes is gone or about to start when the kill comes."""
+    live(machine, [f"start {vm}" for vm in "abcd"], started("abcd"))
+    live(machine, ["pause a", "resume a", "reset a", "pause b", "reset b"], started("ab"))
+    live(machine, [f"kill {vm}" for vm in "abcd"], killed("abcd"))
+
+
+def whole_life(machine, vm):
+    live(machine, [f"start {vm}"], started(vm))
+    live(machine, [f"pause {vm}", f"resume {vm}", f"reset {vm}"],
+         [rf"vm {vm}: paused", rf"vm {vm}: running again", *started(vm)])
+    live(machine, [f"kill {vm}"], killed(vm))
+
+
+LIVES = 1000
+AT_ONCE = 10  # once in so many lives all four kinds are there
 
 
 def kill_restarting(machine, vm):
@@ -135,27 +162,30 @@ def kill_restarting(machine, vm):
 
 
 def test_frames(name):
-    """A thousand lives of VMs that spin, change a shadow, crash: not one frame is lost."""
+    """Paused, resumed, reset, killed and started anew, each a thousand times: not one frame is lost.
+
+    VMs that spin, that change a shadow; one with two processors, local APICs and KVM's clock; one with a disk.
+    """
     umbra = lib.UMBRA_LINE.replace("on-idle=poweroff", "on-idle=monitor")
-    with lib.boot(name, four_kinds(), umbra) as m:
+    modules = four_kinds() + lib.tiny("e", "neighbour", "memory=2M vcpus=2 apic=on pv=kvm -- i") \
+        + lib.tiny("f", "disk_region", "memory=16M -- f")
+    modules.append((lib.scratch(name + "-file", test_guests.disk_file()), "vm=f disk at=0x40000000"))
+    with lib.boot(name, modules, umbra) as m:
         m.expect_vm("d", "triple fault", "umbra")
         monitor(m)
-        for vm in "abcd":
+        for vm in "abcdef":
             order(m, f"kill {vm}", rf"vm {vm}: killed")
         before = free_bytes(m)
         for _ in range(3):
             kill_restarting(m, "c")
-        lives = 3
-        while lives < 1000:
-            live(m, [f"start {vm}" for vm in "abcd"], 4)
-            live(m, ["pause a", "resume a", "reset a", "pause b", "reset b"], 2)
-            live(m, [f"kill {vm}" for vm in "abcd"], 0)
-            m.expect(r"vm d: killed|d is .*: nothing done")
-            lives += 6
-        for vm in "abcd":
-            lib.check(states(m)[vm] == "killed", f"{vm} killed", m.text[-800:])
+        for n in range(LIVES):
+            if n % AT_ONCE == 0:
+                all_at_once(m)
+            whole_life(m, "abef"[n % 4])
+        found = states(m)
+        lib.check(found == {vm: "killed" for vm in "abcdef"}, "all killed", found)
         after = free_bytes(m)
-        lib.check(after == before, f"{before} bytes free after {lives} lives", after)
+        lib.check(after == before, f"{before} bytes free after {LIVES} lives", after)
         m.type("poweroff\n")
         m.expect_exit()
 
