@@ -87,6 +87,20 @@ int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights)
 	return vm->has_nested ? nested_protect(&vm->nested, gpa, size, rights) : 0;
 }
 
+bool vm_tables_allow(struct vm *vm, gpa_t gpa, unsigned rights)
+{
+	unsigned have;
+	uint64_t size;
+	hpa_t pa;
+	bool ok;
+
+	vm_tables_lock(vm);
+	ok = vm->has_nested && nested_lookup(&vm->nested, gpa, &pa, &have, &size) &&
+	     (have & rights) == rights;
+	vm_tables_unlock(vm);
+	return ok;
+}
+
 /* --- who is at work on them --- */
 
 void vm_tables_lock(struct vm *vm)

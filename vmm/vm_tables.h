@@ -36,6 +36,9 @@ int vm_tables_map(struct vm *vm, gpa_t gpa, hpa_t pa, uint64_t size, unsigned ri
 int vm_tables_unmap(struct vm *vm, gpa_t gpa, uint64_t size);
 int vm_tables_protect(struct vm *vm, gpa_t gpa, uint64_t size, unsigned rights);
 
+/* Does the nested table give gpa with these rights, all of them? */
+bool vm_tables_allow(struct vm *vm, gpa_t gpa, unsigned rights);
+
 /*
  * To have alone the shadow, and the memory map as it is: vm->paging, which its holder may take
  * again. Whoever changes the map holds vm->lock besides, but for a page of a disk that comes in, so

@@ -228,6 +228,26 @@ static void test_disk_event(void **state)
 	assert_int_equal(fake_vcpu.events.pending.vector, 0x30);
 }
 
+/* Another vCPU takes a hook away between the access and its exit: the guest tries again. */
+static void test_fault_on_unhooked(void **state)
+{
+	(void)state;
+	assert_int_equal(vm_make_memory(vm), 0);
+	assert_int_equal(vm_hook(vm, GPA(0x2000), PAGE_SIZE, REGION_HOOK), 0);
+	assert_int_equal(vm_unhook(vm, GPA(0x2000), PAGE_SIZE), 0);
+	fault(0x2000, false, false, false);
+	fault(0x2000, true, false, false);
+	fault(0x2000, false, true, false);
+	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+	assert_int_equal(fake_vcpu.events.pending.kind, EVENT_NONE);
+	/* What the tables have forgotten is an error as ever. */
+	assert_int_equal(nested_protect(&vm->nested, GPA(0x2000), PAGE_SIZE, PT_R | PT_X), 0);
+	fault(0x2000, false, false, false);
+	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+	fault(0x2000, true, false, false);
+	assert_int_equal(vm->stop_reason, VM_STOP_ERROR);
+}
+
 /* For the processor a page, for everybody else nothing; it is dropped, but stays the VM's. */
 static void test_apic_page(void **state)
 {
@@ -781,8 +801,14 @@ static void test_write_hook_goes_to_the_bus(void **state)
 	assert_true(mem->cmpxchg(mem->ctx, 0x5008, 8, val, 0x77));
 	assert_int_equal(seen_val, 0x77);
 	assert_int_equal(seen_size, 8);
-	/* Through the exit: a read there is not for the emulator. */
+	/* Through the exit: a read there is not for the emulator. The table has it, and has it no
+	 * more. */
 	fault(0x5008, false, false, false);
+	assert_int_equal(reads, 0);
+	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+	assert_int_equal(nested_unmap(&vm->nested, GPA(0x5000), 4096), 0);
+	fault(0x5008, false, false, false);
+	assert_int_equal(reads, 0);
 	assert_int_equal(vm->stop_reason, VM_STOP_ERROR);
 }
 
@@ -793,6 +819,7 @@ int main(void)
 		T(test_disk_comes_in),
 		T(test_disk_page_again),
 		T(test_disk_event),
+		T(test_fault_on_unhooked),
 		T(test_apic_page),
 		T(test_disk_for_umbra),
 		T(test_disk_page_for_two),

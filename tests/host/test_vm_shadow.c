@@ -493,8 +493,12 @@ static void test_faults_on_nested(void **state)
 	vm_exit_handle(&fake_vcpu);
 	assert_int_equal(seen.faults, 0);
 	assert_int_equal(fake_vcpu.events.pending.vector, VEC_PF);
+	/* A hole in the tables where there is memory; none any more, it is tried again. */
 	fake_vcpu.exit = (struct vm_exit){ .kind = EXIT_NESTED_FAULT,
 					   .nested = { .gpa = GPA(0x2000), .write = true } };
+	vm_exit_handle(&fake_vcpu);
+	assert_int_equal(fake_vm.stop_reason, VM_STOP_NONE);
+	assert_int_equal(vm_tables_unmap(&fake_vm, GPA(0x2000), PAGE_SIZE), 0);
 	vm_exit_handle(&fake_vcpu);
 	assert_int_equal(fake_vm.stop_reason, VM_STOP_ERROR);
 	done_with_both();
