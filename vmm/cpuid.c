@@ -335,6 +335,7 @@ static void policy_after(void)
 	policy.nx = ext.edx & E1D_NX;
 	policy.pse36 = one.edx & F1D_PSE36;
 	policy.tsc_adjust = seven.ebx & F7B_TSC_ADJUST;
+	policy.tells_tsc = stored(0x15, 0).eax;
 }
 
 void cpuid_init(struct cpuid_regs (*host)(uint32_t leaf, uint32_t subleaf), uint64_t xcr0_mask)

@@ -29,6 +29,7 @@ struct cpuid_policy {
 	unsigned maxphyaddr;
 	bool amd, intel; /* whose MSRs to offer */
 	bool page_1g, nx, pse36, rdtscp, tsc_adjust, la57;
+	bool tells_tsc; /* leaf 0x15 has the TSC's frequency */
 };
 /* After cpuid_init(); constant. */
 const struct cpuid_policy *cpuid_policy(void);

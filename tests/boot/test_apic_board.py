@@ -2,6 +2,7 @@
 import re
 
 import lib
+import test_linux
 
 
 def board(name, *options, script="run-qemu"):
@@ -61,6 +62,7 @@ def test_apic(name, modules):
             lib.check(re.fullmatch(want, lines.get(irq, "")), f"{irq}: {want}", str(lines))
         out = m.command(vm, "cat /sys/devices/system/clocksource/*/available_clocksource")
         lib.check("hpet" in out and "tsc" in out, "hpet and tsc among the clocks", out)
+        test_linux.check_calibration(m, vm, test_linux.CALIBRATES_LONG)
         m.type("poweroff\n")
         m.expect_vm(vm, "powered off")
 
@@ -108,6 +110,8 @@ def test_kvm_clock(name):
         out = m.command("deb64", "dmesg | grep -i kvm")
         lib.check("Hypervisor detected: KVM" in out, "KVM detected", out)
         lib.check("using sched offset" in out, "a sched_clock by it", out)
+        m.command("deb64", "sleep 2")
+        test_linux.check_calibration(m, "deb64", test_linux.CALIBRATES)
         m.type("reboot\n")
         m.expect_vm("deb64", "reset by the guest, restarting")
         m.expect_shell("deb64")

@@ -1,6 +1,7 @@
 """Debian's kernel as a guest: to its shell, what works there, and how it ends."""
 import hashlib
 import os
+import re
 import time
 
 import lib
@@ -138,6 +139,18 @@ def pause(machine):
     machine.expect("deb64: running again")
     machine.type("\x1d1")
     machine.ask_shell("deb64")
+
+
+# What Linux says when it measures how fast the TSC runs: against the 8254 for long, and at all.
+CALIBRATES_LONG = r"(PIT|HPET|PMTIMER) (reference )?calibration|calibration (failed|matches)"
+CALIBRATES = CALIBRATES_LONG + "|Fast TSC calibration|Refined TSC"
+
+
+def check_calibration(machine, vm, never):
+    """It has not said so, some seconds after its start."""
+    out = machine.command(vm, "dmesg | grep -iE 'tsc|calibrat'")
+    lib.check("Calibrating delay loop (skipped)" in out, "no measured delay loop", out)
+    lib.check(not re.search(never, out), f"no /{never}/", out)
 
 
 def time_over_pause(name, option=""):

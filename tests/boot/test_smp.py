@@ -6,6 +6,7 @@ import re
 import time
 
 import lib
+import test_linux
 from models import MODELS, NO_XSAVEC
 
 ALONE = True
@@ -208,6 +209,8 @@ def bochs(name, model, options):
         load(m, "smp", 2, lines=1000, rounds=1)
         check_shared(m, "smp", 2)
         check_log(m, "smp")
+        if MODELS[model].backend == "vmx":
+            test_linux.check_calibration(m, "smp", test_linux.CALIBRATES)
         m.type("poweroff\n")
         m.expect_vm("smp", "powered off")
         m.expect_exit()

@@ -405,6 +405,7 @@ static void test_intel(void **state)
 	assert_int_equal(ask(0x15, 0).ebx, 1);
 	assert_int_equal(ask(0x15, 0).ecx, 1000000000);
 	assert_int_equal(ask(0x16, 0).eax, 1000);
+	assert_true(cpuid_policy()->tells_tsc);
 	fake_hw.reg[REG_CR4] &= ~CR4_OSXSAVE;
 	r = ask(1, 0);
 	assert_int_equal(r.eax, 0x50654);
@@ -426,6 +427,8 @@ static void test_intel(void **state)
 	assert_int_equal(ask(0x80000008, 0).eax, 0x302e);
 	assert_int_equal(ask(0x80000007, 0).edx, BIT(8));
 	assert_true(cpuid_policy()->rdtscp && cpuid_policy()->page_1g);
+	cpuid_init(fake_cpuid_amd, XCR0_AVX_MASK);
+	assert_false(cpuid_policy()->tells_tsc);
 }
 
 /* SYSCALL is there in 64-bit mode; EFER.SCE can be set before. */

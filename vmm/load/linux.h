@@ -30,7 +30,7 @@ struct load_source {
 	unsigned nr_modules; /* at most LOAD_MODULES */
 	const char *cmdline;
 	gpa_t rsdp;       /* guest-physical address of the ACPI RSDP, 0: none */
-	uint32_t tsc_khz; /* told to the kernel so that it need not calibrate; 0: unknown */
+	uint32_t tsc_khz; /* told to the kernel so that it need not calibrate; 0: not */
 };
 
 /*
