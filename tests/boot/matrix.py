@@ -8,6 +8,7 @@ import itertools
 import lib
 import test_linux
 import test_paging
+import test_smp
 import test_stress
 from models import MODELS, NO_XSAVEC
 
@@ -132,11 +133,18 @@ def run_stress(name, job):
                        f"{LINUX_LINE} {line}")
 
 
-PARTS = {"tiny": run_tiny, "paging": run_paging, "linux": run_linux, "stress": run_stress}
+def run_smp(name, job):
+    """Linux with four vCPUs on two processors, see test_smp.py."""
+    test_smp.check_briefly(name, job.model, f"paging={job.paging}", 4)
+
+
+PARTS = {"tiny": run_tiny, "paging": run_paging, "linux": run_linux, "stress": run_stress, "smp": run_smp}
 
 
 def parts_of(row):
-    return ("tiny",) if row == "unpaged" else ("paging", "linux", "stress")
+    if row == "unpaged":
+        return ("tiny",)
+    return ("paging", "linux", "stress") + (("smp",) if row == "64" else ())
 
 
 def all_jobs(long):

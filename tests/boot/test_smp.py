@@ -200,14 +200,14 @@ def test_686_pae_shadow_2(name):
     check_linux(name, "vmlinuz-686-pae", "paging=shadow", 2)
 
 
-def bochs(name, model, options):
-    """On VMX; less of everything."""
-    modules = linux("vmlinux-amd64", options, 2, f"{lib.LINUX_LINE} cryptomgr.notests {NO_XSAVEC}")
+def check_briefly(name, model, options, vcpus=2):
+    """On any model; less of everything."""
+    modules = linux("vmlinux-amd64", options, vcpus, f"{lib.LINUX_LINE} cryptomgr.notests {NO_XSAVEC}")
     with machine(name, model, modules) as m:
         m.expect_shell("smp", "work")
-        check_online(m, "smp", 2)
-        load(m, "smp", 2, lines=1000, rounds=1)
-        check_shared(m, "smp", 2)
+        check_online(m, "smp", vcpus)
+        load(m, "smp", vcpus, lines=1000, rounds=1)
+        check_shared(m, "smp", vcpus)
         check_log(m, "smp")
         if MODELS[model].backend == "vmx":
             test_linux.check_calibration(m, "smp", test_linux.CALIBRATES)
@@ -217,17 +217,22 @@ def bochs(name, model, options):
 
 
 def test_bochs_nested(name):
-    bochs(name, "haswell", "paging=nested")
+    check_briefly(name, "haswell", "paging=nested")
 
 
 def test_bochs_nested_x2apic(name):
     """x2APICs."""
-    bochs(name, "haswell", "paging=nested pv=kvm")
+    check_briefly(name, "haswell", "paging=nested pv=kvm")
 
 
 def test_bochs_shadow(name):
     """With SMAP."""
-    bochs(name, "skylake", "paging=shadow")
+    check_briefly(name, "skylake", "paging=shadow")
+
+
+def test_bochs_svm(name):
+    """SVM with a pause filter and as many ASIDs as one likes."""
+    check_briefly(name, "ryzen", "paging=nested")
 
 
 def check_tiny_bochs(name, model, options):
