@@ -8,48 +8,37 @@
 #define LOWEST 0x100u
 #define NMI 0x400u
 #define LOGICAL 0x800u
-#define ACTIVE_LOW 0x2000u
-#define REMOTE_IRR 0x4000u
-#define LEVEL 0x8000u
-#define NO_BROADCAST 0x1000u
-
-#define HPET_CONFIG 0x10u
-#define HPET_STATUS 0x20u
-#define HPET_COUNTER 0xf0u
-#define HPET_TIMER0 0x100u
-#define HPET_COMPARATOR0 0x108u
-#define TIMER_LEVEL 2u
 
 static volatile uint32_t *io(uint32_t offset)
 {
 	return (volatile uint32_t *)(uintptr_t)(0xfec00000u + offset);
 }
 
-static volatile uint32_t *hpet(uint32_t offset)
+void input_set(unsigned input, uint32_t dest, uint32_t val)
 {
-	return (volatile uint32_t *)(uintptr_t)(0xfed00000u + offset);
-}
-
-static void set_entry(uint32_t dest, uint32_t val)
-{
-	*io(0) = 0x11 + 2 * INPUT;
+	*io(0) = 0x11 + 2 * input;
 	*io(0x10) = dest << 24;
-	*io(0) = 0x10 + 2 * INPUT;
+	*io(0) = 0x10 + 2 * input;
 	*io(0x10) = val;
 }
 
-static uint32_t entry(void)
+uint32_t input_get(unsigned input)
 {
-	*io(0) = 0x10 + 2 * INPUT;
+	*io(0) = 0x10 + 2 * input;
 	return *io(0x10);
+}
+
+void input_eoi(unsigned vector)
+{
+	*io(0x40) = vector;
 }
 
 /* Once, 10 us from now; by level until the status is cleared. */
 static void fire(bool level)
 {
 	*hpet(HPET_CONFIG) = 0;
-	*hpet(HPET_TIMER0) = INPUT << 9 | 0x104 | (level ? TIMER_LEVEL : 0);
-	*hpet(HPET_COMPARATOR0) = *hpet(HPET_COUNTER) + 1000;
+	*hpet(HPET_TIMER(0)) = TIMER_INPUT(INPUT) | TIMER_32 | TIMER_ON | (level ? TIMER_LEVEL : 0);
+	*hpet(HPET_COMPARATOR(0)) = *hpet(HPET_COUNTER) + 1000;
 	*hpet(HPET_CONFIG) = 1;
 }
 
@@ -69,44 +58,34 @@ static uint32_t since(unsigned cpu, bool nmi)
 	return came[cpu][nmi ? VEC_NMI : VECTOR] - before[cpu][nmi];
 }
 
-static void let_in(uint64_t us)
-{
-	uint64_t from = rdtsc();
-
-	interrupts_on();
-	while (us_since(from) < us)
-		pause();
-	interrupts_off();
-}
-
 /* An edge goes to each of these, a bit each. */
 static void edge_to(uint32_t dest, uint32_t val, uint32_t cpus)
 {
 	bool nmi = (val & 0x700) == NMI;
 
-	set_entry(dest, val | (nmi ? 0 : VECTOR));
+	input_set(INPUT, dest, val | (nmi ? 0 : VECTOR));
 	note();
 	fire(false);
 	for (unsigned i = 0; i < nr_cpus; i++)
 		while ((cpus >> i & 1) && !since(i, nmi))
-			let_in(10);
-	let_in(1000);
+			pass(10);
+	pass(1000);
 	for (unsigned i = 0; i < nr_cpus; i++) {
 		expect("how often the edge has come", since(i, nmi), cpus >> i & 1);
 		expect("how often it has come otherwise", since(i, !nmi), 0);
 	}
-	expect("remote IRR of an edge", entry() & REMOTE_IRR, 0);
+	expect("remote IRR of an edge", input_get(INPUT) & REMOTE_IRR, 0);
 }
 
 static void lowest(void)
 {
 	uint32_t sum = 0;
 
-	set_entry(0xff, LOGICAL | LOWEST | VECTOR);
+	input_set(INPUT, 0xff, LOGICAL | LOWEST | VECTOR);
 	note();
 	fire(false);
 	while (!sum) {
-		let_in(1000);
+		pass(1000);
 		for (unsigned i = 0; i < nr_cpus; i++)
 			sum += since(i, false);
 	}
@@ -116,34 +95,34 @@ static void lowest(void)
 /* Without the broadcast of its EOI the input waits for the EOI register. */
 static void directed(void)
 {
-	reg_write(REG_SVR, SVR_ON | NO_BROADCAST);
-	set_entry(0, LEVEL | ACTIVE_LOW | VECTOR);
+	reg_write(REG_SVR, SVR_ON | SVR_NO_BROADCAST);
+	input_set(INPUT, 0, LEVEL | ACTIVE_LOW | VECTOR);
 	note();
 	fire(true);
 	while (!since(0, false))
-		let_in(10);
-	let_in(1000);
+		pass(10);
+	pass(1000);
 	expect("how often a level has come", since(0, false), 1);
-	expect("remote IRR after the local APIC's EOI", entry() & REMOTE_IRR, REMOTE_IRR);
-	*io(0x40) = VECTOR + 1;
-	expect("remote IRR after another vector's EOI", entry() & REMOTE_IRR, REMOTE_IRR);
-	*io(0x40) = VECTOR;
-	let_in(1000);
+	expect("remote IRR after the local APIC's EOI", input_get(INPUT) & REMOTE_IRR, REMOTE_IRR);
+	input_eoi(VECTOR + 1);
+	expect("remote IRR after another vector's EOI", input_get(INPUT) & REMOTE_IRR, REMOTE_IRR);
+	input_eoi(VECTOR);
+	pass(1000);
 	expect("how often it has come after the EOI register", since(0, false), 2);
 	*hpet(HPET_STATUS) = 1;
-	*io(0x40) = VECTOR;
-	let_in(1000);
+	input_eoi(VECTOR);
+	pass(1000);
 	expect("how often it has come in all", since(0, false), 2);
-	expect("remote IRR in the end", entry() & REMOTE_IRR, 0);
+	expect("remote IRR in the end", input_get(INPUT) & REMOTE_IRR, 0);
 	/* An entry that is made an edge's has nothing in service. */
 	fire(true);
-	while (!(entry() & REMOTE_IRR))
+	while (!(input_get(INPUT) & REMOTE_IRR))
 		pause();
 	*hpet(HPET_STATUS) = 1;
-	set_entry(0, LVT_MASKED | VECTOR);
-	set_entry(0, LVT_MASKED | LEVEL | ACTIVE_LOW | VECTOR);
-	expect("remote IRR after a turn as an edge", entry() & REMOTE_IRR, 0);
-	let_in(1000);
+	input_set(INPUT, 0, LVT_MASKED | VECTOR);
+	input_set(INPUT, 0, LVT_MASKED | LEVEL | ACTIVE_LOW | VECTOR);
+	expect("remote IRR after a turn as an edge", input_get(INPUT) & REMOTE_IRR, 0);
+	pass(1000);
 	reg_write(REG_SVR, SVR_ON);
 }
 
@@ -159,6 +138,6 @@ void ioapic(void)
 	edge_to(5, LOGICAL | NMI, 5 & all);
 	lowest();
 	directed();
-	set_entry(0, LVT_MASKED);
-	*hpet(HPET_TIMER0) = 0;
+	input_set(INPUT, 0, LVT_MASKED);
+	*hpet(HPET_TIMER(0)) = 0;
 }

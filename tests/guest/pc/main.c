@@ -61,6 +61,16 @@ uint64_t us_since(uint64_t from)
 	return (rdtsc() - from) * 1000 / tsc_khz();
 }
 
+void pass(uint64_t us)
+{
+	uint64_t from = rdtsc();
+
+	interrupts_on();
+	while (us_since(from) < us)
+		pause();
+	interrupts_off();
+}
+
 /* --- MSRs --- */
 
 /* Each is of two bytes. */
@@ -236,6 +246,8 @@ void guest_main(uint32_t start_info)
 	say("IPIs");
 	ioapic();
 	say("I/O APIC");
+	hpet_timers();
+	say("HPET");
 	pit();
 	say("8254");
 	pic();

@@ -1,7 +1,8 @@
 /*
  * A guest that tries its PC: local APICs and what they send each other, 8254, RTC, TSC, PM timer,
  * MTRRs and PAT, and what the ACPI and MP tables say of them. lapic.asm and ioapic.asm have the
- * rest. What is wrong it says, and stops; it starts as many processors as the MADT names. Its
+ * rest. What is wrong it says, and stops; it starts as many processors as the MADT names. With more
+ * than eight it tries messages between them and no more. Its
  * ground is latency's machine.c and entry.asm.
  */
 #ifndef UMBRA_TESTS_GUEST_PC_H
@@ -33,6 +34,8 @@ static inline uint32_t inl(uint16_t port)
 /* Ticks of the TSC in a microsecond and the like, as leaf 40000010 says. */
 uint64_t tsc_khz(void);
 uint64_t us_since(uint64_t from);
+/* So many us with interrupts on. */
+void pass(uint64_t us);
 /* RDMSR or WRMSR: is it #GP? */
 bool read_faults(uint32_t msr, uint64_t *val);
 bool write_faults(uint32_t msr, uint64_t val);
@@ -70,10 +73,39 @@ void lapic_timer(void);
 void x2apic_registers(void);
 void ipis(void);
 void ioapic(void);
+void hpet_timers(void);
 void x2apic_ipis(void);
 /* A processor's local APIC after an INIT, as other_main() has found it. */
 void note_after_init(unsigned cpu);
 void check_after_init(void);
+
+/* --- ioapic.c --- */
+#define LEVEL 0x8000u
+#define ACTIVE_LOW 0x2000u
+#define REMOTE_IRR 0x4000u
+/* The entry of an input of the I/O APIC. */
+void input_set(unsigned input, uint32_t dest, uint32_t val);
+uint32_t input_get(unsigned input);
+/* Its EOI register. */
+void input_eoi(unsigned vector);
+
+/* --- hpet.c --- */
+#define HPET_CONFIG 0x10u
+#define HPET_STATUS 0x20u
+#define HPET_COUNTER 0xf0u
+#define HPET_TIMER(n) (0x100u + 0x20u * (n))
+#define HPET_COMPARATOR(n) (0x108u + 0x20u * (n))
+#define HPET_MESSAGE(n) (0x110u + 0x20u * (n))
+#define TIMER_LEVEL 2u
+#define TIMER_ON 4u
+#define TIMER_PERIODIC 8u
+#define TIMER_SETS 0x40u
+#define TIMER_32 0x100u
+#define TIMER_INPUT(input) ((uint32_t)(input) << 9)
+static inline volatile uint64_t *hpet(uint32_t offset)
+{
+	return (volatile uint64_t *)(uintptr_t)(0xfed00000u + offset);
+}
 
 /* --- lapic.c --- */
 #define REG_ID 0x20u
@@ -104,6 +136,7 @@ void check_after_init(void);
 #define REG_SELF_IPI 0x3f0u
 #define LVT_MASKED 0x10000u
 #define SVR_ON 0x1ffu
+#define SVR_NO_BROADCAST 0x1000u
 uint32_t reg_read(uint32_t reg);
 void reg_write(uint32_t reg, uint32_t val);
 

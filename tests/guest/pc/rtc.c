@@ -140,12 +140,7 @@ static void standing(void)
 /* Its input of the I/O APIC: edges, or none. */
 static void route(bool on)
 {
-	volatile uint32_t *ioapic = (volatile uint32_t *)(uintptr_t)0xfec00000;
-
-	ioapic[0] = 0x11 + 2 * 8;
-	ioapic[4] = 0;
-	ioapic[0] = 0x10 + 2 * 8;
-	ioapic[4] = on ? VEC_RTC : LVT_MASKED;
+	input_set(8, 0, on ? VEC_RTC : LVT_MASKED);
 }
 
 static uint32_t rtc_interrupts(void)
@@ -172,17 +167,6 @@ static void await_interrupts(uint8_t b, uint32_t n, uint8_t flags, uint64_t us)
 	set(REG_B, B_24H);
 	expect("the flags of its interrupts", rtc_flags & (IRQF | b), IRQF | flags);
 	expect_between("us for them", us_since(from), us, ~0ull);
-}
-
-/* So many us from now. */
-static void pass(uint64_t us)
-{
-	uint64_t from = rdtsc();
-
-	interrupts_on();
-	while (us_since(from) < us)
-		pause();
-	interrupts_off();
 }
 
 static void alarm(uint8_t second, uint8_t minute, uint8_t hour)
