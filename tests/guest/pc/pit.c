@@ -1,8 +1,11 @@
-/* The 8254's channel 2, whose gate and output port 61 has, in each mode. */
+/* The 8254 in each mode: channel 2, whose gate and output port 61 has, and channel 0, whose gate is
+ * always high and whose output rises for an interrupt. */
 #include "tests/guest/pc/pc.h"
 
 #define PIT_HZ 1193182u
 #define CHANNEL2 0x42
+#define INPUT 2u
+#define VECTOR (VEC_FIRST + 2)
 #define CONTROL 0x43
 #define PORT61 0x61
 #define GATE 1u
@@ -21,28 +24,36 @@ static bool out(void)
 	return inb(PORT61) & OUT;
 }
 
+/* Which one the following are about. */
+static unsigned channel;
+
+static uint16_t channel_port(void)
+{
+	return (uint16_t)(0x40 + channel);
+}
+
 static uint8_t status(void)
 {
-	outb(CONTROL, 0xe8); /* read back, status of channel 2 */
-	return inb(CHANNEL2);
+	outb(CONTROL, (uint8_t)(0xe0 | 2 << channel)); /* read back */
+	return inb(channel_port());
 }
 
 static uint16_t count(void)
 {
-	uint8_t low = inb(CHANNEL2);
+	uint8_t low = inb(channel_port());
 
-	return (uint16_t)(low | inb(CHANNEL2) << 8);
+	return (uint16_t)(low | inb(channel_port()) << 8);
 }
 
 static void set_mode(unsigned mode, bool bcd)
 {
-	outb(CONTROL, (uint8_t)(0x80 | BOTH | mode << 1 | bcd));
+	outb(CONTROL, (uint8_t)(channel << 6 | BOTH | mode << 1 | bcd));
 }
 
 static void load(uint16_t val)
 {
-	outb(CHANNEL2, (uint8_t)val);
-	outb(CHANNEL2, (uint8_t)(val >> 8));
+	outb(channel_port(), (uint8_t)val);
+	outb(channel_port(), (uint8_t)(val >> 8));
 }
 
 static uint64_t us_of(uint32_t ticks)
@@ -67,6 +78,15 @@ static void await_rise(uint64_t from, uint32_t ticks)
 		       us_of(ticks) - us_of(ticks) / 50, ~0ull);
 }
 
+/* Low, if so many ticks are not over yet. */
+static void expect_low(const char *what, uint64_t from, uint32_t ticks)
+{
+	bool high = out();
+
+	if (us_since(from) < us_of(ticks) - us_of(ticks) / 50)
+		expect(what, high, false);
+}
+
 static void mode0(void)
 {
 	uint64_t from;
@@ -85,7 +105,7 @@ static void mode0(void)
 	expect("its status at the end", status(), STATUS_OUT | BOTH);
 	from = rdtsc();
 	load(60000);
-	expect("its output, with a new count", out(), false);
+	expect_low("its output, with a new count", from, 60000);
 	gate(false);
 	paused = count();
 	rest(2000);
@@ -106,10 +126,10 @@ static void mode1(void)
 	expect("mode 1's output, before the gate rises", out(), true);
 	from = rdtsc();
 	gate(true);
-	expect("its output, after that", out(), false);
+	expect_low("its output, after that", from, 60000);
 	rest(2000);
 	gate(false);
-	expect("its output when the gate falls", out(), false);
+	expect_low("its output when the gate falls", from, 60000);
 	from = rdtsc();
 	gate(true);
 	await_rise(from, 60000);
@@ -218,8 +238,114 @@ static void formats(void)
 	expect_between("ticks since it was read back", (uint16_t)(latched - count()), 100, 0xffff);
 }
 
+/* --- channel 0 --- */
+
+static uint32_t before;
+
+static void note(void)
+{
+	before = came[0][VECTOR];
+}
+
+static uint32_t since(void)
+{
+	return came[0][VECTOR] - before;
+}
+
+/* So many since note(), which are not there before so many ticks. */
+static void await(uint64_t from, uint32_t n, uint32_t ticks)
+{
+	while (since() < n)
+		pass(10);
+	expect_between("us until the interrupt", us_since(from), us_of(ticks) - us_of(ticks) / 50,
+		       ~0ull);
+}
+
+/* Modes 0 and 4: one for each count. Where the output rises as the mode is set, that is one, too.
+ */
+static void interrupt_once(unsigned mode)
+{
+	uint64_t from;
+
+	set_mode(mode, false);
+	pass(1000);
+	expect("the status without a count", status(),
+	       (mode == 4 ? STATUS_OUT : 0) | STATUS_NULL | BOTH | mode << 1);
+	for (unsigned i = 0; i < 2; i++) {
+		note();
+		from = rdtsc();
+		load(20000);
+		await(from, 1, 20000);
+		pass(5000);
+		expect("interrupts of one count", since(), 1);
+		expect("the status after it", status(), STATUS_OUT | BOTH | mode << 1);
+	}
+}
+
+/* The first byte of a new count stops the one before. */
+static void first_byte(void)
+{
+	uint16_t stopped;
+
+	set_mode(0, false);
+	load(20000);
+	outb(channel_port(), 0);
+	pass(100); /* what has come by now */
+	note();
+	stopped = count();
+	pass(20000);
+	expect("interrupts of half a count", since(), 0);
+	expect("the count", count(), stopped);
+	expect("the status of half a count", status() & STATUS_OUT, 0);
+	outb(channel_port(), 0x10);
+	await(rdtsc(), 1, 0);
+}
+
+/* Modes 1 and 5: nothing without a gate that rises. */
+static void interrupt_never(unsigned mode)
+{
+	set_mode(mode, false);
+	pass(1000);
+	note();
+	load(1000);
+	pass(5000);
+	expect("interrupts without the gate", since(), 0);
+	expect("the status", status(), STATUS_OUT | STATUS_NULL | BOTH | mode << 1);
+}
+
+static void interrupt_again(unsigned mode, bool bcd)
+{
+	uint64_t from;
+
+	set_mode(mode, bcd);
+	pass(1000);
+	note();
+	from = rdtsc();
+	load(bcd ? 0x6000 : 6000);
+	await(from, 10, 60000);
+	expect("the status", status() & ~STATUS_OUT, BOTH | mode << 1 | bcd);
+}
+
+static void channel0(void)
+{
+	channel = 0;
+	input_set(INPUT, 0, VECTOR);
+	interrupt_once(0);
+	first_byte();
+	interrupt_never(1);
+	interrupt_again(2, false);
+	interrupt_again(3, false);
+	interrupt_again(2, true);
+	interrupt_again(3, true);
+	interrupt_once(4);
+	interrupt_never(5);
+	set_mode(0, false);
+	input_set(INPUT, 0, LVT_MASKED);
+}
+
 void pit(void)
 {
+	channel = 2;
 	mode0();
 	mode1();
 	periodic(2);
@@ -229,4 +355,5 @@ void pit(void)
 	strobe(5);
 	formats();
 	gate(false);
+	channel0();
 }

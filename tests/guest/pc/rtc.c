@@ -169,6 +169,56 @@ static void await_interrupts(uint8_t b, uint32_t n, uint8_t flags, uint64_t us)
 	expect_between("us for them", us_since(from), us, ~0ull);
 }
 
+/* --- the rates --- */
+
+#define PERIODS_LEAST 3u
+#define LONG_ENOUGH 8000u /* us */
+
+/* When it was not up yet, or just looked at. */
+static uint64_t await_flag(void)
+{
+	uint64_t when;
+
+	do {
+		when = rdtsc();
+	} while (!(get(REG_C) & B_PERIODIC));
+	return when;
+}
+
+/* us that so many periods take, from some time in the one before. One that is looked at late may be
+ * lost. */
+static uint64_t periods(unsigned n)
+{
+	uint64_t from;
+
+	get(REG_C);
+	from = await_flag();
+	while (n--)
+		await_flag();
+	return us_since(from);
+}
+
+/* MC146818, table 5: of a crystal of 32,768 Hz. */
+static void rates(void)
+{
+	for (unsigned rate = 1; rate < 16; rate++) {
+		uint64_t crystal = 1u << (rate < 3 ? rate + 6 : rate - 1);
+		uint64_t us = crystal * 1000000 / 32768;
+		unsigned n = (unsigned)(LONG_ENOUGH / us);
+
+		n = n < PERIODS_LEAST ? PERIODS_LEAST : n;
+		set(REG_A, (uint8_t)(0x20 | rate));
+		expect_between("us of some periods", periods(n), (n - 1) * us - us / 50, ~0ull);
+		pass(us + us / 20 + 100);
+		expect("a flag after one more", get(REG_C) & B_PERIODIC, B_PERIODIC);
+	}
+	set(REG_A, 0x20);
+	get(REG_C);
+	pass(20000);
+	expect("flags without a rate", get(REG_C) & B_PERIODIC, 0);
+	set(REG_A, A_NORMAL);
+}
+
 static void alarm(uint8_t second, uint8_t minute, uint8_t hour)
 {
 	static const struct moment noon = { B_24H, 0x10, 0x00, 0x12, 3, 0x23, 0x11, 0x26, 0x20 };
@@ -226,6 +276,7 @@ void rtc(void)
 	for (unsigned i = 0; i < ARRAY_SIZE(midnights); i++)
 		midnight(midnights[i]);
 	standing();
+	rates();
 	interrupts();
 	now.second = time[SECONDS];
 	now.minute = time[MINUTES];
