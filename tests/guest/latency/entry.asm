@@ -76,7 +76,8 @@ gdtr:	dw gdt_end - gdt - 1
 	dd gdt
 	dd 0
 start_info: dd 0
-next_number: dd 0
+	global next_number
+next_number: dd 0	; of the next processor that comes
 
 	global flat_pdpt
 	FLAT_TABLES_BSS 4

@@ -11,6 +11,7 @@ static volatile uint32_t faults;
 static void (*volatile work[CPUS_MAX])(void);
 static volatile bool here[CPUS_MAX];
 
+extern volatile uint32_t next_number;
 extern uint8_t stacks[CPUS_MAX * STACK_SIZE];
 void guest_main(uint32_t start_info);
 void other_main(unsigned number) __attribute__((noreturn));
@@ -153,6 +154,16 @@ void on_each(void (*fn)(void))
 		on_cpu(i, fn);
 }
 
+void restart(unsigned cpu)
+{
+	here[cpu] = false;
+	next_number = cpu;
+	reg_write(REG_ICR_HIGH, cpu << 24);
+	reg_write(REG_ICR, 0x600 | TRAMPOLINE >> 12);
+	while (!here[cpu])
+		pause();
+}
+
 static void start_others(void)
 {
 	for (unsigned i = 1; i < nr_cpus; i++) {
@@ -252,6 +263,8 @@ void guest_main(uint32_t start_info)
 	say("8254");
 	pic();
 	say("8259");
+	lint();
+	say("LINT0");
 	rtc();
 	say("RTC");
 	x2apic_registers();

@@ -49,6 +49,8 @@ void on_each(void (*fn)(void));
 /* The same without waiting; and wait for it. */
 void begin_on(unsigned cpu, void (*fn)(void));
 void end_on(unsigned cpu);
+/* STARTUP for one that has had its INIT; returns when it waits for work. */
+void restart(unsigned cpu);
 
 /* --- the interrupts of VEC_FIRST to VEC_LAST, NMIs as vector 2, and the spurious one; by processor
  * --- */
@@ -67,6 +69,7 @@ void tsc(void);
 void pm_timer(uint16_t port);
 void pit(void);
 void pic(void);
+void lint(void);
 void rtc(void);
 void lapic_registers(void);
 void lapic_timer(void);
