@@ -70,6 +70,7 @@ void pm_timer(uint16_t port);
 void pit(void);
 void pic(void);
 void lint(void);
+void apic_base(void);
 void rtc(void);
 void lapic_registers(void);
 void lapic_timer(void);
