@@ -253,6 +253,8 @@ void guest_main(uint32_t start_info)
 	say("MTRRs and PAT");
 	tsc();
 	say("TSC");
+	kvm_clock();
+	say("KVM's clock");
 	apic_base();
 	say("IA32_APIC_BASE");
 	ipis();

@@ -52,6 +52,9 @@ void end_on(unsigned cpu);
 /* STARTUP for one that has had its INIT; returns when it waits for work. */
 void restart(unsigned cpu);
 
+/* Two processors read a clock by turns, each other one with this one: it must not go back. */
+void expect_forward(const char *what, uint64_t (*clock)(void));
+
 /* --- the interrupts of VEC_FIRST to VEC_LAST, NMIs as vector 2, and the spurious one; by processor
  * --- */
 #define VEC_FIRST 0x50u
@@ -66,6 +69,7 @@ extern volatile uint8_t rtc_flags;
 unsigned tables(void); /* how many processors there are */
 void memory_types(void);
 void tsc(void);
+void kvm_clock(void);
 void pm_timer(uint16_t port);
 void pit(void);
 void pic(void);
