@@ -23,9 +23,9 @@ def test_ioapic_vmx(name):
     board(name, "--cpu", "corei7_haswell_4770", script="run-bochs")
 
 
-def whole_pc(name, line, *options, script="run-qemu"):
+def whole_pc(name, line, *options, vcpus=4, script="run-qemu"):
     """tests/guest/pc: what the tables name, register by register and mode by mode."""
-    guest = lib.tiny("pc", "pc", f"memory=16M vcpus=4 debug-exit {line}")
+    guest = lib.tiny("pc", "pc", f"memory=16M vcpus={vcpus} debug-exit {line}")
     with lib.Machine(name, lib.make_iso(name, guest), *options, *lib.guest_cpus(2, script), script=script) as m:
         m.expect(r"the PC is right", "work", never="WRONG.*\n")
         m.expect_vm("pc", "debug-exit status 33")
@@ -34,6 +34,11 @@ def whole_pc(name, line, *options, script="run-qemu"):
 
 def test_pc_nested(name):
     whole_pc(name, "paging=nested")
+
+
+def test_pc_nested_20(name):
+    """More processors than a flat model and one of x2APIC's clusters have."""
+    whole_pc(name, "paging=nested", vcpus=20)
 
 
 def test_pc_shadow(name):

@@ -15,7 +15,7 @@
 
 #include "tests/guest/lib/guest.h"
 
-#define CPUS_MAX 8u
+#define CPUS_MAX 24u
 #define TRAMPOLINE 0x70000u /* entry.asm has these two */
 #define STACK_SIZE 4096u
 #define SAMPLES_MAX 1000u

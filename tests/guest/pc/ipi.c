@@ -57,6 +57,18 @@ static uint32_t taken(unsigned which)
 	return cpus;
 }
 
+/* They are so many that it takes long until each has had its turn at doing nothing. */
+static void rest(void)
+{
+	resting = true;
+}
+
+static void wake(void)
+{
+	resting = false;
+	taken(0);
+}
+
 static void sent(uint32_t dest, uint32_t command, uint32_t cpus)
 {
 	bool nmi = (command & 0x700) == NMI;
@@ -226,6 +238,57 @@ void ipis(void)
 }
 
 /* --- x2APIC --- */
+
+/* Sixteen processors a cluster, which their ids are made of: SDM vol. 3, 11.12.10.2. */
+static void check_ldr(void)
+{
+	unsigned cpu = cpu_number();
+
+	expect("LDR", rdmsr(0x80d), (cpu / 16) << 16 | 1u << cpu % 16);
+}
+
+void x2apic_clusters(void)
+{
+	uint32_t upper = all() & ~0xffffu;
+
+	on_each(check_ldr);
+	rest();
+	for (unsigned i = 0; i < nr_cpus; i++) {
+		sent(i, 0, 1u << i);
+		sent((i / 16) << 16 | 1u << i % 16, LOGICAL, 1u << i);
+	}
+	sent(nr_cpus, 0, 0);
+	sent(0xffff, LOGICAL, all() & 0xffff);
+	sent(0x1ffff, LOGICAL, upper);
+	sent(0x15555, LOGICAL, upper & 0x55550000);
+	sent(0x1000f, LOGICAL | NMI, upper & 0xf0000);
+	sent(0x10000, LOGICAL, 0);
+	sent(0x2ffff, LOGICAL, 0);
+	sent(0xf000f, LOGICAL, 0);
+	sent(UINT32_MAX, LOGICAL, all());
+	for (unsigned i = 0; i < 8; i++) {
+		uint32_t cpus;
+
+		note();
+		send(0x1ffff, LOGICAL | LOWEST | VECTOR);
+		cpus = taken(0);
+		expect("how many have had it", cpus & (cpus - 1), 0);
+		expect_between("who has had it", cpus, 0x10000, upper);
+	}
+	wake();
+}
+
+/* Ids of 4 bits are too few: clusters of two processors. */
+void many_ipis(void)
+{
+	on_each(cluster);
+	rest();
+	physical();
+	for (uint32_t id = 0; id < 15; id++)
+		sent(id << 4 | 3, LOGICAL, (uint32_t)((3ull << 2 * id) & all()));
+	sent(0xf2, LOGICAL, 0xaaaaaaaa & all());
+	wake();
+}
 
 void x2apic_ipis(void)
 {

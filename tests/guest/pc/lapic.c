@@ -401,9 +401,14 @@ static void x2apic_bits(void)
 }
 
 /* apic_eoi() of the others goes by use_x2apic as well: nothing may come between. */
-void x2apic_registers(void)
+void x2apic_on(void)
 {
 	on_each(to_x2apic);
 	use_x2apic = true;
+}
+
+void x2apic_registers(void)
+{
+	x2apic_on();
 	on_each(x2apic_bits);
 }

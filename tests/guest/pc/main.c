@@ -10,6 +10,7 @@ volatile uint8_t rtc_flags;
 static volatile uint32_t faults;
 static void (*volatile work[CPUS_MAX])(void);
 static volatile bool here[CPUS_MAX];
+volatile bool resting;
 
 extern volatile uint32_t next_number;
 extern uint8_t stacks[CPUS_MAX * STACK_SIZE];
@@ -119,6 +120,10 @@ void other_main(unsigned number)
 		void (*fn)(void) = work[number];
 
 		if (!fn) {
+			interrupts_off();
+			if (resting)
+				halt();
+			interrupts_on();
 			pause();
 			continue;
 		}
@@ -237,6 +242,19 @@ static void say(const char *what)
 	put_text("\n");
 }
 
+/* More than eight. */
+static void many(void)
+{
+	start_others();
+	many_ipis();
+	say("IPIs");
+	x2apic_on();
+	x2apic_clusters();
+	say("x2APIC");
+	say("the PC is right");
+	stop(true);
+}
+
 void guest_main(uint32_t start_info)
 {
 	(void)start_info;
@@ -244,6 +262,8 @@ void guest_main(uint32_t start_info)
 	nr_cpus = tables();
 	say("tables");
 	apic_init();
+	if (nr_cpus > 8)
+		many();
 	lapic_registers();
 	lapic_timer();
 	say("local APIC");

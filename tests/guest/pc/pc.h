@@ -49,6 +49,9 @@ void on_each(void (*fn)(void));
 /* The same without waiting; and wait for it. */
 void begin_on(unsigned cpu, void (*fn)(void));
 void end_on(unsigned cpu);
+/* Who has nothing to do halts, and takes no work until an interrupt has come after this is false
+ * again. */
+extern volatile bool resting;
 /* STARTUP for one that has had its INIT; returns when it waits for work. */
 void restart(unsigned cpu);
 
@@ -78,11 +81,15 @@ void apic_base(void);
 void rtc(void);
 void lapic_registers(void);
 void lapic_timer(void);
+void x2apic_on(void);
 void x2apic_registers(void);
 void ipis(void);
 void ioapic(void);
 void hpet_timers(void);
 void x2apic_ipis(void);
+/* Of more processors than a flat model has. */
+void many_ipis(void);
+void x2apic_clusters(void);
 /* A processor's local APIC after an INIT, as other_main() has found it. */
 void note_after_init(unsigned cpu);
 void check_after_init(void);
