@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 
 import lib
+import test_apic_board
 import test_linux
 import test_paging
 import test_smp
@@ -138,13 +139,21 @@ def run_smp(name, job):
     test_smp.check_briefly(name, job.model, f"paging={job.paging}", 4)
 
 
-PARTS = {"tiny": run_tiny, "paging": run_paging, "linux": run_linux, "stress": run_stress, "smp": run_smp}
+def run_pc(name, job):
+    """Each register and mode of the PC, see test_apic_board.py."""
+    model = MODELS[job.model]
+    cpu = ("--cpu", model.cpu) if model.cpu else ()
+    test_apic_board.whole_pc(name, f"paging={job.paging}", *cpu, script=model.script)
+
+
+PARTS = {"tiny": run_tiny, "paging": run_paging, "linux": run_linux, "stress": run_stress, "smp": run_smp,
+         "pc": run_pc}
 
 
 def parts_of(row):
     if row == "unpaged":
         return ("tiny",)
-    return ("paging", "linux", "stress") + (("smp",) if row == "64" else ())
+    return ("paging", "linux", "stress") + (("smp", "pc") if row == "64" else ())
 
 
 def all_jobs(long):

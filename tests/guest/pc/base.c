@@ -250,15 +250,6 @@ static void together(void)
 		interrupts_on();
 }
 
-static void on_all_at_once(void (*fn)(void))
-{
-	for (unsigned i = 1; i < nr_cpus; i++)
-		begin_on(i, fn);
-	fn();
-	for (unsigned i = 1; i < nr_cpus; i++)
-		end_on(i);
-}
-
 void apic_base(void)
 {
 	version = reg_read(REG_VERSION);
@@ -269,6 +260,6 @@ void apic_base(void)
 		messages_to_off(i);
 		both_modes(i);
 	}
-	on_all_at_once(apart);
-	on_all_at_once(together);
+	on_all(apart);
+	on_all(together);
 }

@@ -251,7 +251,7 @@ void x2apic_clusters(void)
 {
 	uint32_t upper = all() & ~0xffffu;
 
-	on_each(check_ldr);
+	on_all(check_ldr);
 	rest();
 	for (unsigned i = 0; i < nr_cpus; i++) {
 		sent(i, 0, 1u << i);
@@ -281,7 +281,7 @@ void x2apic_clusters(void)
 /* Ids of 4 bits are too few: clusters of two processors. */
 void many_ipis(void)
 {
-	on_each(cluster);
+	on_all(cluster);
 	rest();
 	physical();
 	for (uint32_t id = 0; id < 15; id++)

@@ -403,7 +403,7 @@ static void x2apic_bits(void)
 /* apic_eoi() of the others goes by use_x2apic as well: nothing may come between. */
 void x2apic_on(void)
 {
-	on_each(to_x2apic);
+	on_all(to_x2apic);
 	use_x2apic = true;
 }
 

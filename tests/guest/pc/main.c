@@ -159,6 +159,15 @@ void on_each(void (*fn)(void))
 		on_cpu(i, fn);
 }
 
+void on_all(void (*fn)(void))
+{
+	for (unsigned i = 1; i < nr_cpus; i++)
+		begin_on(i, fn);
+	fn();
+	for (unsigned i = 1; i < nr_cpus; i++)
+		end_on(i);
+}
+
 void restart(unsigned cpu)
 {
 	here[cpu] = false;

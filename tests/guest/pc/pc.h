@@ -46,6 +46,8 @@ extern unsigned nr_cpus;
  * with interrupts on. */
 void on_cpu(unsigned cpu, void (*fn)(void));
 void on_each(void (*fn)(void));
+/* All at the same time. */
+void on_all(void (*fn)(void));
 /* The same without waiting; and wait for it. */
 void begin_on(unsigned cpu, void (*fn)(void));
 void end_on(unsigned cpu);
