@@ -54,7 +54,7 @@ static void test_processors(void **state)
 		unsigned n;
 		const uint8_t *e = entries(vcpus, &n);
 
-		assert_int_equal(n, vcpus + 2 + 1 + 15 + 2);
+		assert_int_equal(n, vcpus + 2 + 1 + 15 + 128 + 2);
 		for (unsigned i = 0; i < vcpus; i++, e += 20) {
 			assert_int_equal(e[0], 0);
 			assert_int_equal(e[1], i);
@@ -86,6 +86,12 @@ static void test_board(void **state)
 			continue;
 		assert_memory_equal(e, want, 8);
 		e += 8;
+	}
+	/* Each slot's four wires, as _PRT has them. */
+	for (uint8_t i = 0; i < 128; i++, e += 8) {
+		uint8_t want[8] = { 3, 0, 0, 0, 0, i, 9, 16 + (i / 4 + i % 4) % 4 };
+
+		assert_memory_equal(e, want, 8);
 	}
 	assert_memory_equal(e, "\4\3\0\0\1\0\377\0", 8);     /* the 8259 on LINT0, */
 	assert_memory_equal(e + 8, "\4\1\0\0\1\0\377\1", 8); /* NMI on LINT1 */

@@ -13,6 +13,8 @@
 #define MAX_XAPIC_ID 254
 #define ALL_APICS 0xff
 #define ISA_IRQS 16
+#define PCI_WIRES 128 /* four of each slot */
+#define PCI_PIN 16
 #define ISA_CASCADE 2
 #define ISA_PIT_PIN 2
 #define BUS_PCI 0
@@ -138,6 +140,21 @@ static void add_isa_interrupts(struct mp_area *a, uint8_t ioapic_id)
 	}
 }
 
+/* The same as _PRT: every slot's four turned by one against the one before. Appendix D.3: the
+ * source is the slot in bits 6:2, the wire in 1:0. */
+static void add_pci_interrupts(struct mp_area *a, uint8_t ioapic_id)
+{
+	for (unsigned i = 0; i < PCI_WIRES; i++)
+		add_interrupt(a, &(struct mp_interrupt){
+					 .type = MP_IO_INTERRUPT,
+					 .interrupt = MP_INT,
+					 .bus = BUS_PCI,
+					 .irq = (uint8_t)i,
+					 .apic_id = ioapic_id,
+					 .pin = (uint8_t)(PCI_PIN + (((i >> 2) + i) & 3)),
+				 });
+}
+
 static void add_local_interrupts(struct mp_area *a)
 {
 	add_interrupt(a, &(struct mp_interrupt){ .type = MP_LOCAL_INTERRUPT,
@@ -166,6 +183,7 @@ static void add_board(struct mp_area *a, uint8_t ioapic_id)
 				    .address = IOAPIC_BASE },
 	       sizeof(struct mp_ioapic));
 	add_isa_interrupts(a, ioapic_id);
+	add_pci_interrupts(a, ioapic_id);
 	add_local_interrupts(a);
 }
 
@@ -189,7 +207,7 @@ size_t mptable_write(uint8_t *area, size_t size, gpa_t gpa, const struct mp_mach
 	struct mp_area a = { .at = (uint8_t *)(h + 1) };
 	size_t need = sizeof(*f) + sizeof(*h) + m->vcpus * sizeof(struct mp_processor) +
 		      2 * sizeof(struct mp_bus) + sizeof(struct mp_ioapic) +
-		      (ISA_IRQS - 1 + 2) * sizeof(struct mp_interrupt);
+		      (ISA_IRQS - 1 + PCI_WIRES + 2) * sizeof(struct mp_interrupt);
 
 	if (size < need || m->vcpus > MAX_XAPIC_ID + 1)
 		return 0;

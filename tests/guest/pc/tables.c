@@ -132,6 +132,10 @@ static void read_mp_entries(struct found *f, const uint8_t *e, unsigned n)
 			break;
 		case 3:
 			expect("an interrupt of type INT", e[1], 0);
+			if (e[4] == 0) { /* PCI's, as _PRT turns them */
+				expect("a slot's wire", e[7], 16 + ((e[5] >> 2) + e[5]) % 4);
+				break;
+			}
 			f->irq[e[5]] = (struct isa_irq){ e[7], (uint16_t)field(e + 2, 2) };
 			break;
 		case 4:
