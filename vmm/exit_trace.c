@@ -284,13 +284,22 @@ void exit_trace_detail(const struct exit_record *r, char *text, size_t size)
 	}
 }
 
-void exit_trace_line(const struct exit_record *r, char *text, size_t size)
+static void put_line(const struct exit_record *r, const char *cost, char *text, size_t size)
 {
 	char detail[EXIT_TRACE_DETAIL];
 
 	exit_trace_detail(r, detail, sizeof(detail));
-	ksnprintf(text, size, "%15llu %016llx %-12s %8u %s", (unsigned long long)exit_record_tsc(r),
-		  (unsigned long long)r->rip, vm_exit_name(exit_record_kind(r)), r->ticks, detail);
+	ksnprintf(text, size, "%*llu %016llx %-12s %s%s", EXIT_TRACE_TSC,
+		  (unsigned long long)exit_record_tsc(r), (unsigned long long)r->rip,
+		  vm_exit_name(exit_record_kind(r)), cost, detail);
+}
+
+void exit_trace_line(const struct exit_record *r, char *text, size_t size)
+{
+	char cost[16];
+
+	ksnprintf(cost, sizeof(cost), "%8u ", r->ticks);
+	put_line(r, cost, text, size);
 }
 
 void exit_trace_tail(const struct exit_trace *t, void (*line)(const char *text))
@@ -299,7 +308,7 @@ void exit_trace_tail(const struct exit_trace *t, void (*line)(const char *text))
 	char text[96];
 
 	for (unsigned i = n - MIN(n, EXIT_TRACE_TAIL); i < n; i++) {
-		exit_trace_line(exit_trace_record(t, i), text, sizeof(text));
+		put_line(exit_trace_record(t, i), "", text, sizeof(text));
 		line(text);
 	}
 }

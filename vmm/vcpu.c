@@ -246,17 +246,15 @@ void vcpu_dump(const struct vcpu *vcpu)
 
 	log_info("vm %s: vcpu %u, last exit %s (%s)", vcpu->vm->cfg->name, vcpu->id,
 		 vm_exit_name(vcpu->exit.kind), vcpu->exit.hw_name ? vcpu->exit.hw_name : "?");
-	for (unsigned i = 0; i < GPRS; i += 4)
-		log_info("  %-3s %016llx  %-3s %016llx  %-3s %016llx  %-3s %016llx", names[i],
-			 (unsigned long long)gpr[i], names[i + 1], (unsigned long long)gpr[i + 1],
-			 names[i + 2], (unsigned long long)gpr[i + 2], names[i + 3],
-			 (unsigned long long)gpr[i + 3]);
+	for (unsigned i = 0; i < GPRS; i += 2)
+		log_info("  %-3s %016llx  %-3s %016llx", names[i], (unsigned long long)gpr[i],
+			 names[i + 1], (unsigned long long)gpr[i + 1]);
 	log_info("  rip %016llx  rflags %08llx  cpl %u", (unsigned long long)vcpu->regs.rip,
 		 (unsigned long long)vcpu->regs.rflags, vcpu_cpl(vcpu));
-	log_info("  cr0 %08llx  cr2 %016llx  cr3 %016llx  cr4 %08llx  efer %04llx",
+	log_info("  cr2 %016llx  cr3 %016llx", (unsigned long long)backend->get_reg(vcpu, REG_CR2),
+		 (unsigned long long)backend->get_reg(vcpu, REG_CR3));
+	log_info("  cr0 %08llx  cr4 %08llx  efer %04llx",
 		 (unsigned long long)backend->get_reg(vcpu, REG_CR0),
-		 (unsigned long long)backend->get_reg(vcpu, REG_CR2),
-		 (unsigned long long)backend->get_reg(vcpu, REG_CR3),
 		 (unsigned long long)backend->get_reg(vcpu, REG_CR4),
 		 (unsigned long long)backend->get_reg(vcpu, REG_EFER));
 	dump_segments(vcpu);

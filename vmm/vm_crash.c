@@ -12,7 +12,9 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-#define WHERE_SIZE 80
+/* No line has more than 80 columns with the log's own word before it, whatever the VM's name is:
+ * the first one names it, those below it are indented. */
+#define WHERE_SIZE 48
 
 static unsigned long long reg(const struct vcpu *vcpu, enum vcpu_reg which)
 {
@@ -21,14 +23,12 @@ static unsigned long long reg(const struct vcpu *vcpu, enum vcpu_reg which)
 
 static void log_registers(const struct vcpu *vcpu)
 {
-	const char *name = vcpu->vm->cfg->name;
-
-	log_info("vm %s: vCPU %u, exit %s: rip %016llx  rsp %016llx  rflags %08llx  cpl %u", name,
-		 vcpu->id, vm_exit_name(vcpu->exit.kind), (unsigned long long)vcpu->regs.rip,
-		 (unsigned long long)vcpu->regs.gpr[RSP], (unsigned long long)vcpu->regs.rflags,
-		 vcpu_cpl(vcpu));
-	log_info("vm %s: cr0 %08llx  cr2 %016llx  cr3 %016llx  cr4 %08llx  efer %04llx", name,
-		 reg(vcpu, REG_CR0), reg(vcpu, REG_CR2), reg(vcpu, REG_CR3), reg(vcpu, REG_CR4),
+	log_info("vm %s: vCPU %u, exit %s, cpl %u", vcpu->vm->cfg->name, vcpu->id,
+		 vm_exit_name(vcpu->exit.kind), vcpu_cpl(vcpu));
+	log_info("  rip %016llx  rsp %016llx  rflags %08llx", (unsigned long long)vcpu->regs.rip,
+		 (unsigned long long)vcpu->regs.gpr[RSP], (unsigned long long)vcpu->regs.rflags);
+	log_info("  cr2 %016llx  cr3 %016llx", reg(vcpu, REG_CR2), reg(vcpu, REG_CR3));
+	log_info("  cr0 %08llx  cr4 %08llx  efer %04llx", reg(vcpu, REG_CR0), reg(vcpu, REG_CR4),
 		 reg(vcpu, REG_EFER));
 }
 
@@ -55,10 +55,9 @@ static void log_table(const struct vcpu *vcpu, const char *what, enum seg_reg wh
 	vcpu->vm->backend->get_seg(vcpu, which, &seg);
 	if (inspect_translate(vcpu, GVA(seg.base), &gpa))
 		ksnprintf(where, sizeof(where), "at gpa 0x%llx%s", (unsigned long long)gpa.v,
-			  nested_is_right(vcpu->vm, gpa) ? ""
-							 : ", of which the nested table is wrong");
-	log_info("vm %s: %s %016llx limit %08x, %s", vcpu->vm->cfg->name, what,
-		 (unsigned long long)seg.base, seg.limit, where);
+			  nested_is_right(vcpu->vm, gpa) ? "" : ", nested wrong");
+	log_info("  %s %016llx limit %08x, %s", what, (unsigned long long)seg.base, seg.limit,
+		 where);
 }
 
 /* What leads to the handler of the event that it was given last. */
@@ -75,11 +74,11 @@ static void log_gate(const struct vcpu *vcpu)
 	ev = &events->given[(events->nr_given - 1) % VCPU_EVENTS_KEPT].event;
 	if (inspect_read_gva(vcpu, GVA(vcpu_seg_base(vcpu, SEG_IDTR) + size * ev->vector), gate,
 			     size) == size)
-		log_info("vm %s: gate %u is %016llx %016llx", vcpu->vm->cfg->name, ev->vector,
-			 (unsigned long long)gate[0], (unsigned long long)gate[1]);
+		log_info("  gate %u is %016llx %016llx", ev->vector, (unsigned long long)gate[0],
+			 (unsigned long long)gate[1]);
 }
 
-static void log_event(const struct vcpu *vcpu, const char *when, const struct vm_event *ev)
+static void log_event(const char *when, const struct vm_event *ev)
 {
 	static const char *const kinds[] = {
 		[EVENT_NONE] = "nothing", [EVENT_INTR] = "interrupt",
@@ -90,8 +89,7 @@ static void log_event(const struct vcpu *vcpu, const char *when, const struct vm
 
 	if (ev->has_error)
 		ksnprintf(error, sizeof(error), " error 0x%x", ev->error);
-	log_info("vm %s: %s %s %u%s", vcpu->vm->cfg->name, when, kinds[ev->kind], ev->vector,
-		 error);
+	log_info("  %s %s %u%s", when, kinds[ev->kind], ev->vector, error);
 }
 
 static void log_events(const struct vcpu *vcpu)
@@ -105,10 +103,10 @@ static void log_events(const struct vcpu *vcpu)
 
 		ksnprintf(when, sizeof(when), "at rip %016llx it was given",
 			  (unsigned long long)given->rip);
-		log_event(vcpu, when, &given->event);
+		log_event(when, &given->event);
 	}
 	if (vcpu->exit.interrupted.kind != EVENT_NONE)
-		log_event(vcpu, "being delivered:", &vcpu->exit.interrupted);
+		log_event("being delivered:", &vcpu->exit.interrupted);
 }
 
 static void log_record(const char *text)

@@ -400,18 +400,21 @@ static void test_crash_is_told(void **state)
 	vcpu->exit.interrupted = (struct vm_event){ .kind = EVENT_INTR, .vector = 48 };
 	vcpu_triple_fault(vcpu);
 	vm_stop(&vm);
-	expect_log("vm test: vCPU 1, exit shutdown: rip 0000000000002000  rsp ");
+	expect_log("vm test: vCPU 1, exit shutdown, cpl 0\n  rip 0000000000002000  rsp ");
 	expect_log("cr2 0000000000077000");
-	expect_log("vm test: idt 0000000000003000 limit 000007ff, at gpa 0x3000\n");
-	expect_log("vm test: gdt 00000000000a0000 limit 0000001f, at gpa 0xa0000\n");
-	expect_log("vm test: at rip 0000000000001001 it was given exception 6\n");
-	expect_log("vm test: at rip 0000000000001003 it was given exception 6\n");
-	expect_log("vm test: at rip 0000000000002000 it was given exception 14 error 0x12\n");
-	expect_log("vm test: being delivered: interrupt 48\n");
-	expect_log("vm test: gate 14 is 00008e0100081234 0000000000000000\n");
+	expect_log("  idt 0000000000003000 limit 000007ff, at gpa 0x3000\n");
+	expect_log("  gdt 00000000000a0000 limit 0000001f, at gpa 0xa0000\n");
+	expect_log("  at rip 0000000000001001 it was given exception 6\n");
+	expect_log("  at rip 0000000000001003 it was given exception 6\n");
+	expect_log("  at rip 0000000000002000 it was given exception 14 error 0x12\n");
+	expect_log("  being delivered: interrupt 48\n");
+	expect_log("  gate 14 is 00008e0100081234 0000000000000000\n");
 	assert_null(strstr(fake_log, "it was given exception 0")); /* more than are kept */
 	assert_null(strstr(fake_log, "vCPU 0, exit"));
-	assert_null(strstr(fake_log, "is wrong"));
+	assert_null(strstr(fake_log, "nested wrong"));
+	for (const char *p = fake_log, *end; (end = strchr(p, '\n')); p = end + 1)
+		if (end - p > 80 - (int)strlen("umbra: "))
+			fail_msg("more than 80 columns: %.*s", (int)(end - p), p);
 	this_cpu()->current = NULL;
 }
 
@@ -443,7 +446,7 @@ static void test_crash_tells_of_wrong_tables(void **state)
 	fake_hw.seg[SEG_IDTR] = (struct segment){ .base = 0x3000, .limit = 0x7ff };
 	vcpu_triple_fault(vm.vcpu[0]);
 	vm_stop(&vm);
-	expect_log("at gpa 0x3000, of which the nested table is wrong\n");
+	expect_log("at gpa 0x3000, nested wrong\n");
 	this_cpu()->current = NULL;
 }
 
