@@ -19,6 +19,29 @@ def boot(name, modules, *options, umbra=lib.UMBRA_LINE):
                        script="run-bochs")
 
 
+def make_run(*words):
+    """What `make run` with these words would do."""
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return subprocess.run(["make", "-n", "-C", lib.TOP, "run", *words], env=env, check=False,
+                          capture_output=True, text=True, errors="replace")
+
+
+def test_product(name):
+    """The product's ISO where `make run BACKEND=vmx` boots it: it chooses VMX by itself, and its first guest runs."""
+    options = re.search(r"^scripts/run-bochs (.*) \S+/umbra.iso", make_run("BACKEND=vmx").stdout, re.M).group(1)
+    options = options.replace("--clock real", "").split()
+    with lib.Machine(name, os.path.join(lib.BUILD, "umbra.iso"), *options, keep_iso=True, script="run-bochs") as m:
+        m.expect(r"VMX: VMCS .* EPT", "umbra")
+        m.type("\x1dm")
+        m.expect(r"^umbra> ")
+        m.type("wait 3\nvms | cat\n")
+        m.expect(r"^ *1[ *]deb64 +running ")
+        m.type("exits deb64 | cat\n")
+        m.expect(r"^total +[1-9]")
+        m.type("poweroff\n")
+        m.expect_exit()
+
+
 def test_masked(name):
     """The tiny guests without any optional feature of SVM but nested paging."""
     modules = lib.tiny_guests(lib.TINY_ENDS, "memory=16M debug-exit")
@@ -228,12 +251,10 @@ def test_no_virtualization(name):
 def test_make_run(name):
     """`make run`: BACKEND and MACHINE choose the script and the processor."""
     del name
-    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     for words, expected in ((["BACKEND=vmx"], "run-bochs .*--cpu corei7_haswell_4770 "),
                             (["BACKEND=svm", "MACHINE=bochs"], "run-bochs .*--cpu ryzen "),
                             (["BACKEND=svm"], "run-qemu "), ([], "run-qemu ")):
-        run = subprocess.run(["make", "-n", "-C", lib.TOP, "run", *words], env=env, check=False,
-                             capture_output=True, text=True, errors="replace")
+        run = make_run(*words)
         lib.check(re.search(rf"^scripts/{expected}.*umbra\.iso", run.stdout, re.MULTILINE),
                   f"{expected}for make run {' '.join(words)}", run.stdout[-300:] + run.stderr)
 
