@@ -127,6 +127,11 @@ static uint32_t *locks_held(void)
 	return &this_cpu()->locks_held;
 }
 
+static bool in_handler(void)
+{
+	return this_cpu()->in_handler;
+}
+
 static void lock_misuse(const char *what)
 {
 	panic("%s", what);
@@ -278,6 +283,8 @@ void cpu_init(void)
 #ifdef UMBRA_DEBUG
 	spin_debug.held = locks_held;
 	spin_debug.misuse = lock_misuse;
+	spin_debug.in_handler = in_handler;
+	spin_debug.takes_interrupts = irq_is_on;
 #endif
 	if (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR)
 		spin_looks = SPIN_LOOKS_VIRTUAL;

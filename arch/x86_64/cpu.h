@@ -51,6 +51,7 @@ struct cpu {
 	uint64_t irq_count;         /* counted by the interrupts themselves; any CPU reads */
 	uint64_t rounds;     /* of its loop, and exits of its guests: it gets on; any CPU reads */
 	uint32_t locks_held; /* debug builds: bit n: a lock of rank n */
+	bool in_handler;     /* an interrupt's */
 
 	/* Its loop: what it does from now on. Returns when this pointer has another value. Set by
 	 * any CPU. */

@@ -5,6 +5,7 @@
 #ifndef UMBRA_INSN_H
 #define UMBRA_INSN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct cpuid_regs {
@@ -188,6 +189,15 @@ static inline _Noreturn void cpu_halt(void)
 {
 	for (;;)
 		__asm__ volatile("cli; hlt");
+}
+
+/* Are interrupts on? */
+static inline bool irq_is_on(void)
+{
+	uint64_t flags;
+
+	__asm__ volatile("pushf; pop %0" : "=r"(flags)::"memory");
+	return flags & 0x200;
 }
 
 /* Turn interrupts off; what irq_restore() wants is returned. */

@@ -123,8 +123,10 @@ void trap_dispatch(struct trap_frame *tf)
 	}
 	this_cpu()->irq_count++;
 	__atomic_fetch_add(&count[tf->vector], 1, __ATOMIC_RELAXED);
+	this_cpu()->in_handler = true;
 	if (handler[tf->vector])
 		handler[tf->vector]();
+	this_cpu()->in_handler = false;
 	if (tf->vector >= TRAP_ISA && tf->vector != TRAP_SPURIOUS)
 		lapic_eoi();
 }

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 #include <pthread.h>
@@ -30,6 +31,18 @@ static void said(const char *what)
 	abort();
 }
 
+static bool handles, interruptible;
+
+static bool in_handler(void)
+{
+	return handles;
+}
+
+static bool takes_interrupts(void)
+{
+	return interruptible;
+}
+
 static int setup_test(void **state)
 {
 	(void)state;
@@ -37,6 +50,10 @@ static int setup_test(void **state)
 	current = &cpu[0];
 	spin_debug.held = held;
 	spin_debug.misuse = said;
+	spin_debug.in_handler = in_handler;
+	spin_debug.takes_interrupts = takes_interrupts;
+	handles = interruptible = false;
+	memset(taken, 0, sizeof(taken));
 	spin_looks = 0;
 	in_both = in_inner = alone = 0;
 	return 0;
@@ -337,6 +354,58 @@ static void test_shared_misuse(void **state)
 	assert_int_equal(cpu[0], 0);
 }
 
+/* Those who share it do not give it back for who has it alone, nor he for them. */
+static void test_shared_owner(void **state)
+{
+	static struct rw_lock other = RW_LOCK_INIT(LOCK_FRAME);
+
+	(void)state;
+	current = &cpu[0];
+	rw_lock(&shared);
+	expect_assert_failure(rw_unlock_shared(&shared));
+	expect_assert_failure(rw_unlock(&other));
+	expect_assert_failure(rw_unlock_shared(&other));
+	current = &cpu[1];
+	expect_assert_failure(rw_unlock(&shared));
+	rw_lock_shared(&other);
+	expect_assert_failure(rw_unlock(&shared));
+	expect_assert_failure(rw_unlock(&other));
+	rw_unlock_shared(&other);
+	current = &cpu[0];
+	rw_unlock(&shared);
+	rw_lock_shared(&shared);
+	expect_assert_failure(rw_unlock(&shared));
+	rw_unlock_shared(&shared);
+	assert_int_equal(cpu[0] | cpu[1], 0);
+}
+
+/* In a handler and with interrupts on, in either order; by rank. */
+static void test_interrupts(void **state)
+{
+	struct spinlock a = SPINLOCK_INIT(LOCK_LOG), b = SPINLOCK_INIT(LOCK_LOG);
+	struct spinlock other = SPINLOCK_INIT(LOCK_SERIAL);
+
+	(void)state;
+	handles = true;
+	spin_lock(&a);
+	spin_unlock(&a);
+	handles = false;
+	spin_lock(&b);
+	spin_unlock(&b);
+	interruptible = true;
+	spin_lock(&other);
+	spin_unlock(&other);
+	rw_lock_shared(&shared);
+	rw_unlock_shared(&shared);
+	expect_assert_failure(spin_lock(&b));
+	interruptible = false;
+	spin_lock(&other);
+	spin_unlock(&other);
+	handles = true;
+	expect_assert_failure(spin_lock(&other));
+	expect_assert_failure(rw_lock(&shared));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,6 +416,8 @@ int main(void)
 		cmocka_unit_test_setup(test_shared_or_alone, setup_test),
 		cmocka_unit_test_setup(test_who_waits, setup_test),
 		cmocka_unit_test_setup(test_shared_misuse, setup_test),
+		cmocka_unit_test_setup(test_shared_owner, setup_test),
+		cmocka_unit_test_setup(test_interrupts, setup_test),
 		cmocka_unit_test_setup(test_looks, setup_looks),
 		cmocka_unit_test_setup(test_misuse, setup_looks),
 		cmocka_unit_test_setup(test_contention, setup_looks),

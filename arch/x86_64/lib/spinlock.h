@@ -4,7 +4,8 @@
  * a rank; a CPU takes locks in rising rank only, so that no two CPUs can wait for each other. Debug
  * builds check that, and that the one who releases is the one who took it.
  *
- * A lock that an interrupt handler takes is only taken with interrupts off.
+ * A lock that an interrupt handler takes is only taken with interrupts off. Debug builds check that
+ * by rank: they remember which were ever taken in a handler, and which with interrupts on.
  */
 #ifndef UMBRA_SPINLOCK_H
 #define UMBRA_SPINLOCK_H
@@ -53,6 +54,9 @@ struct spinlock {
 struct spin_debug {
 	uint32_t *(*held)(void);
 	void (*misuse)(const char *what);
+	/* Is the calling CPU in an interrupt's handler; does it take interrupts? Unset: neither. */
+	bool (*in_handler)(void);
+	bool (*takes_interrupts)(void);
 };
 extern struct spin_debug spin_debug;
 
@@ -60,16 +64,20 @@ void spin_debug_acquire(struct spinlock *l);  /* before waiting for it */
 void spin_debug_acquired(struct spinlock *l); /* holding it */
 void spin_debug_release(struct spinlock *l);
 /* The same for a lock that several may hold. */
+struct spin_debug_shared {
+	const void *owner; /* who has it alone: his held-locks word */
+	uint32_t sharers;  /* atomic */
+};
 void spin_debug_rank_acquire(uint32_t rank);
-void spin_debug_rank_acquired(uint32_t rank);
-void spin_debug_rank_release(uint32_t rank);
+void spin_debug_shared_acquired(struct spin_debug_shared *s, uint32_t rank, bool alone);
+void spin_debug_shared_release(struct spin_debug_shared *s, uint32_t rank, bool alone);
 #else
 #define spin_debug_acquire(l) ((void)(l))
 #define spin_debug_acquired(l) ((void)(l))
 #define spin_debug_release(l) ((void)(l))
 #define spin_debug_rank_acquire(r) ((void)(r))
-#define spin_debug_rank_acquired(r) ((void)(r))
-#define spin_debug_rank_release(r) ((void)(r))
+#define spin_debug_shared_acquired(s, r, alone) ((void)(r))
+#define spin_debug_shared_release(s, r, alone) ((void)(r))
 #endif
 
 /*
