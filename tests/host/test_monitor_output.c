@@ -86,6 +86,33 @@ static void test_fold_room(void **state)
 	assert_int_equal(strlen(folded(input, strlen(input) + 20)), 5 * 89);
 }
 
+/* A line that shrinks makes no room for those before it, over which they would go. */
+static void test_fold_overtakes(void **state)
+{
+	char input[512];
+	unsigned missing = 0;
+	size_t len;
+
+	(void)state;
+	memset(input, 'a', 150);
+	strcpy(input + 150, "\nb");
+	memset(input + 152, ' ', 100);
+	strcpy(input + 252, "c\n");
+	memset(text, '!', sizeof(text));
+	strcpy(text, input);
+	len = fold_text(text, 254, 254, &missing);
+	assert_int_equal(len, 156);
+	assert_int_equal(missing, 1);
+	strcpy(text, input);
+	missing = 0;
+	len = fold_text(text, 254, 254 + 5, &missing);
+	assert_int_equal(missing, 0);
+	assert_int_equal(text[254 + 5], '!');
+	assert_int_equal(len, 156 + 81 + 6);
+	assert_memory_equal(text + 154, "a\nb ", 4);
+	assert_memory_equal(text + len - 8, " \n    c\n", 8);
+}
+
 /* --- through filters, into a buffer --- */
 
 static char buf[1024];
@@ -211,10 +238,11 @@ static void test_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fold),      cmocka_unit_test(test_fold_words),
-		cmocka_unit_test(test_fold_room), cmocka_unit_test(test_filtered),
-		cmocka_unit_test(test_missing),   cmocka_unit_test(test_pieces),
-		cmocka_unit_test(test_wrong),     cmocka_unit_test(test_name),
+		cmocka_unit_test(test_fold),           cmocka_unit_test(test_fold_words),
+		cmocka_unit_test(test_fold_room),      cmocka_unit_test(test_filtered),
+		cmocka_unit_test(test_missing),        cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_wrong),          cmocka_unit_test(test_name),
+		cmocka_unit_test(test_fold_overtakes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

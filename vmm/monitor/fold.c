@@ -11,6 +11,8 @@
 struct folder {
 	char *text;             /* NULL: nothing is written, it is only measured */
 	size_t to;              /* how long it is so far */
+	size_t ahead;           /* so much of it at most was there before it had been read */
+	const char *begin;      /* of what there was */
 	const char *from, *end; /* what is left */
 };
 
@@ -58,6 +60,8 @@ static void put_line(struct folder *f, const char *end)
 
 		put_piece(f, indent, n, !last || newline);
 		f->from = last && newline ? rest + 1 : rest;
+		if (f->to > (size_t)(f->from - f->begin) + f->ahead)
+			f->ahead = f->to - (size_t)(f->from - f->begin);
 		if (last)
 			return;
 		indent = MIN(lead, (size_t)INDENT_MAX) + INDENT;
@@ -73,15 +77,16 @@ static const char *line_end(const struct folder *f)
 	return at;
 }
 
-/* Of text[0, len) so much as will not take more than size bytes: whole lines, but for FOLD_HERE. */
+/* Of text[0, len) so much as can be folded from the end of size bytes to their beginning, where
+ * nothing is written over before it has been read: whole lines, but for FOLD_HERE. */
 static size_t that_fits(const char *text, size_t len, size_t size, unsigned *missing)
 {
-	struct folder f = { .from = text, .end = text + len };
+	struct folder f = { .begin = text, .from = text, .end = text + len };
 	size_t fits = 0;
 
 	while (f.from < f.end) {
 		put_line(&f, line_end(&f));
-		if (f.to > size)
+		if ((size_t)(f.from - text) + f.ahead > size)
 			break;
 		fits = (size_t)(f.from - text);
 	}
@@ -95,7 +100,7 @@ size_t fold_text(char *text, size_t len, size_t size, unsigned *missing)
 	struct folder f = { .text = text, .end = text + size };
 
 	len = that_fits(text, len, size, missing);
-	f.from = memmove(text + size - len, text, len);
+	f.begin = f.from = memmove(text + size - len, text, len);
 	while (f.from < f.end)
 		put_line(&f, line_end(&f));
 	return f.to;
