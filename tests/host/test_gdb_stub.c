@@ -377,7 +377,7 @@ static void test_processes(void **state)
 /* What asks for nothing is not to be carried out, so that no guest stops for it. */
 static void test_noise(void **state)
 {
-	static const char noise[] = "\xff\x00zz+-+vCont#$g$c#00$#zz}";
+	static const char noise[] = "\xff\x00zz+-+\x03vCont#$g$c#00$#zz}";
 
 	(void)state;
 	begin();

@@ -765,6 +765,8 @@ bool gdb_stub_take(struct gdb_stub *s, uint8_t c)
 	if (s->answer_stop && c == GDB_BREAK)
 		gdb_link_drop(&s->link);
 	s->event = gdb_link_take(&s->link, c);
+	if (s->event == GDB_INTERRUPT && !s->answer_stop)
+		s->event = GDB_NOTHING;
 	return s->event != GDB_NOTHING;
 }
 
@@ -779,8 +781,7 @@ void gdb_stub_run(struct gdb_stub *s)
 		gdb_reply_status(s, -E2BIG);
 		break;
 	case GDB_INTERRUPT:
-		if (s->answer_stop)
-			s->target->interrupt(0);
+		s->target->interrupt(0);
 		break;
 	default:
 		break;
