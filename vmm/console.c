@@ -20,6 +20,8 @@
 /* A VM that has taken nothing for so long while its queue is full has lost what comes next; and no
  * command keeps a Ctrl-] behind it for longer. */
 #define DEAF_NS NS_PER_SEC
+/* And for so long the operator is kept, whatever was pasted. */
+#define PATIENCE_NS (10 * NS_PER_SEC)
 
 static const struct console_operator *operator;
 static struct speaker *front = &speakers[0];
@@ -378,7 +380,7 @@ static void look_for_keys(void)
 static bool waits_for_monitor(void)
 {
 	uint64_t since = after_escape && operator&& operator->behind ? operator->behind() : 0;
-	uint64_t until = MAX(since, escape_ns) + DEAF_NS;
+	uint64_t until = MIN(MAX(since, escape_ns) + DEAF_NS, escape_ns + PATIENCE_NS);
 
 	if (!since || clock_ns() >= until)
 		return false;
