@@ -171,11 +171,13 @@ static void line_prove(void *ctx)
 	}
 }
 
-/* A CPU that waits for a slow line gets on all the same. */
+/* A CPU that waits for a slow line gets on all the same. Its rounds count from its loop's first. */
 static void tx_wait(struct serial_line *l, uint8_t c)
 {
+	struct cpu *self = this_cpu();
+
 	uart_tx_wait(&l->uart, c);
-	this_cpu()->rounds++;
+	self->rounds += self->rounds != 0;
 }
 
 /* Send what is queued by polling. What comes in meanwhile is not lost: interrupts are off. */
