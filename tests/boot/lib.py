@@ -28,6 +28,7 @@ TIMEOUTS = {
     "work": 400,     # a command that computes for long
     "try": 10,       # something that is asked for again if it does not come
     "line": 60,      # something that Umbra is to say
+    "native": 120,   # a guest that works for half a minute, without Umbra
     "exit": 60,      # QEMU's end
 }
 
