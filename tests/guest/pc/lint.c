@@ -11,15 +11,6 @@
 #define PIC_POLL 0x0cu
 #define PIC_EOI 0x20u
 
-static void start_pic(void)
-{
-	outb(0x20, 0x11);
-	outb(0x21, VEC_PIC);
-	outb(0x21, 4);
-	outb(0x21, 1);
-	outb(0x21, 0xfe);
-}
-
 /* INT is low, and rises when the 8254 has counted. */
 static void raise_int(void)
 {

@@ -96,6 +96,10 @@ void x2apic_clusters(void);
 void note_after_init(unsigned cpu);
 void check_after_init(void);
 
+/* --- pic.c --- */
+/* The 8259s from the beginning: vectors from VEC_PIC on, all but IRQ 0 masked. */
+void start_pic(void);
+
 /* --- ioapic.c --- */
 #define LEVEL 0x8000u
 #define ACTIVE_LOW 0x2000u

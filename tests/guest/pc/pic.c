@@ -5,7 +5,7 @@
 #define PIT_HZ 1193182u
 #define HERTZ 1000u
 
-static void start_pic(void)
+void start_pic(void)
 {
 	outb(0x20, 0x11);
 	outb(0x21, VEC_PIC);
