@@ -11,7 +11,7 @@ import subprocess
 import lib
 from models import MODELS
 
-SECONDS = int(os.environ.get("RACE_SECONDS", "30"))
+SECONDS = int(os.environ.get("RACE_SECONDS", "60"))
 ALONE = True
 LOST = 8     # accesses that leave A or D clear: QEMU has one in ten millions, natively too
 CPUS = 2     # that guests run on

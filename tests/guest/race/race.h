@@ -116,6 +116,7 @@ struct cpu {
 	unsigned nr, apic_id;
 	uint64_t random;
 	volatile unsigned space;
+	volatile uint32_t spaces; /* bits: those that its CR3 may lead to */
 	struct request request;
 	/* It waits in HLT: who answers last takes this away, and wakes it. */
 	volatile uint32_t asleep;

@@ -144,9 +144,14 @@ static void drop(const struct cpu *me, const struct request *request)
 void enter_space(struct cpu *me, unsigned space)
 {
 	__asm__ volatile("cli" : : : "memory");
-	/* Told before it is so: who changes a table after this asks this processor. */
-	__atomic_store_n(&me->space, space, __ATOMIC_SEQ_CST);
+	/*
+	 * Told before it is so: who changes a table after this asks this processor. The old one is
+	 * told until it is gone: until then its tables are walked, were it for the MOV CR3 alone.
+	 */
+	__atomic_fetch_or(&me->spaces, 1u << space, __ATOMIC_SEQ_CST);
+	me->space = space;
 	load_cr3(me);
+	__atomic_store_n(&me->spaces, 1u << space, __ATOMIC_SEQ_CST);
 	__asm__ volatile("sti" : : : "memory");
 }
 
@@ -227,7 +232,7 @@ static void ask_others(struct cpu *me, unsigned spaces)
 	uint32_t to = 0;
 
 	for (unsigned i = 0; i < nr_cpus; i++)
-		if (&cpus[i] != me && spaces >> cpus[i].space & 1)
+		if (&cpus[i] != me && spaces & cpus[i].spaces)
 			to |= 1u << i;
 	me->shootdowns++;
 	__atomic_store_n(&me->request.pending, to, __ATOMIC_SEQ_CST);
