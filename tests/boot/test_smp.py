@@ -144,7 +144,8 @@ def check_idle(m, vm, vcpus, seconds=5):
 
 
 def linux(kernel, options, vcpus, line=lib.LINUX_LINE):
-    return lib.linux("smp", kernel, f"memory=256M vcpus={vcpus} apic=on {options}", line)
+    memory = max(256, 128 + 8 * vcpus)  # MiB
+    return lib.linux("smp", kernel, f"memory={memory}M vcpus={vcpus} apic=on {options}", line)
 
 
 def check_linux(name, kernel, options, vcpus):
@@ -253,20 +254,25 @@ def test_bochs_pause_loops(name):
     check_tiny_bochs(name, "haswell", "paging=nested")
 
 
-def boot_again(m, vm, vcpus):
-    """It resets itself, as a kernel does that has no time, and comes up with all processors."""
-    m.type("reboot -f\n")
-    m.expect_vm(vm, "restarting", never=BAD)
+def check_boot(m, vm, vcpus):
+    """It comes up with all processors."""
     m.expect_shell(vm, "work")
     check_online(m, vm, vcpus)
     load(m, vm, vcpus, lines=1000, rounds=1)
     check_log(m, vm)
 
 
+def boot_again(m, vm, vcpus):
+    """It resets itself, as a kernel does that has no time, and comes up again."""
+    m.type("reboot -f\n")
+    m.expect_vm(vm, "restarting", never=BAD)
+    check_boot(m, vm, vcpus)
+
+
 def boots(name, options, vcpus):
     umbra = lib.UMBRA_LINE + ' "run=trace smp on"'  # a crash shows what came before it
     with MODELS["tcg"].boot(name, linux("vmlinux-amd64", options, vcpus), *lib.guest_cpus(CPUS), umbra=umbra) as m:
-        m.expect_shell("smp", "work")
+        check_boot(m, "smp", vcpus)
         for _ in range(BOOTS - 1):
             boot_again(m, "smp", vcpus)
 
