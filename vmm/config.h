@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "arch/x86_64/boot_info.h"
+#include "arch/x86_64/lib/cpu_set.h"
 #include "arch/x86_64/log.h"
 
 #define VM_NAME_MAX 32
@@ -57,8 +58,8 @@ struct vm_config {
 	char name[VM_NAME_MAX];
 	uint64_t memory; /* bytes; a multiple of 1 MiB */
 	unsigned vcpus;
-	unsigned weight; /* its share of a CPU (sched.h); 0: the default */
-	uint64_t cpus;   /* bit n: it may run on CPU n; 0: on all */
+	unsigned weight;     /* its share of a CPU (sched.h); 0: the default */
+	struct cpu_set cpus; /* it may run on these; none: on all */
 	enum paging_mode paging;
 	uint64_t shadow;        /* bytes for shadow pages; 0: what suits the memory */
 	uint64_t audit;         /* every so many exits the shadow is audited; 0: never */

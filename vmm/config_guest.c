@@ -56,7 +56,7 @@ static const char *set_weight(struct vm_config *vm, const struct token *val)
 }
 
 /* One CPU, or FIRST-LAST. */
-static const char *add_cpus(uint64_t *cpus, struct token first)
+static const char *add_cpus(struct cpu_set *cpus, struct token first)
 {
 	struct token last = first, behind;
 	uint64_t from, to;
@@ -65,10 +65,11 @@ static const char *add_cpus(uint64_t *cpus, struct token first)
 		last = behind;
 	if (!parse_u64(&first, &from) || !parse_u64(&last, &to) || from > to)
 		return "not a list of CPUs (such as 0 or 0,2-3)";
-	static_assert(SCHED_CPUS == 64, "as the message says");
-	if (to >= SCHED_CPUS)
-		return "guests run on CPUs 0 to 63 only";
-	*cpus |= BITS((unsigned)to, (unsigned)from);
+	static_assert(CPU_MAX == 256, "as the message says");
+	if (to >= CPU_MAX)
+		return "CPUs have the numbers 0 to 255";
+	for (; from <= to; from++)
+		cpu_set_add(cpus, (unsigned)from);
 	return NULL;
 }
 
@@ -78,7 +79,7 @@ static const char *set_cpus(struct vm_config *vm, const struct token *val)
 	const char *what = NULL;
 	bool more = true;
 
-	vm->cpus = 0;
+	vm->cpus = (struct cpu_set){ { 0 } };
 	while (more && !what) {
 		more = token_cut(&part, ',', &rest);
 		what = add_cpus(&vm->cpus, part);

@@ -39,9 +39,11 @@ void sched_share_init(struct sched_share *share, uint32_t weight)
 	*share = (struct sched_share){ .weight = weight ? weight : SCHED_WEIGHT_DEFAULT };
 }
 
-void sched_entity_init(struct sched_entity *e, struct sched_share *share, uint64_t cpus)
+void sched_entity_init(struct sched_entity *e, struct sched_share *share,
+		       const struct cpu_set *cpus)
 {
-	*e = (struct sched_entity){ .share = share, .cpus = cpus ? cpus : ~UINT64_C(0) };
+	*e = (struct sched_entity){ .share = share,
+				    .cpus = cpu_set_is_empty(cpus) ? cpu_set_all() : *cpus };
 	list_init(&e->node);
 }
 
@@ -205,7 +207,7 @@ static bool look_at(struct sched *s, struct sched_entity *e, bool (*can_run)(str
 {
 	struct sched_group *g = e->group;
 	uint64_t credit = SCHED_CREDIT_MS * s->ms;
-	bool awake = (e->cpus & BIT(s->cpu)) && can_run(e);
+	bool awake = cpu_set_has(&e->cpus, s->cpu) && can_run(e);
 
 	if (!awake || !e->awake) {
 		limit(&e->vtime, g->inner, credit);
@@ -309,15 +311,16 @@ static struct sched_entity *pick(struct sched *s, bool (*can_run)(struct sched_e
 /* Where those could run who can't here, for now. */
 static void count_waiters(struct sched *s)
 {
-	uint64_t cpus = 0;
+	struct cpu_set cpus = { { 0 } };
 
 	list_for_each (n, &s->queue) {
 		const struct sched_entity *e = container_of(n, struct sched_entity, node);
 
 		if (e->awake && e != s->current)
-			cpus |= e->cpus;
+			cpu_set_unite(&cpus, &e->cpus);
 	}
-	__atomic_store_n(&s->waiters, cpus, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < CPU_SET_WORDS; i++)
+		__atomic_store_n(&s->waiters.word[i], cpus.word[i], __ATOMIC_RELAXED);
 }
 
 struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
@@ -349,10 +352,10 @@ struct sched *sched_place(struct sched *const *all, unsigned nr, struct sched_en
 	struct sched *best = NULL;
 	unsigned fewest = 0;
 
-	for (unsigned i = 0; i < MIN(nr, (unsigned)SCHED_CPUS); i++) {
+	for (unsigned i = 0; i < MIN(nr, (unsigned)CPU_MAX); i++) {
 		unsigned n;
 
-		if (!all[i] || !(e->cpus & BIT(i)))
+		if (!all[i] || !cpu_set_has(&e->cpus, i))
 			continue;
 		n = word(&all[i]->members) + word(&all[i]->coming);
 		if (best &&
@@ -366,16 +369,22 @@ struct sched *sched_place(struct sched *const *all, unsigned nr, struct sched_en
 	return best;
 }
 
+/* Could one who waits here run there? */
+static bool is_waited_for(const struct sched *s, unsigned cpu)
+{
+	return word64(&s->waiters.word[cpu / 64]) >> (cpu % 64) & 1;
+}
+
 struct sched *sched_busiest(struct sched *const *all, unsigned nr, const struct sched *idle)
 {
 	struct sched *best = NULL;
 
 	if (word(&idle->coming))
 		return NULL;
-	for (unsigned i = 0; i < MIN(nr, (unsigned)SCHED_CPUS); i++) {
+	for (unsigned i = 0; i < MIN(nr, (unsigned)CPU_MAX); i++) {
 		struct sched *s = all[i];
 
-		if (!s || !(word64(&s->waiters) & BIT(idle->cpu)) ||
+		if (!s || !is_waited_for(s, idle->cpu) ||
 		    __atomic_load_n(&s->hurry, __ATOMIC_RELAXED))
 			continue;
 		if (!best || word64(&s->load) > word64(&best->load))
@@ -448,7 +457,7 @@ struct sched_entity *sched_give_sought(struct sched *s, const struct sched_entit
 
 		if (e != sought)
 			continue;
-		if (e == s->current || !e->awake || !(e->cpus & BIT(to->cpu)) || to == s ||
+		if (e == s->current || !e->awake || !cpu_set_has(&e->cpus, to->cpu) || to == s ||
 		    s->clock - e->came < SCHED_STAY_MS * s->ms)
 			return NULL;
 		send_away(s, e, to);
@@ -480,7 +489,7 @@ struct sched_entity *sched_give(struct sched *s, struct sched *to)
 	list_for_each (n, &s->queue) {
 		struct sched_entity *e = container_of(n, struct sched_entity, node);
 
-		if (e == s->current || !e->awake || !(e->cpus & BIT(to->cpu)))
+		if (e == s->current || !e->awake || !cpu_set_has(&e->cpus, to->cpu))
 			continue;
 		if (is_warm(s, e)) {
 			set_hurry(s, s->hurry || idle);
@@ -512,7 +521,7 @@ struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, un
 	if (s->runnable < 2)
 		return NULL;
 	s->next_look = s->clock + s->ms;
-	nr = MIN(nr, (unsigned)SCHED_CPUS);
+	nr = MIN(nr, (unsigned)CPU_MAX);
 	for (unsigned pass = 0; pass < 2 && !e; pass++)
 		for (unsigned i = 1; i < nr && !e; i++) {
 			struct sched *to = all[(s->cpu + i) % nr];

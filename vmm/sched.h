@@ -22,10 +22,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arch/x86_64/lib/cpu_set.h"
 #include "arch/x86_64/lib/list.h"
-
-/* The bits of a set of CPUs: guests run on the first of the machine's. */
-#define SCHED_CPUS 64
 
 #define SCHED_WEIGHT_MIN 1
 #define SCHED_WEIGHT_MAX 10000
@@ -55,7 +53,7 @@ struct sched_group {
 struct sched_share {
 	uint32_t weight;
 	unsigned awake; /* of the vCPUs, on all CPUs: atomic */
-	struct sched_group group[SCHED_CPUS];
+	struct sched_group group[CPU_MAX];
 };
 
 /* One of those who share. Touched by the loop of the CPU that it belongs to. */
@@ -64,7 +62,7 @@ struct sched_entity {
 	struct sched_share *share;
 	struct sched_group *group; /* where it is, or was last */
 	struct sched *to;    /* where it is on its way to; NULL: it is in a queue, or in none */
-	uint64_t cpus;       /* bit n: it may run on CPU n */
+	struct cpu_set cpus; /* it may run on these */
 	uint64_t vtime;      /* ticks, among those of its group; it wraps */
 	uint64_t ran;        /* ticks in all */
 	uint64_t came, left; /* to this CPU; its last turn here: by the CPU's clock */
@@ -90,20 +88,21 @@ struct sched {
 
 	/* What others read: atomic. */
 	struct sched_entity *current;
-	unsigned runnable; /* who can run, by the last pick */
-	unsigned members;  /* in the queue */
-	unsigned coming;   /* on their way here: others count them */
-	uint64_t load;     /* the weights of those who can run */
-	uint64_t speed;    /* how fast its virtual time went of late */
-	uint64_t waiters;  /* those who wait here may run on these CPUs: bits */
-	bool hurry;        /* somebody does only because his cache is warm: the turn is short */
+	unsigned runnable;      /* who can run, by the last pick */
+	unsigned members;       /* in the queue */
+	unsigned coming;        /* on their way here: others count them */
+	uint64_t load;          /* the weights of those who can run */
+	uint64_t speed;         /* how fast its virtual time went of late */
+	struct cpu_set waiters; /* those who wait here may run on these CPUs; by words */
+	bool hurry; /* somebody does only because his cache is warm: the turn is short */
 };
 
 void sched_init(struct sched *s, unsigned cpu, uint64_t ticks_per_second);
 /* Before it has a member. weight 0: the default. */
 void sched_share_init(struct sched_share *share, uint32_t weight);
-/* Before anything else is done with e. cpus 0: all. */
-void sched_entity_init(struct sched_entity *e, struct sched_share *share, uint64_t cpus);
+/* Before anything else is done with e. No CPU: on all. */
+void sched_entity_init(struct sched_entity *e, struct sched_share *share,
+		       const struct cpu_set *cpus);
 /* From now on it has its share, beginning where the others are; or, of one that came from another
  * CPU, as far from them as it was there. */
 void sched_add(struct sched *s, struct sched_entity *e);

@@ -35,9 +35,9 @@ struct turns {
 
 static const struct vmm_backend *backend;
 static void (*start_some)(struct vcpu *vcpu, uint64_t end);
-static struct turns *turns[SCHED_CPUS];  /* by the CPU's number; NULL: it runs no guests */
-static struct sched *scheds[SCHED_CPUS]; /* theirs */
-static unsigned nr_turns;                /* those beyond have none */
+static struct turns *turns[CPU_MAX];  /* by the CPU's number; NULL: it runs no guests */
+static struct sched *scheds[CPU_MAX]; /* theirs */
+static unsigned nr_turns;             /* those beyond have none */
 
 static struct turns *own_turns(void)
 {
@@ -109,13 +109,15 @@ static void load_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 /* --- who is at home where --- */
 
 /* What cpus= on its line says, or all. */
-static uint64_t line_cpus(const struct vm *vm)
+static struct cpu_set line_cpus(const struct vm *vm)
 {
-	bool spare = backend->caps()->spares_boot_cpu && nr_turns > 1;
+	struct cpu_set all = cpu_set_all();
 
-	if (vm->cfg->cpus)
+	if (!cpu_set_is_empty(&vm->cfg->cpus))
 		return vm->cfg->cpus;
-	return spare ? ~BIT(0) : ~UINT64_C(0);
+	if (backend->caps()->spares_boot_cpu && nr_turns > 1)
+		cpu_set_remove(&all, 0);
+	return all;
 }
 
 /* A message to the vCPU's home, or its own doing. */
@@ -128,7 +130,7 @@ static void arrive(void *ctx)
 		__atomic_store_n(&vcpu->home, NULL, __ATOMIC_RELEASE);
 		return;
 	}
-	vcpu->sched.cpus = vcpu->vm->together ? BIT(vcpu->last_cpu) : line_cpus(vcpu->vm);
+	vcpu->sched.cpus = vcpu->vm->together ? cpu_set_of(vcpu->last_cpu) : line_cpus(vcpu->vm);
 	sched_add(&own_turns()->sched, &vcpu->sched);
 	lapic_arrive(&vcpu->lapic);
 }
@@ -560,7 +562,7 @@ int turns_init(const struct vmm_backend *be, void (*start)(struct vcpu *vcpu, ui
 
 int turns_start_others(void)
 {
-	for (unsigned id = 1; id < smp_count() && id < SCHED_CPUS; id++) {
+	for (unsigned id = 1; id < smp_count(); id++) {
 		struct cpu *cpu = smp_cpu(id);
 		int err = cpu->state == CPU_ONLINE ? make_turns(cpu) : 0;
 

@@ -26,7 +26,7 @@ int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 	vcpu->vm = vm;
 	vcpu->id = id;
 	vcpu->exits = vm->exits[id];
-	sched_entity_init(&vcpu->sched, &vm->sched, vm->cfg->cpus);
+	sched_entity_init(&vcpu->sched, &vm->sched, &vm->cfg->cpus);
 	vcpu->fpu = fpu_area_alloc();
 	if (!vcpu->fpu) {
 		kfree(vcpu, sizeof(*vcpu));

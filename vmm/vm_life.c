@@ -78,16 +78,16 @@ static int check_disks(const struct vm_config *cfg, char *why)
 	return 0;
 }
 
-/* Is one of those CPUs there? cpus 0: all. */
-static bool any_online(uint64_t cpus)
+/* Is one of those CPUs there? None: all. */
+static bool any_online(const struct cpu_set *cpus)
 {
-	for (unsigned i = 0; i < SCHED_CPUS; i++) {
-		const struct cpu *cpu = cpus & BIT(i) ? smp_cpu(i) : NULL;
+	for (unsigned i = 0; i < CPU_MAX; i++) {
+		const struct cpu *cpu = cpu_set_has(cpus, i) ? smp_cpu(i) : NULL;
 
 		if (cpu && cpu->state == CPU_ONLINE)
 			return true;
 	}
-	return !cpus;
+	return cpu_set_is_empty(cpus);
 }
 
 static int check_line(const struct vm *vm, char *why)
@@ -102,7 +102,7 @@ static int check_line(const struct vm *vm, char *why)
 		ksnprintf(why, WHY_SIZE, "paging=nested: this processor has no nested paging");
 		return -EOPNOTSUPP;
 	}
-	if (!any_online(vm->cfg->cpus)) {
+	if (!any_online(&vm->cfg->cpus)) {
 		ksnprintf(why, WHY_SIZE, "cpus=: none of these processors is there");
 		return -ENODEV;
 	}

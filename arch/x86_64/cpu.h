@@ -6,13 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "arch/x86_64/lib/cpu_set.h"
+
 struct cpu_tables;
 struct cpu_work;
 struct ist_stack;
 struct main_stack;
 struct vcpu;
-
-#define CPU_MAX 256
 
 enum cpu_state {
 	CPU_UNUSED,   /* the firmware names it; it was not to be started */
@@ -58,7 +58,7 @@ struct cpu {
 	void (*volatile main)(struct cpu *cpu);
 	struct cpu_work *work; /* atomic: the last one queued first */
 	struct cpu_call call;
-	uint64_t callers[CPU_MAX / 64]; /* atomic; bit n: CPU n's call is to be done here */
+	struct cpu_set callers; /* atomic, by words: their calls are to be done here */
 
 	uint64_t online_tsc;          /* since when it is used; any CPU reads, as the next three */
 	uint64_t idle_ticks;          /* halted in cpu_idle(), up to its last end */

@@ -231,11 +231,11 @@ static void serve(void)
 
 	if (to_stop())
 		halt(NULL);
-	for (unsigned i = 0; i < CPU_MAX / 64; i++) {
-		uint64_t who = __atomic_load_n(&self->callers[i], __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < CPU_SET_WORDS; i++) {
+		uint64_t who = __atomic_load_n(&self->callers.word[i], __ATOMIC_RELAXED);
 
 		if (who)
-			who = __atomic_exchange_n(&self->callers[i], 0, __ATOMIC_ACQUIRE);
+			who = __atomic_exchange_n(&self->callers.word[i], 0, __ATOMIC_ACQUIRE);
 		for (; who; who &= who - 1) {
 			struct cpu_call *c = &cpus[i * 64 + (unsigned)__builtin_ctzll(who)]->call;
 
@@ -245,8 +245,8 @@ static void serve(void)
 	}
 }
 
-/* Ask those whose bits are set, and wait. */
-static void ask(const uint64_t who[CPU_MAX / 64], unsigned n, void (*fn)(void *ctx), void *ctx)
+/* Ask these n, and wait. */
+static void ask(const struct cpu_set *who, unsigned n, void (*fn)(void *ctx), void *ctx)
 {
 	struct cpu *self = this_cpu();
 
@@ -254,11 +254,11 @@ static void ask(const uint64_t who[CPU_MAX / 64], unsigned n, void (*fn)(void *c
 	self->call.fn = fn;
 	self->call.ctx = ctx;
 	__atomic_store_n(&self->call.left, n, __ATOMIC_RELEASE);
-	for (unsigned i = 0; i < CPU_MAX / 64; i++) {
-		for (uint64_t left = who[i]; left; left &= left - 1) {
+	for (unsigned i = 0; i < CPU_SET_WORDS; i++) {
+		for (uint64_t left = who->word[i]; left; left &= left - 1) {
 			struct cpu *to = cpus[i * 64 + (unsigned)__builtin_ctzll(left)];
 
-			__atomic_fetch_or(&to->callers[self->id / 64], BIT(self->id % 64),
+			__atomic_fetch_or(&to->callers.word[self->id / 64], BIT(self->id % 64),
 					  __ATOMIC_RELEASE);
 			lapic_send(to->apic_id, TRAP_CALL);
 		}
@@ -271,33 +271,32 @@ static void ask(const uint64_t who[CPU_MAX / 64], unsigned n, void (*fn)(void *c
 
 bool smp_call(struct cpu *cpu, void (*fn)(void *ctx), void *ctx)
 {
-	uint64_t who[CPU_MAX / 64] = { 0 };
+	struct cpu_set who = cpu_set_of(cpu->id);
 	uint64_t flags = irq_save();
 	bool there = cpu->state == CPU_ONLINE;
 
-	who[cpu->id / 64] = BIT(cpu->id % 64);
 	if (cpu == this_cpu())
 		fn(ctx);
 	else if (there)
-		ask(who, 1, fn, ctx);
+		ask(&who, 1, fn, ctx);
 	irq_restore(flags);
 	return there;
 }
 
 void smp_call_others(void (*fn)(void *ctx), void *ctx)
 {
-	uint64_t who[CPU_MAX / 64] = { 0 };
+	struct cpu_set who = { { 0 } };
 	uint64_t flags = irq_save();
 	unsigned n = 0;
 
 	for (unsigned id = 0; id < nr_cpus; id++) {
 		if (cpus[id] == this_cpu() || cpus[id]->state != CPU_ONLINE)
 			continue;
-		who[id / 64] |= BIT(id % 64);
+		cpu_set_add(&who, id);
 		n++;
 	}
 	if (n)
-		ask(who, n, fn, ctx);
+		ask(&who, n, fn, ctx);
 	irq_restore(flags);
 }
 

@@ -55,6 +55,15 @@ def test_tiny_nested_64(name):
     check_tiny(name, "paging=nested", CPUS, vcpus=64)
 
 
+def test_tiny_last_of_72(name):
+    """On the last processors of a machine that has more than a word has bits."""
+    guest = lib.tiny("smp", "smp", "memory=16M vcpus=4 debug-exit apic=on cpus=70-71")
+    with MODELS["tcg"].boot(name, guest, "--smp", "72") as m:
+        m.expect(r"all processors work together", "shell", never="WRONG")
+        m.expect(r"vm smp: debug-exit status 33")
+        m.expect_exit()
+
+
 def check_held(name, model, options):
     guest = lib.tiny("held", "held", f"memory=16M vcpus=2 debug-exit apic=on {options}")
     with machine(name, model, guest) as m:

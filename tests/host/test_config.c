@@ -74,7 +74,7 @@ static void test_everything(void **state)
 		     "on-idle=poweroff log=line console=follow";
 	module("vm=deb64 initrd"); /* before its kernel */
 	module("  vm=deb64 kernel memory=1G vcpus=1 paging=nested on-reset=stop "
-	       "on-crash=restart debug-exit com2=phys:pci,9600 stats weight=10000 cpus=0-3,5,63 apic=off pv=kvm --  console=ttyS0 vm=x -- y");
+	       "on-crash=restart debug-exit com2=phys:pci,9600 stats weight=10000 cpus=0-3,5,63-66,255 apic=off pv=kvm --  console=ttyS0 vm=x -- y");
 	module("kernel vm=Two_2-b paging=shadow memory=0x100000 shadow=16M audit=7");
 	config_parse(&cfg, &bi);
 	assert_quiet();
@@ -99,9 +99,12 @@ static void test_everything(void **state)
 	assert_true(cfg.log_always);
 	assert_true(cfg.console_follow);
 	assert_int_equal(cfg.vm[0].weight, 10000);
-	assert_int_equal(cfg.vm[0].cpus, BITS(3, 0) | BIT(5) | BIT(63));
+	assert_int_equal(cfg.vm[0].cpus.word[0], BITS(3, 0) | BIT(5) | BIT(63));
+	assert_int_equal(cfg.vm[0].cpus.word[1], BITS(2, 0)); /* 64 to 66 */
+	assert_int_equal(cfg.vm[0].cpus.word[2], 0);
+	assert_int_equal(cfg.vm[0].cpus.word[3], BIT(63));
 	assert_int_equal(cfg.vm[1].weight, 256);
-	assert_int_equal(cfg.vm[1].cpus, 0); /* all */
+	assert_true(cpu_set_is_empty(&cfg.vm[1].cpus)); /* all */
 	assert_string_equal(cfg.vm[0].cmdline, "console=ttyS0 vm=x -- y");
 	assert_ptr_equal(cfg.vm[0].kernel, &bi.module[1]);
 	assert_ptr_equal(cfg.vm[0].initrd, &bi.module[0]);
@@ -150,9 +153,9 @@ static const char *const bad_lines[][2] = {
 	{ "vm=x kernel cpus=0-0-0", "not a list of CPUs" },
 	{ "vm=x kernel cpus=all", "not a list of CPUs" },
 	{ "vm=x kernel cpus=1-0", "not a list of CPUs" },
-	{ "vm=x kernel cpus=64", "\"cpus=64\": guests run on CPUs 0 to 63 only" },
-	{ "vm=x kernel cpus=0,0-64", "\"cpus=0,0-64\": guests run on CPUs 0 to 63 only" },
-	{ "vm=x kernel cpus=18446744073709551615", "guests run on CPUs 0 to 63 only" },
+	{ "vm=x kernel cpus=256", "\"cpus=256\": CPUs have the numbers 0 to 255" },
+	{ "vm=x kernel cpus=0,0-256", "\"cpus=0,0-256\": CPUs have the numbers 0 to 255" },
+	{ "vm=x kernel cpus=18446744073709551615", "CPUs have the numbers 0 to 255" },
 	{ "vm=x kernel paging=ept", "\"paging=ept\": not nested, shadow or auto" },
 	{ "vm=x kernel paging=", "not nested, shadow or auto" },
 	{ "vm=x kernel shadow=lots", "\"shadow=lots\": not a size" },

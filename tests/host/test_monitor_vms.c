@@ -55,11 +55,13 @@ static void test_vm(void **state)
 	cfg[0].weight = 40;
 	cfg[0].apic = true;
 	cfg[0].pv = PV_KVM;
-	cfg[0].cpus = BIT(0) | BIT(2) | BIT(3) | BIT(63);
+	cfg[0].cpus =
+		(struct cpu_set){ { BIT(0) | BIT(2) | BIT(3) | BIT(63), BIT(0), 0, BIT(63) } };
 	cfg[0].paused = true;
 	strcpy(cfg[0].com2, "com2,9600");
 	expect_said("vm alpha",
-		    "weight=40 cpus=0,2-3,63 apic=on pv=kvm com2=phys:com2,9600 paused\n");
+		    "weight=40 cpus=0,2-3,63-64,255 apic=on pv=kvm com2=phys:com2,9600\n"
+		    "             paused\n");
 	assert_non_null(strstr(said, "console=ttyS0 quiet"));
 	assert_non_null(strstr(said, "memory=16M vcpus=1 paging=auto on-reset=restart"));
 	assert_non_null(strstr(said, "io 41"));

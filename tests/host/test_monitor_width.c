@@ -279,7 +279,7 @@ static int setup_widest(void **state)
 		memset(cfg[i].name, i ? 'B' : 'A', VM_NAME_MAX - 1);
 		cfg[i].memory = GIB(999);
 		cfg[i].cmdline = words;
-		cfg[i].cpus = UINT64_C(0x5555555555555555);
+		memset(&cfg[i].cpus, 0x55, sizeof(cfg[i].cpus));
 		cfg[i].weight = 10000;
 		cfg[i].shadow = cfg[i].audit = GIB(100);
 		cfg[i].apic = cfg[i].paused = cfg[i].debug_exit = cfg[i].stats = true;

@@ -49,7 +49,7 @@ static void task_add_to(struct task *t, struct sched_share *share, uint32_t weig
 {
 	*t = (struct task){ .work = work, .sleep = sleep, .left = work, .woke_at = now };
 	sched_share_init(&t->own, weight);
-	sched_entity_init(&t->e, share ? share : &t->own, 0);
+	sched_entity_init(&t->e, share ? share : &t->own, &(struct cpu_set){ { 0 } });
 	sched_add(&s, &t->e);
 }
 
@@ -321,8 +321,8 @@ static void test_turn(void **state)
 	sched_init(&s, 0, HZ);
 	sched_share_init(&of_a, 0);
 	sched_share_init(&of_b, 0);
-	sched_entity_init(&a, &of_a, 0);
-	sched_entity_init(&b, &of_b, 0);
+	sched_entity_init(&a, &of_a, &(struct cpu_set){ { 0 } });
+	sched_entity_init(&b, &of_b, &(struct cpu_set){ { 0 } });
 	assert_null(sched_pick(&s, awake, &others));
 	sched_add(&s, &a);
 	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
@@ -400,7 +400,7 @@ static void test_slices(void **state)
 
 		sched_init(&s, 0, HZ);
 		sched_share_init(&group, cases[i].weight);
-		sched_entity_init(&e, &group, 0);
+		sched_entity_init(&e, &group, &(struct cpu_set){ { 0 } });
 		sched_add(&s, &e);
 		assert_ptr_equal(sched_pick(&s, awake, &others), &e);
 		assert_int_equal(sched_left(&s), cases[i].slice);
@@ -416,10 +416,10 @@ static void test_pinning(void **state)
 	(void)state;
 	sched_init(&s, 1, HZ);
 	sched_share_init(&group, 0);
-	sched_entity_init(&e, &group, BIT(0) | BIT(2));
+	sched_entity_init(&e, &group, &(struct cpu_set){ { BIT(0) | BIT(2) } });
 	sched_add(&s, &e);
 	assert_null(sched_pick(&s, awake, &others));
-	e.cpus = BIT(1);
+	e.cpus = cpu_set_of(1);
 	assert_ptr_equal(sched_pick(&s, awake, &others), &e);
 }
 
@@ -464,7 +464,7 @@ static void test_group_shares_turn(void **state)
 	sched_init(&s, 0, HZ);
 	sched_share_init(&group, 0);
 	for (unsigned i = 0; i < 4; i++) {
-		sched_entity_init(&e[i], &group, 0);
+		sched_entity_init(&e[i], &group, &(struct cpu_set){ { 0 } });
 		sched_add(&s, &e[i]);
 	}
 	sched_pick(&s, awake, &others);
@@ -483,9 +483,9 @@ static void test_yield_to_sibling(void **state)
 	sched_init(&s, 0, HZ);
 	sched_share_init(&vm, 0);
 	sched_share_init(&of_other, 0);
-	sched_entity_init(&a, &vm, 0);
-	sched_entity_init(&b, &vm, 0);
-	sched_entity_init(&other, &of_other, 0);
+	sched_entity_init(&a, &vm, &(struct cpu_set){ { 0 } });
+	sched_entity_init(&b, &vm, &(struct cpu_set){ { 0 } });
+	sched_entity_init(&other, &of_other, &(struct cpu_set){ { 0 } });
 	sched_add(&s, &a);
 	sched_add(&s, &other);
 	sched_add(&s, &b);

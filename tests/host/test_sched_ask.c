@@ -71,7 +71,7 @@ static struct task *add(unsigned at, uint64_t cpus, uint64_t work)
 
 	t->work = work;
 	sched_share_init(&t->vm, 0);
-	sched_entity_init(&t->e, &t->vm, cpus);
+	sched_entity_init(&t->e, &t->vm, &(struct cpu_set){ { cpus } });
 	sched_add(&loop[at].s, &t->e);
 	return t;
 }
@@ -80,7 +80,7 @@ static void send(struct sched_entity *e)
 {
 	moves++;
 	moved_at = now;
-	assert_true(e->cpus & BIT(e->to->cpu));
+	assert_true(cpu_set_has(&e->cpus, e->to->cpu));
 }
 
 static void set_slice(struct loop *l, bool on)

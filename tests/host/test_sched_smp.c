@@ -72,7 +72,7 @@ static struct task *task_add(unsigned of, uint64_t cpus, uint64_t work, uint64_t
 
 	assert_true(nr_tasks <= TASKS_MAX);
 	*t = (struct task){ .work = work, .sleep = sleep, .left = work, .waits_since = now };
-	sched_entity_init(&t->e, &vm[of], cpus);
+	sched_entity_init(&t->e, &vm[of], &(struct cpu_set){ { cpus } });
 	assert_non_null(sched_place(all, nr_cpus, &t->e));
 	sched_add(t->e.to, &t->e);
 	return t;
@@ -115,7 +115,7 @@ static void run(struct sched *s, struct task *t)
 static bool somebody_waits(const struct sched *idle)
 {
 	for (unsigned i = 0; i < nr_tasks; i++)
-		if (task[i].waits_since + 2 * MS < now && (task[i].e.cpus & BIT(idle->cpu)))
+		if (task[i].waits_since + 2 * MS < now && cpu_set_has(&task[i].e.cpus, idle->cpu))
 			return true;
 	return false;
 }
@@ -123,7 +123,7 @@ static bool somebody_waits(const struct sched *idle)
 static void send(struct sched_entity *e)
 {
 	assert_non_null(e->to);
-	assert_true(e->cpus & BIT(e->to->cpu));
+	assert_true(cpu_set_has(&e->cpus, e->to->cpu));
 	task_of(e)->moves++;
 }
 
@@ -392,7 +392,7 @@ static void test_warm_ones_stay(void **state)
 	assert_int_equal(sched_runnable(&cpu[0]), 1);
 	assert_in_range(sched_left(&cpu[0]), SCHED_WARM_MS * MS + 1, SCHED_SLICE_MS * MS);
 	/* It is on its way: nobody else is sent there meanwhile. */
-	task_add(0, BIT(0), 0, 0)->e.cpus = BIT(0) | BIT(1);
+	cpu_set_add(&task_add(0, BIT(0), 0, 0)->e.cpus, 1);
 	sched_pick(&cpu[0], can_run, &others);
 	assert_int_equal(sched_runnable(&cpu[0]), 2);
 	assert_null(sched_give(&cpu[0], &cpu[1]));
@@ -430,11 +430,12 @@ static void test_place(void **state)
 	all[3] = NULL;
 	sched_share_init(&vm[0], 0);
 	for (unsigned i = 0; i < 6; i++) {
-		sched_entity_init(&e[i], &vm[0], i == 5 ? BIT(2) | BIT(3) : 0);
+		sched_entity_init(&e[i], &vm[0],
+				  &(struct cpu_set){ { i == 5 ? BIT(2) | BIT(3) : 0 } });
 		assert_ptr_equal(sched_place(all, 4, &e[i]), &cpu[i == 5 ? 2 : i % 3]);
 		assert_int_equal(e[i].to->coming, 1 + i / 3);
 	}
-	sched_entity_init(&nowhere, &vm[0], BIT(3) | BIT(5));
+	sched_entity_init(&nowhere, &vm[0], &(struct cpu_set){ { BIT(3) | BIT(5) } });
 	assert_null(sched_place(all, 4, &nowhere));
 	assert_null(nowhere.to);
 	sched_add(&cpu[0], &e[0]);

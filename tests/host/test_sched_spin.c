@@ -71,7 +71,7 @@ static void add(unsigned at, uint64_t work, uint64_t hold)
 	struct vcpu *v = &vcpu[nr_vcpus++];
 
 	*v = (struct vcpu){ .work = work, .hold = hold, .left = work };
-	sched_entity_init(&v->e, &vm, 0);
+	sched_entity_init(&v->e, &vm, &(struct cpu_set){ { 0 } });
 	sched_add(&cpu[at], &v->e);
 }
 
@@ -79,7 +79,7 @@ static void add_other(unsigned at)
 {
 	struct vcpu *v = &other[nr_others++];
 
-	sched_entity_init(&v->e, &of_others, BIT(at));
+	sched_entity_init(&v->e, &of_others, &(struct cpu_set){ { BIT(at) } });
 	sched_add(&cpu[at], &v->e);
 }
 
@@ -211,7 +211,7 @@ static uint64_t spin_alone(bool also_seeks, uint64_t cpus)
 	begin(2, true);
 	add(0, 130, 470);
 	add(1, 110, 490);
-	vcpu[1].e.cpus = cpus;
+	vcpu[1].e.cpus = (struct cpu_set){ { cpus } };
 	add_other(1);
 	seeks = also_seeks;
 	simulate();

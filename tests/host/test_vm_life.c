@@ -219,11 +219,11 @@ static void test_refusals(void **state)
 	fake_has_nested = true;
 	fake_log_reset();
 	boot_cpu.state = CPU_ONLINE;
-	cfg.cpus = BIT(1) | BIT(63);
+	cfg.cpus = (struct cpu_set){ { BIT(1) | BIT(63), 0, 0, BIT(63) } };
 	assert_true(vm_start(&vm) < 0);
 	expect_log("vm test: cpus=: none of these processors is there, not started\n");
 	fake_log_reset();
-	cfg.cpus = BIT(0) | BIT(63);
+	cfg.cpus = cpu_set_of(0);
 	cfg.vcpus = 2;
 	assert_true(vm_start(&vm) < 0);
 	expect_log("vm test: vcpus=2: with apic=off there is one only, not started\n");

@@ -134,17 +134,17 @@ static void show_file(const char *what, const struct boot_module *file)
 }
 
 /* cpus= as it may be written: 0,2-3. */
-static void print_cpus(char *text, size_t size, uint64_t cpus)
+static void print_cpus(char *text, size_t size, const struct cpu_set *cpus)
 {
 	const char *before = " cpus=";
 	size_t n = 0;
 
-	for (unsigned first = 0; first < 64 && n < size; first++) {
+	for (unsigned first = 0; first < CPU_MAX && n < size; first++) {
 		unsigned last = first;
 
-		if (!(cpus & BIT(first)))
+		if (!cpu_set_has(cpus, first))
 			continue;
-		while (last < 63 && cpus & BIT(last + 1))
+		while (last < CPU_MAX - 1 && cpu_set_has(cpus, last + 1))
 			last++;
 		n += (size_t)ksnprintf(text + n, size - n, "%s%u", before, first);
 		if (last > first && n < size)
@@ -157,9 +157,9 @@ static void print_cpus(char *text, size_t size, uint64_t cpus)
 /* What the processors and the machine's ports are to it. */
 static void show_shares(const struct vm_config *cfg)
 {
-	char cpus[128] = "", text[256];
+	char cpus[5 * CPU_MAX / 2] = "", text[sizeof(cpus) + 128];
 
-	print_cpus(cpus, sizeof(cpus), cfg->cpus);
+	print_cpus(cpus, sizeof(cpus), &cfg->cpus);
 	ksnprintf(text, sizeof(text), "weight=%u%s apic=%s%s%s%s%s",
 		  cfg->weight ? cfg->weight : SCHED_WEIGHT_DEFAULT, cpus, cfg->apic ? "on" : "off",
 		  cfg->pv == PV_KVM ? " pv=kvm" : "", *cfg->com2 ? " com2=phys:" : "", cfg->com2,
