@@ -189,6 +189,17 @@ static void explain_debug_exception(struct vcpu *vcpu, uint64_t before)
 	vmcb_set_dr6(v, v->dr6 | why);
 }
 
+/*
+ * Bochs: a guest that is entered with IF clear, and leaves it so, is not left for host interrupts,
+ * by which it may have to answer for its translations. Each PAUSE with which it waits for another
+ * vCPU exits, where there is no filter that looks after these.
+ */
+static void intercept_pause(const struct vcpu *vcpu, struct vmcb *v)
+{
+	if (!(svm_machine.features & SVM_FEATURE_PAUSE_FILTER) && vcpu->vm->nr_vcpus > 1)
+		vmcb_set_intercept(v, INTERCEPT_PAUSE, !(vcpu->regs.rflags & RFLAGS_IF));
+}
+
 void svm_run(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
@@ -202,6 +213,7 @@ void svm_run(struct vcpu *vcpu, struct vm_exit *exit)
 		if (shadow && sv->step == STEP_NONE && nmi_waits_for_shadow(sv))
 			svm_step_begin(vcpu, STEP_SHADOW);
 		rflags = vcpu->regs.rflags;
+		intercept_pause(vcpu, v);
 		enter_once(vcpu, sv, v);
 		if (svm_exit_is_invalid(v->exit_code))
 			break;

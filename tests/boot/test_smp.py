@@ -258,6 +258,11 @@ def test_bochs_no_timer(name):
     check_tiny_bochs(name, "penryn", "paging=shadow")
 
 
+def test_bochs_no_filter(name):
+    """The same on AMD's: where no filter of PAUSEs is, and no timer."""
+    check_tiny_bochs(name, "turion", "paging=shadow")
+
+
 def test_bochs_pause_loops(name):
     """Where spinning exits, whoever spins alone asks for one of the other CPU's."""
     check_tiny_bochs(name, "haswell", "paging=nested")

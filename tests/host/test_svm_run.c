@@ -312,6 +312,35 @@ static void test_windows(void **state)
 }
 
 /* QEMU loses what comes just when VMRUN takes note of V_IRQ; the APIC still has it. */
+static void play_pause(struct vmcb *p)
+{
+	assert_true(vmcb_intercepts(p, INTERCEPT_PAUSE));
+	p->exit_code = 0x77; /* PAUSE */
+}
+
+static void play_intr_no_pause(struct vmcb *p)
+{
+	assert_false(vmcb_intercepts(p, INTERCEPT_PAUSE));
+	p->exit_code = SVM_EXIT_INTR;
+}
+
+/* Without a filter, who waits with IF clear for another vCPU is left at its PAUSEs. */
+static void test_pause(void **state)
+{
+	(void)state;
+	vcpu.regs.rflags = RFLAGS_FIXED;
+	run((play_fn[]){ play_intr_no_pause, NULL }, 1); /* it is alone */
+	vm.nr_vcpus = 2;
+	run((play_fn[]){ play_pause, NULL }, 1);
+	assert_int_equal(exit_info.kind, EXIT_PAUSE);
+	assert_int_equal(vcpu.pauses_borne, 64);
+	vcpu.regs.rflags |= RFLAGS_IF;
+	run((play_fn[]){ play_intr_no_pause, NULL }, 1);
+	svm_machine.features |= SVM_FEATURE_PAUSE_FILTER;
+	vmcb_set_intercept(v, INTERCEPT_PAUSE, true);
+	run((play_fn[]){ play_pause, NULL }, 1);
+}
+
 static void test_lost_interrupt(void **state)
 {
 	const play_fn plays[] = { play_intr };
@@ -646,6 +675,7 @@ int main(void)
 		TEST(test_exceptions),
 		TEST(test_software_events),
 		TEST(test_windows),
+		TEST(test_pause),
 		TEST(test_lost_interrupt),
 		TEST(test_nmi_until_iret),
 		TEST(test_nmi_window),
