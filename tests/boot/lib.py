@@ -358,6 +358,12 @@ class Machine:
         self.type(f"sh -c 'echo be\"\"gun; {line}'\n")
         self.expect(r"^begun$", "command")
 
+    def interrupt(self, vm):
+        """End what begin() has begun. Linux has the signal out before its echo: the shell, which begins
+        a new line, may be quicker, and its prompt then stands behind the echo."""
+        self.type("\x03")
+        self.expect(rf"^(\^C)?{vm}:[^\n]*# ", "command")
+
     def expect_exit(self, status=0):
         """Wait for QEMU's end."""
         seconds = timeout("exit") * self.scale

@@ -19,8 +19,7 @@ def run_commands(machine, vm="deb64", mib=16):
     machine.command(vm, "rm /tmp/z")
 
     machine.begin("sleep 1000")
-    machine.type("\x03")
-    machine.expect_shell(vm, "command")
+    machine.interrupt(vm)
 
 
 def power_off(machine, vm="deb64"):
