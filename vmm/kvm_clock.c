@@ -5,7 +5,6 @@
 #include "arch/x86_64/clock.h"
 #include "arch/x86_64/include/bits.h"
 #include "arch/x86_64/insn.h"
-#include "vmm/backend.h"
 #include "vmm/cpuid.h"
 #include "vmm/gmem.h"
 #include "vmm/memmap.h"
@@ -37,11 +36,6 @@ struct pvclock_wall {
 };
 static_assert(sizeof(struct pvclock_wall) == 12, "pvclock_wall_clock");
 
-static uint64_t tsc_ns(uint64_t tsc)
-{
-	return mul_div64(tsc, NS_PER_SEC, clock_tsc_hz());
-}
-
 /* ns = (ticks << shift) * mul / 2^32, with mul as large as it can be. */
 static void set_scale(struct pvclock_time *t, uint64_t hz)
 {
@@ -65,6 +59,17 @@ static bool is_memory(struct vm *vm, gpa_t at, size_t size)
 	       memmap_ptr(&vm->mem, GPA(at.v + size - 1), true, &avail);
 }
 
+/* A guest that has not taken it away yet still has it. */
+static uint8_t guest_stopped(struct vm *vm, gpa_t at)
+{
+	struct pvclock_time t;
+
+	if (!is_memory(vm, at, sizeof(t)))
+		return 0;
+	gmem_phys_read(vm, at, &t, sizeof(t));
+	return t.flags & FLAG_GUEST_STOPPED;
+}
+
 /* The version is written by itself, before and after. Size: of the rest. */
 static void write_versioned(struct vm *vm, gpa_t at, uint32_t *version, const void *rest,
 			    size_t size)
@@ -81,17 +86,25 @@ static void write_versioned(struct vm *vm, gpa_t at, uint32_t *version, const vo
 	gmem_phys_write(vm, at, version, sizeof(*version));
 }
 
+/* May a vCPU read another one's page by its own TSC? Linux' vDSO does, with what all tell. */
+static bool one_tsc(const struct vm *vm)
+{
+	for (unsigned i = 1; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i]->msrs.tsc_adjust != vm->vcpu[0]->msrs.tsc_adjust)
+			return false;
+	return true;
+}
+
 /*
- * The VM's TSC without what this vCPU wrote to its own is the clock: so the pages of all its vCPUs
- * say the same at the same time.
+ * All the pages of a VM count from one time: its start, when its TSC and its clock were 0. What the
+ * multiplier's rounding takes is so the same in each of them, and in one that is written anew.
  */
 static void write_system_time(struct vcpu *vcpu, gpa_t at, uint8_t flags)
 {
-	uint64_t host = rdtsc(), own = vcpu->vm->backend->get_reg(vcpu, REG_TSC_OFFSET);
 	struct pvclock_time t = {
-		.tsc_timestamp = host + own,
-		.system_time = tsc_ns(host + vcpu->vm->tsc_offset),
-		.flags = FLAG_TSC_STABLE | flags,
+		.tsc_timestamp = vcpu->msrs.tsc_adjust,
+		.system_time = 0,
+		.flags = (one_tsc(vcpu->vm) ? FLAG_TSC_STABLE : 0) | flags,
 	};
 
 	set_scale(&t, clock_tsc_hz());
@@ -99,10 +112,20 @@ static void write_system_time(struct vcpu *vcpu, gpa_t at, uint8_t flags)
 			sizeof(t) - offsetof(struct pvclock_time, pad0));
 }
 
+/* What a vCPU reads in its page, when the VM's TSC is that. */
+static uint64_t system_time_at(uint64_t tsc)
+{
+	struct pvclock_time t = { 0 };
+
+	set_scale(&t, clock_tsc_hz());
+	tsc = t.tsc_shift < 0 ? tsc >> -t.tsc_shift : tsc << t.tsc_shift;
+	return mul_div64(tsc, t.tsc_to_system_mul, UINT64_C(1) << 32);
+}
+
 static void write_wall_clock(struct vm *vm, gpa_t at)
 {
-	uint64_t up = tsc_ns(rdtsc() + vm->tsc_offset);
-	uint64_t now = clock_wall_seconds() * NS_PER_SEC + clock_ns() % NS_PER_SEC;
+	uint64_t tsc = rdtsc();
+	uint64_t up = system_time_at(tsc + vm->tsc_offset), now = clock_wall_ns(tsc);
 	uint64_t start = now - MIN(up, now);
 	struct pvclock_wall w = { .sec = (uint32_t)(start / NS_PER_SEC),
 				  .nsec = (uint32_t)(start % NS_PER_SEC) };
@@ -139,26 +162,30 @@ bool kvm_clock_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val)
 	if (val & SYSTEM_TIME_RESERVED)
 		return false;
 	m->kvm_system_time = val;
-	kvm_clock_update(vcpu);
+	if (val & SYSTEM_TIME_ENABLE)
+		write_system_time(vcpu, GPA(val & ~SYSTEM_TIME_ENABLE), 0);
 	return true;
 }
 
-static void update(struct vcpu *vcpu, uint8_t flags)
+static void renew(struct vcpu *vcpu, uint8_t flags)
 {
 	uint64_t val = vcpu->msrs.kvm_system_time;
+	gpa_t at = GPA(val & ~SYSTEM_TIME_ENABLE);
 
 	if (val & SYSTEM_TIME_ENABLE)
-		write_system_time(vcpu, GPA(val & ~SYSTEM_TIME_ENABLE), flags);
+		write_system_time(vcpu, at, flags | guest_stopped(vcpu->vm, at));
 }
 
-void kvm_clock_update(struct vcpu *vcpu)
+void kvm_clock_tsc_changed(struct vm *vm)
 {
-	update(vcpu, 0);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		renew(vm->vcpu[i], 0);
 }
 
-void kvm_clock_resumed(struct vcpu *vcpu)
+void kvm_clock_resumed(struct vm *vm)
 {
-	update(vcpu, FLAG_GUEST_STOPPED);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		renew(vm->vcpu[i], FLAG_GUEST_STOPPED);
 }
 
 int64_t kvm_hypercall(unsigned cpl)

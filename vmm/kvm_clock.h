@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct vcpu;
+struct vm;
 
 /* CPUID leaf 40000001. */
 #define KVM_FEATURE_NOP_IO_DELAY 0x2u
@@ -27,11 +28,11 @@ bool kvm_clock_read_msr(const struct vcpu *vcpu, uint32_t msr, uint64_t *val);
  * that is not of 4 bytes or wider than the processor's. With vm->lock held, as what follows.
  */
 bool kvm_clock_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t val);
-/* The vCPU's TSC was set. */
-void kvm_clock_update(struct vcpu *vcpu);
-/* It stands in its page that the vCPU did not run for a while, and that the guest's watchdogs are
- * not to mind; the guest takes that away again. */
-void kvm_clock_resumed(struct vcpu *vcpu);
+/* The TSC of one of its vCPUs was set: all their pages are written anew. */
+void kvm_clock_tsc_changed(struct vm *vm);
+/* It stands in the page of each vCPU that it did not run for a while, and that the guest's
+ * watchdogs are not to mind; the guest takes that away again. */
+void kvm_clock_resumed(struct vm *vm);
 /* What VMCALL gives a guest with pv=kvm at this privilege level: there are no hypercalls. */
 int64_t kvm_hypercall(unsigned cpl);
 

@@ -177,7 +177,7 @@ static void add_to_tsc(struct vcpu *vcpu, uint64_t delta)
 	backend->set_reg(vcpu, REG_TSC_OFFSET, backend->get_reg(vcpu, REG_TSC_OFFSET) + delta);
 	vcpu->msrs.tsc_adjust += delta;
 	lapic_tsc_changed(&vcpu->lapic);
-	kvm_clock_update(vcpu);
+	kvm_clock_tsc_changed(vcpu->vm);
 }
 
 /* Writing the TSC shows in TSC_ADJUST, and the other way round: SDM vol. 3, 17.17.3. */

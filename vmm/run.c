@@ -283,8 +283,7 @@ static bool is_stepping(const struct vm *vm)
 static void tell_resumed(struct vm *vm)
 {
 	owned_lock(&vm->lock);
-	for (unsigned i = 0; i < vm->nr_vcpus; i++)
-		kvm_clock_resumed(vm->vcpu[i]);
+	kvm_clock_resumed(vm);
 	owned_unlock(&vm->lock);
 }
 

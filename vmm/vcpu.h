@@ -62,7 +62,8 @@ struct vcpu_msrs {
 	uint64_t mtrr_def_type;
 	uint64_t mtrr_fixed[11];
 	uint64_t mtrr_var[2 * VCPU_MTRR_VAR];
-	uint64_t tsc_aux, tsc_adjust;
+	uint64_t tsc_aux;
+	uint64_t tsc_adjust;                      /* kvm_clock.c reads it */
 	uint64_t kvm_wall_clock, kvm_system_time; /* kvm_clock.c's */
 	uint64_t mcg_status;
 	uint64_t misc[8]; /* further read/write words that have no effect here */

@@ -15,9 +15,14 @@
 static uint64_t tsc_boot, tsc_hz, ns_mul;
 static uint64_t wall_boot; /* seconds since 1970 at clock_ns() == 0 */
 
+static uint64_t ns_at(uint64_t tsc)
+{
+	return (uint64_t)((unsigned __int128)(tsc - tsc_boot) * ns_mul >> NS_SHIFT);
+}
+
 uint64_t clock_ns(void)
 {
-	return (uint64_t)((unsigned __int128)(rdtsc() - tsc_boot) * ns_mul >> NS_SHIFT);
+	return ns_at(rdtsc());
 }
 
 uint64_t clock_tsc_at(uint64_t ns)
@@ -30,6 +35,11 @@ uint64_t clock_tsc_at(uint64_t ns)
 uint64_t clock_tsc_hz(void)
 {
 	return tsc_hz;
+}
+
+uint64_t clock_wall_ns(uint64_t tsc)
+{
+	return wall_boot * NS_PER_SEC + ns_at(tsc);
 }
 
 uint64_t clock_wall_seconds(void)

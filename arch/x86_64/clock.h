@@ -19,6 +19,8 @@ bool clock_init(void);
 void clock_delay_ns(uint64_t ns);
 /* Seconds since 1970-01-01 UTC from the machine's CMOS clock, carried on by clock_ns(). */
 uint64_t clock_wall_seconds(void);
+/* The same in nanoseconds, as it was or is at that TSC, which is one since boot. Until 2554. */
+uint64_t clock_wall_ns(uint64_t tsc);
 
 /*
  * x * mul / div without losing the high bits; UINT64_MAX when the result does not fit.

@@ -33,11 +33,17 @@ __attribute__((weak)) char __image_start[1], __image_end[1];
 
 uint64_t fake_now_ns;
 uint64_t fake_wall_seconds = 1700000000;
+uint64_t fake_clock_step;
+uint64_t fake_tsc_hz = NS_PER_SEC;
+void (*fake_tsc_hz_asked)(void);
 static struct list_node timers = { &timers, &timers };
 
 uint64_t clock_ns(void)
 {
-	return fake_now_ns;
+	uint64_t now = fake_now_ns;
+
+	fake_now_ns += fake_clock_step;
+	return now;
 }
 
 uint64_t clock_tsc_at(uint64_t ns)
@@ -47,12 +53,20 @@ uint64_t clock_tsc_at(uint64_t ns)
 
 uint64_t clock_tsc_hz(void)
 {
-	return NS_PER_SEC;
+	if (fake_tsc_hz_asked)
+		fake_tsc_hz_asked();
+	return fake_tsc_hz;
 }
 
 uint64_t clock_wall_seconds(void)
 {
-	return fake_wall_seconds + fake_now_ns / NS_PER_SEC;
+	return fake_wall_seconds + clock_ns() / NS_PER_SEC;
+}
+
+uint64_t clock_wall_ns(uint64_t tsc)
+{
+	(void)tsc;
+	return fake_wall_seconds * NS_PER_SEC + clock_ns();
 }
 
 void timer_setup(struct timer *t, void (*fn)(void *ctx), void *ctx, struct owned_lock *guard)
@@ -118,7 +132,9 @@ void fake_timers_reset(void)
 {
 	while (!list_empty(&timers))
 		timer_cancel(container_of(timers.next, struct timer, node));
-	fake_now_ns = 0;
+	fake_now_ns = fake_clock_step = 0;
+	fake_tsc_hz = NS_PER_SEC;
+	fake_tsc_hz_asked = NULL;
 }
 
 /* --- CPU --- */

@@ -14,7 +14,10 @@
 extern uint64_t fake_now_ns;
 void fake_clock_advance(uint64_t ns);
 extern uint64_t fake_wall_seconds; /* what clock_wall_seconds() says at clock 0 */
-void fake_timers_reset(void);      /* forget all armed timers, clock back to 0 */
+extern uint64_t fake_clock_step;   /* the clock moves on by so much when it is read; default 0 */
+extern uint64_t fake_tsc_hz;       /* what clock_tsc_hz() says; default 1 GHz */
+extern void (*fake_tsc_hz_asked)(void); /* called by it; default NULL */
+void fake_timers_reset(void);           /* forget all armed timers; the clock as at first */
 
 /* Log: the text of all lines since the last reset, newline after each. */
 extern char fake_log[65536];

@@ -39,6 +39,7 @@ static const struct cpu_features *cpu_features(void)
 #define clock_tsc_at real_clock_tsc_at
 #define clock_delay_ns real_clock_delay_ns
 #define clock_wall_seconds real_clock_wall_seconds
+#define clock_wall_ns real_clock_wall_ns
 #include "arch/x86_64/clock.c"
 
 #define PM_PORT 0x808
@@ -317,6 +318,23 @@ static void test_wall_clock(void **state)
 	assert_int_equal(wall_boot, 951785998);
 }
 
+/* Of one reading of the TSC it is one time: to the nanosecond, around the change of a second. */
+static void test_wall_clock_at_tsc(void **state)
+{
+	uint64_t second;
+
+	(void)state;
+	set_cmos(RTC_B_24H, 0x23, 0x24, 0);
+	second = clock_tsc_at(10 * NS_PER_SEC);
+	assert_true(clock_wall_ns(second) >= (wall_boot + 10) * NS_PER_SEC);
+	assert_true(clock_wall_ns(second) < (wall_boot + 10) * NS_PER_SEC + 10);
+	assert_true(clock_wall_ns(second - 10) < (wall_boot + 10) * NS_PER_SEC);
+	assert_true(clock_wall_ns(second - 10) >= (wall_boot + 10) * NS_PER_SEC - 20);
+	assert_int_equal(clock_wall_ns(tsc_boot), wall_boot * NS_PER_SEC);
+	pc.now = 11 * NS_PER_SEC;
+	assert_int_equal(clock_wall_ns(rdtsc()) / NS_PER_SEC, clock_wall_seconds());
+}
+
 /* A machine without a CMOS clock, and one whose battery is empty. */
 static void test_no_wall_clock(void **state)
 {
@@ -351,6 +369,7 @@ int main(void)
 		cmocka_unit_test(test_long_uptime),
 		cmocka_unit_test(test_delay),
 		cmocka_unit_test(test_wall_clock),
+		cmocka_unit_test(test_wall_clock_at_tsc),
 		cmocka_unit_test(test_no_timer),
 		cmocka_unit_test(test_no_wall_clock),
 	};

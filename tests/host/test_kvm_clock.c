@@ -22,9 +22,12 @@
 static const struct vm_config kvm = { .name = "kvm", .pv = PV_KVM };
 static const struct vm_config none = { .name = "none" };
 
+static struct vcpu second;
+
 static int setup(void **state)
 {
 	(void)state;
+	second = (struct vcpu){ 0 };
 	fake_timers_reset();
 	fake_vm_reset();
 	fake_vm.cfg = &kvm;
@@ -59,13 +62,27 @@ static uint64_t guest_tsc(void)
 	return tsc;
 }
 
+static void two_vcpus(void)
+{
+	second = fake_vcpu;
+	second.id = 1;
+	fake_vm.vcpu[fake_vm.nr_vcpus++] = &second;
+}
+
+static void hours_pass(uint64_t hours)
+{
+	uint64_t ticks = hours * 3600 * fake_tsc_hz;
+
+	fake_vm.tsc_offset += ticks;
+	fake_hw.reg[REG_TSC_OFFSET] += ticks;
+}
+
 static void test_system_time(void **state)
 {
-	uint64_t before, said, after, val;
+	uint64_t said, after, val;
 
 	(void)state;
 	memset(fake_ram, 0x55, 64);
-	before = guest_tsc();
 	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
 	assert_true(msr_read(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, &val));
 	assert_int_equal(val, 0x1001);
@@ -73,7 +90,7 @@ static void test_system_time(void **state)
 	assert_int_not_equal(field(0x1000, 4), 0);
 	said = field(0x1008, 8);
 	after = guest_tsc();
-	assert_in_range(said, before, after);
+	assert_int_equal(said, 0);
 	assert_int_equal(fake_ram[0x101d], 1); /* stable */
 	/* The TSC of the tests is said to run at 1 GHz, and the VM's began at 0. */
 	assert_in_range(guest_ns(0x1000, after), after - 1, after + 1);
@@ -104,20 +121,100 @@ static void test_tsc_is_set(void **state)
 	assert_int_equal(field(0x1000, 8), 0);
 }
 
+/* None whose rate makes whole nanoseconds, or fits the multiplier. */
+static const uint64_t rates[] = { 2893201457, 1000000001, 999999937, 333333333, 4999999993 };
+
+/* The page of one that is brought online hours after the others tells what theirs do. */
+static void test_one_clock(void **state)
+{
+	(void)state;
+	two_vcpus();
+	for (unsigned i = 0; i < ARRAY_SIZE(rates); i++) {
+		uint64_t tsc;
+
+		fake_tsc_hz = rates[i];
+		assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
+		hours_pass(1000 + 7 * i);
+		assert_true(msr_write(&second, MSR_KVM_SYSTEM_TIME_NEW, 0x1041));
+		tsc = guest_tsc();
+		assert_int_equal(guest_ns(0x1000, tsc), guest_ns(0x1040, tsc));
+		hours_pass(1);
+		tsc = guest_tsc();
+		assert_int_equal(guest_ns(0x1000, tsc), guest_ns(0x1040, tsc));
+	}
+}
+
+/* Not by a nanosecond, in either direction: of a page that is written anew and of the others. */
+static void test_no_step(void **state)
+{
+	(void)state;
+	two_vcpus();
+	for (unsigned i = 0; i < ARRAY_SIZE(rates); i++) {
+		uint64_t tsc, before, adjust = 0;
+
+		fake_tsc_hz = rates[i];
+		assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
+		assert_true(msr_write(&second, MSR_KVM_SYSTEM_TIME_NEW, 0x1041));
+		for (unsigned turn = 0; turn < 50; turn++) {
+			hours_pass(3);
+			tsc = guest_tsc() - adjust;
+			before = guest_ns(0x1000, tsc + adjust);
+			if (turn % 2)
+				adjust += UINT64_C(0x123456789abcdef) * turn;
+			assert_true(msr_write(&fake_vcpu, MSR_TSC_ADJUST, adjust));
+			assert_int_equal(guest_ns(0x1000, tsc + adjust), before);
+			assert_int_equal(guest_ns(0x1040, tsc), before);
+			kvm_clock_resumed(&fake_vm);
+			assert_int_equal(guest_ns(0x1000, tsc + adjust), before);
+			assert_int_equal(guest_ns(0x1040, tsc), before);
+		}
+		assert_true(msr_write(&fake_vcpu, MSR_TSC_ADJUST, 0));
+	}
+}
+
+/* While one has another TSC than the others, who read a page not their own are to know. */
+static void test_stable(void **state)
+{
+	(void)state;
+	two_vcpus();
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
+	assert_true(msr_write(&second, MSR_KVM_SYSTEM_TIME_NEW, 0x1041));
+	assert_int_equal(fake_ram[0x101d], 1);
+	assert_int_equal(fake_ram[0x105d], 1);
+	assert_true(msr_write(&second, MSR_TSC_ADJUST, 1));
+	assert_int_equal(fake_ram[0x101d], 0);
+	assert_int_equal(fake_ram[0x105d], 0);
+	assert_int_equal(field(0x1000, 4), 4);
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
+	assert_int_equal(fake_ram[0x101d], 0);
+	/* All of them moved by as much: they are one again. */
+	assert_true(msr_write(&fake_vcpu, MSR_TSC_ADJUST, 1));
+	assert_int_equal(fake_ram[0x101d], 1);
+	assert_int_equal(fake_ram[0x105d], 1);
+}
+
 /* After a pause: the guest's watchdogs look at the flag, and clear it. */
 static void test_resumed(void **state)
 {
 	uint64_t before;
 
 	(void)state;
-	kvm_clock_resumed(&fake_vcpu); /* it has no page: nothing is written */
+	kvm_clock_resumed(&fake_vm); /* it has no page: nothing is written */
 	assert_int_equal(field(0, 8), 0);
 	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
 	before = guest_ns(0x1000, guest_tsc());
-	kvm_clock_resumed(&fake_vcpu);
+	kvm_clock_resumed(&fake_vm);
 	assert_int_equal(fake_ram[0x101d], 3);
 	assert_in_range(guest_ns(0x1000, guest_tsc()), before, before + NS_PER_SEC);
+	/* Nobody else takes it away. */
 	assert_true(msr_write(&fake_vcpu, MSR_TSC, 0));
+	assert_int_equal(fake_ram[0x101d], 3);
+	fake_ram[0x101d] = 1;
+	assert_true(msr_write(&fake_vcpu, MSR_TSC, 1));
+	assert_int_equal(fake_ram[0x101d], 1);
+	/* What lies at a new page's place says nothing. */
+	fake_ram[0x101d] = 3;
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
 	assert_int_equal(fake_ram[0x101d], 1);
 }
 
@@ -137,6 +234,40 @@ static void test_wall_clock(void **state)
 	assert_int_equal(field(0x2010, 8), 0);
 	msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, 0x2004);
 	assert_int_equal(field(0x2004, 4), 4);
+}
+
+/* A second that ends while it is written is not lost. */
+static void test_wall_clock_straddles(void **state)
+{
+	uint64_t start;
+
+	(void)state;
+	fake_wall_seconds = 1700000000;
+	fake_vm.tsc_offset = -rdtsc();
+	fake_now_ns = 6 * NS_PER_SEC - 1;
+	fake_clock_step = 1;
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, 0x2004));
+	start = field(0x2008, 4) * NS_PER_SEC + field(0x200c, 4);
+	assert_in_range(start, UINT64_C(1700000006) * NS_PER_SEC - NS_PER_SEC / 2,
+			UINT64_C(1700000006) * NS_PER_SEC);
+}
+
+/* By the guest's clock as it is, not as it would be with no rounding. */
+static void test_wall_clock_is_the_clocks(void **state)
+{
+	uint64_t wall, up;
+
+	(void)state;
+	fake_wall_seconds = 1700000000;
+	fake_tsc_hz = rates[0];
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, 0x1001));
+	hours_pass(20000);
+	fake_now_ns = UINT64_C(20000) * 3600 * NS_PER_SEC;
+	assert_true(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, 0x2004));
+	up = guest_ns(0x1000, guest_tsc());
+	wall = field(0x2008, 4) * NS_PER_SEC + field(0x200c, 4);
+	assert_in_range(wall + up, fake_wall_seconds * NS_PER_SEC + fake_now_ns,
+			fake_wall_seconds * NS_PER_SEC + fake_now_ns + NS_PER_SEC / 100);
 }
 
 static unsigned touched; /* so often a device was asked for something */
@@ -173,7 +304,7 @@ static void test_device(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(at); i++) {
 		assert_true(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, at[i]));
 		assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, at[i] | 1));
-		kvm_clock_resumed(&fake_vcpu);
+		kvm_clock_resumed(&fake_vm);
 	}
 	bus_destroy(&fake_vm.bus);
 	assert_int_equal(touched, 0);
@@ -216,7 +347,7 @@ static void test_hostile_addresses(void **state)
 	for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
 		assert_true(msr_write(&fake_vcpu, MSR_KVM_WALL_CLOCK_NEW, ends[i]));
 		assert_true(msr_write(&fake_vcpu, MSR_KVM_SYSTEM_TIME_NEW, ends[i] | 1));
-		kvm_clock_update(&fake_vcpu);
+		kvm_clock_tsc_changed(&fake_vm);
 	}
 	for (unsigned i = 0; i < FAKE_RAM_SIZE; i += 4)
 		if (field(i, 4))
@@ -252,8 +383,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_system_time, setup),
 		cmocka_unit_test_setup(test_tsc_is_set, setup),
+		cmocka_unit_test_setup(test_one_clock, setup),
+		cmocka_unit_test_setup(test_no_step, setup),
+		cmocka_unit_test_setup(test_stable, setup),
 		cmocka_unit_test_setup(test_resumed, setup),
 		cmocka_unit_test_setup(test_wall_clock, setup),
+		cmocka_unit_test_setup(test_wall_clock_straddles, setup),
+		cmocka_unit_test_setup(test_wall_clock_is_the_clocks, setup),
 		cmocka_unit_test_setup(test_device, setup),
 		cmocka_unit_test_setup(test_wide_addresses, setup),
 		cmocka_unit_test_setup(test_hostile_addresses, setup),

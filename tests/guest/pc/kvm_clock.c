@@ -72,7 +72,12 @@ static void start(void)
 	expect("an even version", p->version & 1, 0);
 	expect_between("a version", p->version, 1, UINT32_MAX);
 	expect("its flags", p->flags, TSC_STABLE);
-	expect_between("its TSC", rdtsc() - p->tsc_timestamp, 1, tsc_khz() * 10000);
+	/* To the last bit: what is rounded is so the same on each. */
+	expect("its TSC and the first one's", p->tsc_timestamp, page[0].tsc_timestamp);
+	expect("its time and the first one's", p->system_time, page[0].system_time);
+	expect("its multiplier and the first one's", p->tsc_to_system_mul,
+	       page[0].tsc_to_system_mul);
+	expect("its shift and the first one's", (uint8_t)p->tsc_shift, (uint8_t)page[0].tsc_shift);
 }
 
 static void end(void)
@@ -102,13 +107,20 @@ static void rate(void)
 	expect_between("the clock's error in ns", error, 0, passed / 100);
 }
 
-/* Its own TSC is not the clock. */
+static void expect_flags(uint8_t flags)
+{
+	for (unsigned cpu = 0; cpu < nr_cpus; cpu++)
+		expect("its flags beside a TSC that was moved", page[cpu].flags, flags);
+}
+
+/* Its own TSC is not the clock; and nobody may read another one's page by it. */
 static void moved(void)
 {
 	uint64_t before = now();
 
 	wrmsr(MSR_TSC, rdmsr(MSR_TSC) + AHEAD);
 	expect_between("ns while the TSC is moved", now() - before, 0, 10 * NS_PER_S);
+	expect_flags(nr_cpus > 1 ? 0 : TSC_STABLE);
 }
 
 static void move_back(void)
