@@ -509,9 +509,24 @@ struct sched_entity *sched_give(struct sched *s, struct sched *to)
 	return best;
 }
 
-struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, unsigned nr)
+/* To one of those that have nothing to do, or of those that have something. */
+static struct sched_entity *to_other(struct sched *s, struct sched *const *all, unsigned nr,
+				     bool idle)
 {
 	struct sched_entity *e = NULL;
+
+	for (unsigned i = 1; i < nr && !e; i++) {
+		struct sched *to = all[(s->cpu + i) % nr];
+
+		if (to && is_idle(to) == idle)
+			e = sched_give(s, to);
+	}
+	return e;
+}
+
+struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, unsigned nr)
+{
+	struct sched_entity *e;
 	bool woke = s->woke;
 
 	s->woke = false;
@@ -522,14 +537,10 @@ struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, un
 		return NULL;
 	s->next_look = s->clock + s->ms;
 	nr = MIN(nr, (unsigned)CPU_MAX);
-	for (unsigned pass = 0; pass < 2 && !e; pass++)
-		for (unsigned i = 1; i < nr && !e; i++) {
-			struct sched *to = all[(s->cpu + i) % nr];
-
-			if (to && is_idle(to) == !pass)
-				e = sched_give(s, to);
-		}
+	e = to_other(s, all, nr, true);
 	if (e)
-		set_hurry(s, false);
+		s->next_look = s->clock; /* for the next one that has nothing to do */
+	else
+		e = to_other(s, all, nr, false);
 	return e;
 }

@@ -157,7 +157,8 @@ struct sched *sched_busiest(struct sched *const *all, unsigned nr, const struct 
  * just now. NULL: there is none. */
 struct sched_entity *sched_give(struct sched *s, struct sched *to);
 /* The same for whichever CPU it is, e->to: to one that has nothing to do, else to one that has
- * less. Call it after each sched_pick(): it looks once a millisecond, and when somebody woke. */
+ * less. Call it after each sched_pick(), and again until it gives none, as several CPUs may have
+ * nothing to do: it looks once a millisecond, and when somebody woke. */
 struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, unsigned nr);
 
 #endif

@@ -515,9 +515,9 @@ void turns_round(struct cpu *cpu)
 
 	next = sched_pick(&t->sched, can_run, &others);
 	if (nr_turns > 1) {
-		struct sched_entity *away = sched_balance(&t->sched, scheds, nr_turns);
+		struct sched_entity *away;
 
-		if (away)
+		while ((away = sched_balance(&t->sched, scheds, nr_turns)))
 			send_away(t, away);
 	}
 	if (next) {

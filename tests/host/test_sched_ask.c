@@ -18,13 +18,15 @@
 #define STEP 10u
 
 #define CPUS 3
-#define TASKS_MAX 4
+#define TASKS_MAX 5
 
-/* A vCPU that sleeps for ever once it has worked so long. work 0: it never sleeps. */
+/* A vCPU that sleeps until some time, and for ever once it has worked so long. work 0: it never
+ * sleeps again. */
 struct task {
 	struct sched_entity e;
 	struct sched_share vm;
-	uint64_t work;
+	uint64_t work, wakes;
+	uint64_t moved_at; /* last; 0: never */
 };
 
 /* A CPU's loop, as turns.c has it. */
@@ -36,6 +38,7 @@ struct loop {
 	bool slice_runs, hurries, slice_over; /* if it does */
 	struct sched *asks;                   /* who has asked it, and is to have its answer */
 	unsigned interrupted;
+	bool kicked; /* somebody there has been woken */
 };
 
 static struct loop loop[CPUS];
@@ -49,7 +52,7 @@ static bool can_run(struct sched_entity *e)
 {
 	const struct task *t = container_of(e, struct task, e);
 
-	return !t->work || e->ran < t->work;
+	return now >= t->wakes && (!t->work || e->ran < t->work);
 }
 
 static void begin(uint64_t interrupts_every)
@@ -79,7 +82,7 @@ static struct task *add(unsigned at, uint64_t cpus, uint64_t work)
 static void send(struct sched_entity *e)
 {
 	moves++;
-	moved_at = now;
+	moved_at = container_of(e, struct task, e)->moved_at = now;
 	assert_true(cpu_set_has(&e->cpus, e->to->cpu));
 }
 
@@ -104,10 +107,10 @@ static void make_round(struct loop *l)
 {
 	bool others;
 	struct sched_entity *next = sched_pick(&l->s, can_run, &others);
-	struct sched_entity *away = sched_balance(&l->s, all, CPUS);
+	struct sched_entity *away;
 	bool was_idle = !l->runs;
 
-	if (away)
+	while ((away = sched_balance(&l->s, all, CPUS)))
 		send(away);
 	l->runs = next ? container_of(next, struct task, e) : NULL;
 	if (!next) {
@@ -127,7 +130,7 @@ static void step(struct loop *l)
 		l->turn += STEP;
 		l->slice -= MIN(l->slice, STEP);
 		l->slice_over = l->slice_runs && !l->slice;
-		if (!l->slice_over && !l->asks &&
+		if (!l->slice_over && !l->asks && !l->kicked &&
 		    (!l->runs->work || l->runs->e.ran + l->turn < l->runs->work))
 			return;
 		if (l->slice_over)
@@ -142,6 +145,7 @@ static void step(struct loop *l)
 		if (e)
 			send(e);
 	}
+	l->kicked = false;
 	make_round(l);
 }
 
@@ -151,6 +155,8 @@ static void simulate(uint64_t ticks)
 		for (unsigned i = 0; i < nr_tasks; i++)
 			if (task[i].e.to)
 				sched_add(task[i].e.to, &task[i].e);
+			else if (task[i].wakes == now)
+				loop[task[i].e.group - task[i].vm.group].kicked = true;
 		for (unsigned i = 0; i < CPUS; i++)
 			step(&loop[i]);
 	}
@@ -216,12 +222,77 @@ static void test_one_at_a_time(void **state)
 	assert_null(sched_busiest(all, CPUS, &loop[1].s)); /* nobody waits there any more */
 }
 
+/* Two wake at once where one more runs, and two CPUs have nothing to do: one is sent at once, and
+ * whoever of the others waits here, his cache warm or not, is there a millisecond later. */
+static void test_two_wake(void **state)
+{
+	const uint64_t wake = 5 * MS;
+	unsigned at_once = 0;
+
+	(void)state;
+	begin(0);
+	add(0, 0, 0);
+	for (unsigned i = 1; i <= 2; i++)
+		add(0, 0, 0)->wakes = wake;
+	simulate(30 * MS);
+	assert_int_equal(moves, 2);
+	for (unsigned i = 0; i <= 2; i++)
+		at_once += task[i].moved_at == wake;
+	assert_int_equal(at_once, 1);
+	if (moved_at > wake + SCHED_WARM_MS * MS + STEP)
+		fail_msg("of two that woke at %u us one made another wait until %u us",
+			 (unsigned)wake, (unsigned)moved_at);
+}
+
+/* Neither is to have his turn first: both go at once. */
+static void test_two_wake_behind(void **state)
+{
+	struct sched_entity *e;
+	bool others;
+
+	(void)state;
+	begin(0);
+	add(0, 0, 0);
+	assert_ptr_equal(sched_pick(&loop[0].s, can_run, &others), &task[0].e);
+	for (unsigned i = 1; i <= 2; i++)
+		add(0, 0, 0);
+	assert_ptr_equal(sched_pick(&loop[0].s, can_run, &others), &task[0].e);
+	for (unsigned i = 1; i <= 2; i++) {
+		e = sched_balance(&loop[0].s, all, CPUS);
+		assert_non_null(e);
+		assert_ptr_not_equal(e, &task[0].e);
+		assert_ptr_equal(e->to, &loop[i].s);
+	}
+	assert_null(sched_balance(&loop[0].s, all, CPUS));
+}
+
+/* Two CPUs have nothing to do at once, where both who wait have run just now: both come as soon as
+ * they are cold. */
+static void test_two_come_when_cold(void **state)
+{
+	const uint64_t idle = 2 * SCHED_SLICE_MS * MS + 300;
+
+	(void)state;
+	begin(0);
+	add(1, BIT(1), idle);
+	add(2, BIT(2), idle);
+	simulate(STEP);
+	for (unsigned i = 0; i < 3; i++)
+		add(0, 0, 0);
+	simulate(4 * SCHED_SLICE_MS * MS);
+	assert_int_equal(moves, 2);
+	for (unsigned i = 2; i < nr_tasks; i++)
+		if (task[i].moved_at > idle + 2 * SCHED_WARM_MS * MS)
+			fail_msg("two CPUs had nothing to do at %u us; one was sent there at %u us",
+				 (unsigned)idle, (unsigned)task[i].moved_at);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nobody_to_give),
-		cmocka_unit_test(test_comes_when_cold),
-		cmocka_unit_test(test_one_at_a_time),
+		cmocka_unit_test(test_nobody_to_give),  cmocka_unit_test(test_comes_when_cold),
+		cmocka_unit_test(test_one_at_a_time),   cmocka_unit_test(test_two_wake),
+		cmocka_unit_test(test_two_wake_behind), cmocka_unit_test(test_two_come_when_cold),
 	};
 
 	return cmocka_run_group_tests_name("sched_ask", tests, NULL, NULL);

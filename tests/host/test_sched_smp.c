@@ -148,10 +148,10 @@ static void step(struct sched *s)
 		idle_while_waiting += somebody_waits(s);
 		return;
 	}
-	away = sched_balance(s, all, nr_cpus);
-	assert_ptr_not_equal(away, e);
-	if (away)
+	while ((away = sched_balance(s, all, nr_cpus))) {
+		assert_ptr_not_equal(away, e);
 		send(away);
+	}
 	run(s, task_of(e));
 }
 
