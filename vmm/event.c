@@ -138,18 +138,30 @@ bool vcpu_intr_pending(struct vcpu *vcpu)
 	return intr_pending(vcpu);
 }
 
-uint8_t vcpu_intr_ack(struct vcpu *vcpu)
+/*
+ * The first look was without the lock. Another vCPU may have taken the interrupt meanwhile, or
+ * masked it, or its way here, and whatever the 8259 has by now may not come this way: with the lock
+ * held what the local APIC has been told of that is true.
+ */
+static int extint_ack(struct vcpu *vcpu)
 {
 	const struct vm_intr_source *pic = &vcpu->vm->intr;
-	bool local = lapic_next(&vcpu->lapic) && !vcpu->events.virtual_interrupts;
-	int vector;
+	int vector = VCPU_INTR_GONE;
 
-	if (local || !pic->ack)
-		return lapic_ack(&vcpu->lapic);
 	owned_lock(&vcpu->vm->lock);
-	vector = pic->ack(pic->ctx);
+	if (lapic_has_posted(&vcpu->lapic))
+		lapic_fold(&vcpu->lapic);
+	if (extint_pending(vcpu))
+		vector = (uint8_t)pic->ack(pic->ctx);
 	owned_unlock(&vcpu->vm->lock);
-	return (uint8_t)vector;
+	return vector;
+}
+
+int vcpu_intr_ack(struct vcpu *vcpu)
+{
+	if (lapic_next(&vcpu->lapic) && !vcpu->events.virtual_interrupts)
+		return lapic_ack(&vcpu->lapic);
+	return extint_ack(vcpu);
 }
 
 /* Ask the backend only when what we want of it changes. */
@@ -217,8 +229,11 @@ static __attribute__((noinline)) void inject_one(struct vcpu *vcpu, bool intr)
 		__atomic_store_n(&events->nmi, false, __ATOMIC_SEQ_CST);
 		deliver(vcpu, (struct vm_event){ .kind = EVENT_NMI, .vector = VEC_NMI });
 	} else if (intr && backend->can_inject(vcpu, EVENT_INTR)) {
-		deliver(vcpu,
-			(struct vm_event){ .kind = EVENT_INTR, .vector = vcpu_intr_ack(vcpu) });
+		int vector = vcpu_intr_ack(vcpu);
+
+		if (vector != VCPU_INTR_GONE)
+			deliver(vcpu,
+				(struct vm_event){ .kind = EVENT_INTR, .vector = (uint8_t)vector });
 		intr = intr_to_inject(vcpu);
 	}
 	want_window(vcpu, EVENT_NMI, events->nmi);

@@ -227,8 +227,9 @@ void vcpu_inject_pending(struct vcpu *vcpu);
 /* Is there an interrupt for it, of its local APIC or of the 8259 behind that? */
 bool vcpu_intr_pending(struct vcpu *vcpu);
 /* Take it: its vector; the controller now counts it in service. Takes vm->lock, if that is one of
- * the VM's devices. */
-uint8_t vcpu_intr_ack(struct vcpu *vcpu);
+ * the VM's devices: another vCPU may have been quicker, or have masked it. */
+int vcpu_intr_ack(struct vcpu *vcpu);
+#define VCPU_INTR_GONE (-1)
 /* Is there an event that would end a HLT? */
 bool vcpu_has_wakeup(struct vcpu *vcpu);
 /* Stop the VM as after a triple fault. */

@@ -217,6 +217,94 @@ static void test_backend_delivers(void **state)
 	assert_int_equal(fake_hw.virtual_interrupts_calls, 1);
 }
 
+/* What another vCPU does while this one looks at the 8259 without the lock. */
+static void (*meanwhile)(void);
+
+static bool look(void *ctx)
+{
+	bool pending = fake_hw.intr_pending;
+
+	(void)ctx;
+	if (meanwhile)
+		meanwhile();
+	meanwhile = NULL;
+	return pending;
+}
+
+/* The 8259's interrupt has come by a message of an I/O APIC's; LINT0 is masked. */
+static struct lapic *with_extint(void (*what)(void))
+{
+	struct lapic *l = &fake_vcpu.lapic;
+
+	l->set = &fake_vm.lapics;
+	l->mode = LAPIC_XAPIC;
+	l->svr = SVR_ON;
+	l->lvt[LVT_LINT0] = LVT_MASKED;
+	l->extint_blocked = true;
+	lapic_post_extint(l, false);
+	fake_hw.intr_pending = true;
+	fake_hw.intr_vector = 0x31;
+	fake_vm.intr.pending = look;
+	meanwhile = what;
+	return l;
+}
+
+static void take_it(void)
+{
+	fake_hw.intr_pending = false;
+	lapic_post_extint_over(&fake_vcpu.lapic);
+}
+
+/* The 8259 is masked, then the I/O APIC's entry, then the 8259 is unmasked: it has an interrupt,
+ * for whoever it comes to now. */
+static void mask_its_way(void)
+{
+	lapic_post_extint_over(&fake_vcpu.lapic);
+}
+
+static void mask_and_send_anew(void)
+{
+	lapic_post_extint_over(&fake_vcpu.lapic);
+	lapic_post_extint(&fake_vcpu.lapic, false);
+}
+
+static void test_extint_meanwhile(void **state)
+{
+	static void (*const gone[])(void) = { take_it, mask_its_way };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(gone); i++) {
+		fake_vm_reset();
+		with_extint(gone[i]);
+		vcpu_inject_pending(&fake_vcpu);
+		assert_null(meanwhile);
+		assert_int_equal(fake_hw.acks, 0);
+		assert_int_equal(fake_hw.nr_injected, 0);
+		assert_false(fake_hw.window_intr);
+	}
+	fake_vm_reset();
+	with_extint(mask_and_send_anew);
+	vcpu_inject_pending(&fake_vcpu);
+	expect_injected(0, EVENT_INTR, 0x31);
+	assert_int_equal(fake_hw.acks, 1);
+}
+
+/* Of its own local APIC's the one that was seen first goes in, and the 8259's waits. */
+static void test_extint_gone_behind_another(void **state)
+{
+	struct lapic *l = with_extint(take_it);
+
+	(void)state;
+	lapic_take(l, 0x93, false);
+	vcpu_inject_pending(&fake_vcpu);
+	expect_injected(0, EVENT_INTR, 0x93);
+	fake_vcpu.events.pending.kind = EVENT_NONE;
+	vcpu_inject_pending(&fake_vcpu);
+	assert_int_equal(fake_hw.nr_injected, 1);
+	assert_int_equal(fake_hw.acks, 0);
+	assert_false(fake_hw.window_intr);
+}
+
 /* What waits in a local APIC that is switched off goes in; what the guest sends itself must not. */
 static void test_switched_off(void **state)
 {
@@ -368,6 +456,8 @@ int main(void)
 		cmocka_unit_test_setup(test_interrupt_waits_for_window, setup),
 		cmocka_unit_test_setup(test_interrupt_waits_for_tpr, setup),
 		cmocka_unit_test_setup(test_backend_delivers, setup),
+		cmocka_unit_test_setup(test_extint_meanwhile, setup),
+		cmocka_unit_test_setup(test_extint_gone_behind_another, setup),
 		cmocka_unit_test_setup(test_switched_off, setup),
 		cmocka_unit_test_setup(test_core_takes_over, setup),
 		cmocka_unit_test_setup(test_exception_goes_before_interrupt, setup),
