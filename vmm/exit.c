@@ -134,6 +134,8 @@ static bool needs_write(const struct vm_exit *exit)
 
 static unsigned needed_rights(const struct vm_exit *exit)
 {
+	if (exit->nested.table_walk)
+		return PT_R | PT_W;
 	return (exit->nested.read ? PT_R : 0) | (exit->nested.write ? PT_W : 0) |
 	       (exit->nested.fetch ? PT_X : 0);
 }
@@ -141,8 +143,9 @@ static unsigned needed_rights(const struct vm_exit *exit)
 /*
  * Under nested paging all RAM is mapped from the start but disks' pages that nobody has touched
  * yet: such a one comes in, and the guest tries again; so it does when the page has come in
- * meanwhile, or when another vCPU had hidden it and does no more. False: this is no fault on
- * memory. A shadow finds its memory itself, and hands over only what is to be emulated.
+ * meanwhile, or when another vCPU had hidden it and does no more, be it the guest's own tables that
+ * lie there. Each try is an entry of its own, before which its turn may end. False: this is no
+ * fault on memory. A shadow finds its memory itself, and hands over only what is to be emulated.
  */
 static bool fault_on_memory(struct vcpu *vcpu, const struct region *r)
 {
@@ -153,9 +156,13 @@ static bool fault_on_memory(struct vcpu *vcpu, const struct region *r)
 		return false;
 	if (r->page && memmap_is_plain(r, needs_write(exit)))
 		vm_disk_fault(vm, exit->nested.gpa);
-	else if (!memmap_is_plain(r, exit->nested.write) || exit->nested.table_walk)
+	else if (!memmap_is_plain(r, needs_write(exit)))
 		return false;
-	else if (!vm_tables_allow(vm, exit->nested.gpa, needed_rights(exit)))
+	else if (vm_tables_allow(vm, exit->nested.gpa, needed_rights(exit)))
+		return true;
+	else if (exit->nested.table_walk)
+		return false;
+	else
 		vm_request_stop(
 			vm, VM_STOP_ERROR, 0, "nested fault on memory at gpa 0x%llx, rip 0x%llx",
 			(unsigned long long)exit->nested.gpa.v, (unsigned long long)vcpu->regs.rip);

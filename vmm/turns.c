@@ -446,8 +446,9 @@ static void run_vcpu(struct turns *t, struct vcpu *vcpu, bool others)
 		entered = enter(vcpu);
 		cpu->rounds++;
 		irq_enable();
+		/* Its turn may have ended: what tells of that may want the guest to be entered. */
 		if (!entered)
-			continue;
+			return;
 		if (vcpu->lapic.has_taken)
 			lapic_tell_taken(&vcpu->lapic);
 		if (vcpu->exit.kind == EXIT_CPUID)

@@ -21,6 +21,35 @@ static void test_turn_ends_by_backend(void **state)
 	assert_int_equal(ends[6], 3 * SLICE);
 }
 
+static unsigned changes;
+
+/* Each time that a is about to be entered another vCPU changes its tables, for a while. */
+static bool change_tables(void *ctx)
+{
+	(void)ctx;
+	if (changes) {
+		changes--;
+		fake_now_ns += SLICE / 10;
+		vmm_vm(0)->tables.count++;
+	}
+	return false;
+}
+
+/* The backend's deadline ends the turn of one that is in the guest: one that is not let in has none
+ * longer for it. */
+static void test_turn_ends_outside(void **state)
+{
+	static const step_fn steps[] = { pause_exit, timer_exit, interrupt, NULL };
+
+	(void)state;
+	by_backend(true);
+	vmm_vm(0)->intr.pending = change_tables;
+	changes = 50;
+	play(steps);
+	expect_ran("bb");
+	assert_in_range(changes, 0, 40);
+}
+
 /* Without it a timer ends it. */
 static void test_turn_ends_by_timer(void **state)
 {
@@ -578,6 +607,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_turn_ends_by_backend, setup),
+		cmocka_unit_test_setup(test_turn_ends_outside, setup),
 		cmocka_unit_test_setup(test_turn_ends_by_timer, setup),
 		cmocka_unit_test_setup(test_pays_for_its_timer, setup),
 		cmocka_unit_test_setup(test_alone, setup),

@@ -240,11 +240,47 @@ static void test_fault_on_unhooked(void **state)
 	fault(0x2000, false, true, false);
 	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
 	assert_int_equal(fake_vcpu.events.pending.kind, EVENT_NONE);
+	assert_int_equal(fake_vcpu.regs.rip, 0x1000);
 	/* What the tables have forgotten is an error as ever. */
 	assert_int_equal(nested_protect(&vm->nested, GPA(0x2000), PAGE_SIZE, PT_R | PT_X), 0);
 	fault(0x2000, false, false, false);
 	assert_int_equal(vm->stop_reason, VM_STOP_NONE);
 	fault(0x2000, true, false, false);
+	assert_int_equal(vm->stop_reason, VM_STOP_ERROR);
+}
+
+/* It was a page of the guest's tables: the instruction is the processor's as before, whatever it
+ * is, and so is an event whose delivery needed them. */
+static void test_walk_of_unhooked(void **state)
+{
+	static const uint8_t vaddps[] = { 0xc5, 0xfc, 0x58, 0x01 };
+
+	(void)state;
+	assert_int_equal(vm_make_memory(vm), 0);
+	gmem_phys_write(vm, GPA(0x1000), vaddps, sizeof(vaddps));
+	assert_int_equal(vm_hook(vm, GPA(0x2000), PAGE_SIZE, REGION_HOOK), 0);
+	assert_int_equal(vm_unhook(vm, GPA(0x2000), PAGE_SIZE), 0);
+	for (unsigned i = 0; i < 6; i++) {
+		bool fetch = i % 3 == 2;
+
+		fake_vcpu.events.pending.kind = EVENT_NONE;
+		fake_vcpu.exit = (struct vm_exit){
+			.kind = EXIT_NESTED_FAULT,
+			.nested = { .gpa = GPA(0x2008),
+				    .read = true,
+				    .write = i % 3 == 1,
+				    .fetch = fetch,
+				    .table_walk = true },
+			.interrupted = { .kind = i < 3 ? EVENT_NONE : EVENT_INTR, .vector = 0x30 },
+		};
+		vm_exit_handle(&fake_vcpu);
+		assert_int_equal(vm->stop_reason, VM_STOP_NONE);
+		assert_int_equal(fake_vcpu.regs.rip, 0x1000);
+		assert_int_equal(fake_vcpu.events.pending.kind, i < 3 ? EVENT_NONE : EVENT_INTR);
+	}
+	/* One that is still hidden is none. */
+	assert_int_equal(vm_hook(vm, GPA(0x2000), PAGE_SIZE, REGION_HOOK), 0);
+	vm_exit_handle(&fake_vcpu);
 	assert_int_equal(vm->stop_reason, VM_STOP_ERROR);
 }
 
@@ -820,6 +856,7 @@ int main(void)
 		T(test_disk_page_again),
 		T(test_disk_event),
 		T(test_fault_on_unhooked),
+		T(test_walk_of_unhooked),
 		T(test_apic_page),
 		T(test_disk_for_umbra),
 		T(test_disk_page_for_two),
