@@ -28,6 +28,8 @@ static struct vm_config cfg;
 static uint8_t rom[KIB(64)] __attribute__((aligned(4096)));
 static struct lapic *lapic = &fake_vcpu.lapic;
 
+static unsigned vcpus = 1;
+
 static bool kicked_locked; /* the VM's lock was held when the processor was kicked last */
 
 static void kick(void *ctx)
@@ -72,7 +74,7 @@ static void create(bool apic)
 	fake_vm_reset();
 	cpuid_init(fake_cpuid_amd, 7);
 	memset(rom, 0xcc, sizeof(rom));
-	cfg = (struct vm_config){ .name = "t", .memory = MIB(64), .vcpus = 1, .apic = apic };
+	cfg = (struct vm_config){ .name = "t", .memory = MIB(64), .vcpus = vcpus, .apic = apic };
 	fake_vm.cfg = &cfg;
 	assert_int_equal(memmap_add(&fake_vm.mem, &r), 0);
 	assert_int_equal(bus_init(&fake_vm.bus), 0);
@@ -549,11 +551,46 @@ static void test_hostile_guest(void **state)
 	}
 }
 
+/* What lies in the ROM `off` bytes behind the signature. */
+static uint8_t *behind(const char *signature, size_t off)
+{
+	for (size_t at = 0; at + off < sizeof(rom); at += 4)
+		if (!memcmp(rom + at, signature, 4))
+			return rom + at + off;
+	fail_msg("no %s", signature);
+	return NULL;
+}
+
+/* The register's, the MADT's and the MP table's are one, and no processor's while it has room. */
+static void test_ioapic_id(void **state)
+{
+	for (vcpus = 1; vcpus <= 64; vcpus++) {
+		unsigned id = vcpus <= 15 ? vcpus : 0;
+		const uint8_t *e;
+
+		teardown(state);
+		create(true);
+		fake_vm.nr_vcpus = vcpus;
+		assert_true(pc_write_tables(&fake_vm).v);
+		mmio(IOAPIC_BASE, 0);
+		assert_int_equal(bus_mmio_read(&fake_vm.bus, GPA(IOAPIC_BASE + 0x10), 4), id << 24);
+		e = behind("PCMP", 44 + 20 * vcpus + 2 * 8);
+		assert_int_equal(e[0], 2);
+		assert_int_equal(e[1], id);
+		for (e = behind("APIC", 44); e[0] != 1; e += e[1])
+			assert_int_not_equal(e[1], 0);
+		assert_int_equal(e[2], id);
+		fake_vm.nr_vcpus = 1;
+	}
+	vcpus = 1;
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_ioapic_id),
 		TEST(test_isa_wires),
 		TEST(test_timer_is_on_pin_2),
 		TEST(test_timer_owes_ticks),

@@ -14,7 +14,7 @@
 #define REG_TABLE 0x10 /* two registers an input */
 
 #define ID_SHIFT 24
-#define ID_MASK 0xf
+#define ID_MASK (IOAPIC_IDS - 1)
 #define VERSION_MAX_ENTRY_SHIFT 16
 
 #define ENTRY_VECTOR(e) ((uint8_t)(e))

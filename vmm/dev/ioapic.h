@@ -16,11 +16,12 @@
 #define IOAPIC_BASE UINT64_C(0xfec00000)
 #define IOAPIC_SIZE 0x1000
 #define IOAPIC_PINS 24
+#define IOAPIC_IDS 16 /* its register has four bits */
 #define IOAPIC_VERSION 0x20
 
 struct ioapic {
 	struct apic_wire wire;
-	uint8_t id, arb; /* four bits */
+	uint8_t id, arb; /* below IOAPIC_IDS */
 	uint8_t index;   /* IOREGSEL */
 	uint32_t lines;  /* the inputs' levels as they are now */
 	uint64_t entry[IOAPIC_PINS];

@@ -338,10 +338,11 @@ static bool pc_look_irq(void *ctx, unsigned irq, struct irq_state *state)
 
 /* --- the board --- */
 
-/* Where an id is to be had that no processor's local APIC has. */
+/* Where its register has room for an id that no processor's local APIC has; else 0, as QEMU's
+ * firmware tells it of every machine. */
 static uint8_t ioapic_id(const struct vm *vm)
 {
-	return vm->cfg->vcpus < 15 ? (uint8_t)vm->cfg->vcpus : 0;
+	return vm->cfg->vcpus < IOAPIC_IDS ? (uint8_t)vm->cfg->vcpus : 0;
 }
 
 /* What there is beside the old PC. */
