@@ -200,6 +200,33 @@ static void test_pieces(void **state)
 	assert_string_equal(end(), "1\n");
 }
 
+/* However long a line becomes, and in whatever pieces, nothing is lost: as of gdb's, with the names
+ * of 64 guests. */
+static void test_long_line(void **state)
+{
+	static const char piece[] = ", 123456789012345678901234567890";
+	const unsigned pieces = 64;
+	size_t at = 0;
+	const char *out;
+
+	(void)state;
+	output_begin(text, sizeof(text) - 1);
+	for (unsigned i = 0; i < pieces; i++)
+		monitor_printf(", %s", piece + 2);
+	monitor_printf(" on %s\n", "com2");
+	text[output_end()] = '\0';
+	out = text;
+	/* Folded at blanks: what is not blank is there, in its order. */
+	for (unsigned i = 0; i < pieces; i++)
+		for (const char *p = piece; *p; p++) {
+			if (*p == ' ')
+				continue;
+			at += strspn(out + at, " \n");
+			assert_int_equal(out[at++], *p);
+		}
+	assert_string_equal(out + at + strspn(out + at, " \n"), "on com2\n");
+}
+
 /* A filter takes no complaint away. */
 static void test_wrong(void **state)
 {
@@ -242,7 +269,7 @@ int main(void)
 		cmocka_unit_test(test_fold_room),      cmocka_unit_test(test_filtered),
 		cmocka_unit_test(test_missing),        cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_wrong),          cmocka_unit_test(test_name),
-		cmocka_unit_test(test_fold_overtakes),
+		cmocka_unit_test(test_fold_overtakes), cmocka_unit_test(test_long_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

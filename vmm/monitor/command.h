@@ -63,7 +63,8 @@ extern const struct monitor_family monitor_debug_family;   /* debug.c: break wat
 /* --- for commands --- */
 
 /* Put text into the command's output; lines end with \n. Those of more than 80 characters are
- * broken at blanks. What does not fit in its buffer is counted and said to be missing. */
+ * broken at blanks. What does not fit in its buffer is counted and said to be missing. A line may
+ * come in many calls; one of them prints 2,047 bytes at most, what is beyond is lost. */
 void monitor_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A name in a column of this width behind `indent` characters of its line. When it is longer the
  * row goes on below it, in its column. */

@@ -108,6 +108,11 @@ void output_print(const char *fmt, va_list ap)
 
 	if (want <= 0)
 		return;
+	if (line_len && (size_t)want >= room) { /* what was there is a line of its own, too */
+		end_line();
+		room = sizeof(line);
+		kvsnprintf(line, room, fmt, ap);
+	}
 	line_len += MIN((size_t)want, room - 1);
 	while ((n = text_line(line, at, line_len)) && line[at + n - 1] == '\n') {
 		take_line(line + at, n);
