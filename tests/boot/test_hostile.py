@@ -3,6 +3,7 @@
 HOSTILE_SEED=N: that seed for all cells; else each has a fresh one, which is printed.
 HOSTILE_SECONDS=N: so long for each cell.
 """
+import dataclasses
 import os
 import random
 import re
@@ -11,25 +12,44 @@ import time
 import lib
 from models import MODELS
 
-SECONDS = int(os.environ.get("HOSTILE_SECONDS", "60"))
-SILENCE = 3      # seconds after which the hostile guest has hung itself: it gets a new start
+SECONDS = os.environ.get("HOSTILE_SECONDS")
+SILENCE = 4      # seconds after which the hostile guest has hung itself: it gets a new start
 PAUSE_EVERY = 500  # tries: so often the hostile guest is paused and goes on
 PAUSE_LEAST = 5    # seconds between two of that
-SAY_EVERY = 50   # tries: so often the hostile guest says something
+SAY_EVERY = 20   # tries: so often the hostile guest says something
 HANG = 30        # seconds without a line of the witness, on a busy machine
 MACHINES = 6     # so often QEMU is booted, should it end itself
 SWEEP = 180      # seconds after the end in which what is counted has to be over
 
-# Model, paging, every how manieth port and so on is swept (odd: reads and writes take turns), which
-# of the two has pv=kvm, the hostile guests' line.
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A machine with the hostile guest and the witness, for so many seconds."""
+    model: str
+    paging: str
+    line: str = ""    # the hostile guests'
+    vcpus: int = 1    # the hostile guest's: with several they all are hostile at once
+    every: int = 0    # every how manieth port and so on another guest sweeps (odd: reads and writes
+                      # take turns); 0: there is none
+    kvm: str = "hostile"  # which of them has pv=kvm
+    seconds: int = 60
+
+
 # QEMU: LTR takes a null selector, after which QEMU itself ends. A task switch loads CR3 behind a
 # shadow's back (docs/svm.md), so none is tried there.
+NESTED, SHADOW = "on-qemu", "on-qemu no-tasks"
 CELLS = {
-    "svm_nested": ("tcg", "nested", 1, "sweep", "on-qemu"),
-    "svm_shadow": ("tcg", "shadow", 3, "hostile", "on-qemu no-tasks"),
-    "vmx_nested": ("haswell", "nested", 15, "hostile", ""),
-    "vmx_shadow": ("penryn", "shadow", 15, "hostile", ""),
+    "svm_nested": Cell("tcg", "nested", NESTED, every=1, kvm="sweep"),
+    "svm_shadow": Cell("tcg", "shadow", SHADOW, every=3),
+    "vmx_nested": Cell("haswell", "nested", every=15),
+    "vmx_shadow": Cell("penryn", "shadow", every=15),
+    "svm_nested_2": Cell("tcg", "nested", NESTED, vcpus=2, seconds=6),
+    "svm_nested_4": Cell("tcg", "nested", NESTED, vcpus=4, seconds=6),
+    "svm_shadow_2": Cell("tcg", "shadow", SHADOW, vcpus=2, seconds=6),
+    "svm_shadow_4": Cell("tcg", "shadow", SHADOW, vcpus=4, seconds=6),
+    "vmx_nested_2": Cell("haswell", "nested", vcpus=2, seconds=6),
 }
+CPUS = 2  # processors for guests, where one of them has several
 
 # QEMU: translating some instructions ends it (no host register is left), and so does an exception
 # after an LTR of nothing, when code at random makes one after all.
@@ -56,12 +76,12 @@ class QemuEnded(Exception):
 class Watch:
     """The two guests while they run."""
 
-    def __init__(self, machine, scale):
-        self.machine, self.scale = machine, scale
+    def __init__(self, machine, sweeps):
+        self.machine, self.scale = machine, machine.scale
         self.at = 0
         self.heard = {"hostile": time.monotonic(), "witness": time.monotonic()}
         self.ends, self.tries, self.lives, self.silences = {}, 0, 0, 0
-        self.swept = False
+        self.swept = not sweeps
         self.paused = time.monotonic(), 0  # when, after so many tries
 
     def look(self):
@@ -126,7 +146,7 @@ class Watch:
 def watch_guests(machine, watch, seconds):
     """Watch for so long, and until all is swept."""
     end = time.monotonic() + seconds
-    patience = max(SECONDS, SWEEP * lib.SCALE * machine.scale)
+    patience = max(seconds, SWEEP * lib.SCALE * machine.scale)
     while time.monotonic() < end or not watch.swept:
         time.sleep(0.05)
         watch.look()
@@ -139,18 +159,25 @@ def say(name, watch):
           f"{beats} seconds of the witness; {watch.ends}", flush=True)
 
 
+def modules_of(cell, seed):
+    options = f"memory=16M paging={cell.paging}"
+    modules = lib.tiny("witness", "witness", options + " weight=100")
+    for vm, words in (("hostile", f" cpus={cell.vcpus}"), ("sweep", f" sweep={cell.every}")):
+        if vm == "sweep" and not cell.every:
+            continue
+        more = (f" vcpus={cell.vcpus}" if vm == "hostile" else "") + " pv=kvm" * (vm == cell.kvm)
+        modules += lib.tiny(vm, "hostile", f"{options} weight=800{more} -- seed={seed} {cell.line}{words}")
+    return modules
+
+
 def run_machine(name, seed, seconds, cell):
     """Run the guests for so long. QEMU has ended itself: what is left of that."""
-    model, paging, every, kvm, line = cell
-    options = f"memory=16M paging={paging}"
-    modules = lib.tiny("witness", "witness", options + " weight=100")
-    for vm, words in (("hostile", ""), ("sweep", f" sweep={every}")):
-        modules += lib.tiny(vm, "hostile", f"{options} weight=800{' pv=kvm' * (vm == kvm)} "
-                            f"-- seed={seed} {line}{words}")
-    with MODELS[model].boot(name, modules, build="debug") as m:
-        MODELS[model].expect_backend(m)
+    model = MODELS[cell.model]
+    cpus = lib.guest_cpus(CPUS, model.script) if cell.vcpus > 1 else ()
+    with model.boot(name, modules_of(cell, seed), *cpus, build="debug") as m:
+        model.expect_backend(m)
         m.expect(r"witness: well", "umbra")
-        watch, start = Watch(m, m.scale), time.monotonic()
+        watch, start = Watch(m, cell.every), time.monotonic()
         try:
             watch_guests(m, watch, seconds)
         except QemuEnded as e:
@@ -168,9 +195,9 @@ def run_machine(name, seed, seconds, cell):
     return 0
 
 
-def run_cell(name, *cell):
+def run_cell(name, cell):
     seed = int(os.environ.get("HOSTILE_SEED") or random.SystemRandom().randrange(10**9))
-    seconds = SECONDS
+    seconds = int(SECONDS or cell.seconds)
     for n in range(MACHINES):
         print(f"      {name}: HOSTILE_SEED={seed + n}", flush=True)
         seconds = run_machine(name, seed + n, seconds, cell)
@@ -180,4 +207,4 @@ def run_cell(name, *cell):
 
 
 for _name, _cell in CELLS.items():
-    lib.add_test(_name, run_cell, *_cell)
+    lib.add_test(_name, run_cell, _cell)

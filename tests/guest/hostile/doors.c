@@ -1,4 +1,5 @@
-/* The doors that any code can try; those that want a mode of their own are in modes.c. */
+/* The doors that any code can try; those that want a mode of their own are in modes.c, interrupts
+ * and clocks in apic.c. */
 #include "tests/guest/hostile/hostile.h"
 
 /* --- ports --- */
@@ -46,7 +47,7 @@ static void touch_port(uint16_t port)
 
 static void try_ports(void)
 {
-	devices_spoiled = true;
+	this_cpu()->devices_spoiled = true;
 	for (unsigned n = 1 + below(8); n; n--)
 		touch_port(odd_port());
 }
@@ -56,7 +57,7 @@ static void try_device(void)
 {
 	unsigned n = below(sizeof(devices) / sizeof(devices[0]));
 
-	devices_spoiled = true;
+	this_cpu()->devices_spoiled = true;
 	for (unsigned k = 2 + below(20); k; k--)
 		touch_port((uint16_t)(devices[n].start + below(devices[n].count)));
 }
@@ -84,7 +85,7 @@ static void try_string_ports(void)
 	/* Too much would only fill the line. */
 	if ((port & 0xfff8) == 0x3f8 || port == 0xe9)
 		count &= 15;
-	devices_spoiled = true;
+	this_cpu()->devices_spoiled = true;
 	if (one_in(8))
 		__asm__ volatile("std");
 	/* The PIT's interrupt ends what takes too long. */
@@ -154,7 +155,7 @@ static void try_wrmsr(void)
 	uint32_t nr = odd_msr(), a = 0, d = 0;
 	uint64_t val = odd_number();
 
-	msrs_spoiled = true;
+	this_cpu()->msrs_spoiled = this_cpu()->apic_spoiled = true;
 	if (one_in(2)) { /* a bit of what it holds */
 		__asm__ volatile("rdmsr" : "=a"(a), "=d"(d) : "c"(nr));
 		val = ((uint64_t)d << 32 | a) ^ (uint64_t)1 << below(64);
@@ -254,10 +255,20 @@ static void load_xcr0(void)
 			   "a"((uint32_t)val));
 }
 
+#define MSR_EFER 0xc0000080
+
+static void flip_efer(void)
+{
+	static const uint8_t bits[] = { 0, 8, 11, 12, 13, 14, 15 };
+
+	this_cpu()->msrs_spoiled = true;
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) ^ (uint64_t)1 << (one_in(8) ? below(64) : bits[below(7)]));
+}
+
 static void try_controls(void)
 {
 	for (unsigned n = 1 + below(4); n; n--) {
-		switch (below(8)) {
+		switch (below(9)) {
 		case 0:
 			FLIP("cr0");
 			break;
@@ -276,6 +287,9 @@ static void try_controls(void)
 			break;
 		case 6:
 			__asm__ volatile("lmsw %w0; clts" : : "r"(rnd() | 1));
+			break;
+		case 7:
+			flip_efer();
 			break;
 		default:
 			load_debug();
@@ -419,5 +433,13 @@ const struct door doors[] = {
 	{ "real mode", try_real, 6 },
 	{ "descriptors", try_descriptors, 6 },
 	{ "hypercalls", try_hypercalls, 2 },
+	{ "device registers", try_device_code, 6 },
+	{ "IPIs", try_ipis, 6 },
+	{ "local APIC", try_apic, 5 },
+	{ "local APIC's place", try_apic_base, 3 },
+	{ "I/O APIC", try_ioapic, 4 },
+	{ "clocks", try_timers, 4 },
+	{ "resets", try_resets, 1 },
+	{ "others", try_spoil, 8 },
 };
 const unsigned nr_doors = sizeof(doors) / sizeof(doors[0]);

@@ -11,60 +11,67 @@
 %define TSS32 0x58
 
 %define LOW_CODE 0x8000
-%define LOW_STACK 0x7000
 
 %define CR0_GOOD 0x80010033
 %define CR4_GOOD 0x620
 
-; struct wild of hostile.h.
-%define W_REG(n) wild + 8 * (n)
-%define W_RIP wild + 128
-%define W_CS wild + 136
-%define W_RFLAGS wild + 144
-%define W_SS wild + 152
-%define W_STEPS wild + 160
-%define W_VECTOR wild + 168
-%define W_ERROR wild + 176
-%define W_FROM wild + 184
-%define W_MODE wild + 192
-%define W_CR0 wild + 196
-%define W_CR3 wild + 200
-%define W_CR4 wild + 204
+; struct cpu of hostile.h, and struct wild in it.
+%define MAX_CPUS 8
+%define CPU_SHIFT 15
+%define CPU_SIZE (1 << CPU_SHIFT)
+%define CPU_STACK 0x4000
+%define CPU_STACK32 0x7000
+%define CPU_WILD 0x4000
+%define CPU_GDT 0x40d0
+%define CPU_GDTR 0x4308
+%define W_REG(n) CPU_WILD + 8 * (n)
+%define W_RIP CPU_WILD + 128
+%define W_CS CPU_WILD + 136
+%define W_RFLAGS CPU_WILD + 144
+%define W_SS CPU_WILD + 152
+%define W_STEPS CPU_WILD + 160
+%define W_VECTOR CPU_WILD + 168
+%define W_ERROR CPU_WILD + 176
+%define W_FROM CPU_WILD + 184
+%define W_MODE CPU_WILD + 192
+%define W_CR0 CPU_WILD + 196
+%define W_CR3 CPU_WILD + 200
+%define W_CR4 CPU_WILD + 204
 
 %define WILD_32 3
 %define WILD_V86 5
 %define WILD_REAL 6
 
-	extern guest_main, next_try, machine_mend, pml4, gdt
+; THIS_CPU: its struct cpu in EBP, whatever it has done to itself. Changes EAX, EBX, ECX, EDX.
+%macro THIS_CPU 0
+	mov eax, 1
+	cpuid
+	shr ebx, 24		; its APIC id
+	and ebx, MAX_CPUS - 1
+	shl ebx, CPU_SHIFT
+	lea ebp, [ebx + cpus]
+%endmacro
+
+	extern guest_main, next_try, machine_mend, pml4
 
 	PVH_NOTE start
 
 	section .bss
-	alignb 4096
-	resb 16384
-	global boot_stack_top
-boot_stack_top:
-	resb 8192
-stack32_top:
-	resb 4096
-	global df_stack_top
-df_stack_top:
+	alignb CPU_SIZE
+	global cpus
+cpus:	resb MAX_CPUS * CPU_SIZE
 
 	section .text
 	bits 32
 	global start
 start:
 	cli
-	mov esp, stack32_top
+	mov esp, cpus + CPU_STACK32
 	mov [start_info], ebx
 	; 2 MiB pages until machine_init() has made its own tables.
 	FLAT_TABLES 1
 	LONG_MODE CR4_GOOD, flat_pml4, EFER_LME, CR0_GOOD
-	mov dword [gdt + CODE64], 0xffff
-	mov dword [gdt + CODE64 + 4], 0x00af9b00
-	mov dword [gdt + DATA], 0xffff
-	mov dword [gdt + DATA + 4], 0x00cf9300
-	lgdt [gdtr32]
+	lgdt [first_gdtr]
 	jmp CODE64:.long
 	bits 64
 .long:
@@ -72,14 +79,14 @@ start:
 	mov ds, eax
 	mov es, eax
 	mov ss, eax
-	mov rsp, boot_stack_top
+	mov esp, cpus + CPU_STACK
 	mov edi, [abs start_info]
 	call guest_main
 
-; load_tables(): GDT, IDT, TSS anew.
+; load_tables(struct cpu *): GDT, IDT, TSS anew.
 	global load_tables
 load_tables:
-	lgdt [abs gdtr64]
+	lgdt [rdi + CPU_GDTR]
 	lidt [abs idtr64]
 	mov eax, TSS64
 	ltr ax
@@ -99,34 +106,46 @@ load_tables:
 
 	VECTOR_STUBS 256, on_vector
 
+; Each gate's stack is the processor's own, behind which its struct wild begins.
+%define FRAME 56		; the frame, the error code and the vector
+%define STEPS rsp + FRAME + W_STEPS - CPU_STACK
+
 on_vector:
 	cmp qword [rsp], 1
 	jne mend
-	cmp qword [abs W_STEPS], 0
+	cmp qword [STEPS], 0
 	je mend
-	dec qword [abs W_STEPS]
+	dec qword [STEPS]
 	add rsp, 16
 	iretq
 
 	global syscall_entry
 syscall_entry:			; on whose stack, and 32 bits wide or 64?
+	mov edi, ecx
 	mov ecx, MSR_EFER
 	rdmsr
 	test eax, 0x400		; LMA
 	jz back32
-	mov rsp, boot_stack_top
-	push 0
+	THIS_CPU
+	lea rsp, [rbp + CPU_STACK]
+	push rdi
 	push 0
 	push 256
 
 ; What ended it is on the stack. Never goes back.
 mend:
 	cld
-	pop qword [abs W_VECTOR]
-	pop qword [abs W_ERROR]
-	pop qword [abs W_FROM]
+	pop rsi
+	pop rdi
+	pop r8
+	THIS_CPU
+	mov [rbp + W_VECTOR], rsi
+	mov [rbp + W_ERROR], rdi
+	mov [rbp + W_FROM], r8
 mend_quietly:
-	mov rsp, boot_stack_top
+	lidt [abs idtr64]	; others may send an NMI
+	mov ebp, ebp
+	lea rsp, [rbp + CPU_STACK]
 	mov ebx, pml4
 	mov rax, cr3
 	cmp rax, rbx
@@ -146,9 +165,9 @@ mend_quietly:
 	mov cr0, rbx
 .cr0:
 	; A CS with L and D, which QEMU would load, lasts only to the next entry.
-	mov dword [abs gdt + CODE64], 0xffff
-	mov dword [abs gdt + CODE64 + 4], 0x00af9b00
-	lgdt [abs gdtr64]
+	mov dword [rbp + CPU_GDT + CODE64], 0xffff
+	mov dword [rbp + CPU_GDT + CODE64 + 4], 0x00af9b00
+	lgdt [rbp + CPU_GDTR]
 	push CODE64
 	push .cs
 	retfq
@@ -162,26 +181,28 @@ mend_quietly:
 
 	global wild_run
 wild_run:
-	mov eax, [abs W_MODE]
+	mov rbp, rsp
+	and rbp, -CPU_SIZE
+	mov eax, [rbp + W_MODE]
 	cmp eax, WILD_32
 	jae leave_long
-	push qword [abs W_SS]
-	push qword [abs W_REG(4)]
-	push qword [abs W_RFLAGS]
-	push qword [abs W_CS]
-	push qword [abs W_RIP]
-	mov rax, [abs W_REG(0)]
-	mov rcx, [abs W_REG(1)]
-	mov rdx, [abs W_REG(2)]
-	mov rbx, [abs W_REG(3)]
-	mov rbp, [abs W_REG(5)]
-	mov rsi, [abs W_REG(6)]
-	mov rdi, [abs W_REG(7)]
+	push qword [rbp + W_SS]
+	push qword [rbp + W_REG(4)]
+	push qword [rbp + W_RFLAGS]
+	push qword [rbp + W_CS]
+	push qword [rbp + W_RIP]
+	mov rax, [rbp + W_REG(0)]
+	mov rcx, [rbp + W_REG(1)]
+	mov rdx, [rbp + W_REG(2)]
+	mov rbx, [rbp + W_REG(3)]
+	mov rsi, [rbp + W_REG(6)]
+	mov rdi, [rbp + W_REG(7)]
 %assign n 8
 %rep 8
-	mov r %+ n, [abs W_REG(n)]
+	mov r %+ n, [rbp + W_REG(n)]
 %assign n n + 1
 %endrep
+	mov rbp, [rbp + W_REG(5)]
 	iretq
 
 leave_long:
@@ -194,21 +215,21 @@ leave_long:
 	mov ds, eax
 	mov es, eax
 	mov ss, eax
-	mov esp, stack32_top
+	lea esp, [ebp + CPU_STACK32]
 	mov eax, 0x33
 	mov cr0, eax
 	mov ecx, MSR_EFER
 	rdmsr
 	and eax, ~EFER_LME
 	wrmsr
-	cmp dword [W_MODE], WILD_REAL
+	cmp dword [ebp + W_MODE], WILD_REAL
 	je to_real
 	lidt [idtr32]
-	mov eax, [W_CR4]
+	mov eax, [ebp + W_CR4]
 	mov cr4, eax
-	mov eax, [W_CR3]
+	mov eax, [ebp + W_CR3]
 	mov cr3, eax
-	mov eax, [W_CR0]
+	mov eax, [ebp + W_CR0]
 	mov cr0, eax
 	jmp .paged
 .paged:
@@ -217,36 +238,36 @@ leave_long:
 	mov eax, UDATA
 	mov ds, eax
 	mov es, eax
-	cmp dword [W_MODE], WILD_V86
+	cmp dword [ebp + W_MODE], WILD_V86
 	je .v86
-	test dword [W_CS], 3
+	test dword [ebp + W_CS], 3
 	jnz .ring3
-	mov ss, [W_SS]
-	mov esp, [W_REG(4)]
+	mov ss, [ebp + W_SS]
+	mov esp, [ebp + W_REG(4)]
 	jmp .flags
 .v86:
-	push dword [W_REG(8)]	; GS, FS, DS, ES
-	push dword [W_REG(9)]
-	push dword [W_REG(10)]
-	push dword [W_REG(11)]
+	push dword [ebp + W_REG(8)]	; GS, FS, DS, ES
+	push dword [ebp + W_REG(9)]
+	push dword [ebp + W_REG(10)]
+	push dword [ebp + W_REG(11)]
 .ring3:
-	push dword [W_SS]
-	push dword [W_REG(4)]
+	push dword [ebp + W_SS]
+	push dword [ebp + W_REG(4)]
 .flags:
-	push dword [W_RFLAGS]
-	push dword [W_CS]
-	push dword [W_RIP]
+	push dword [ebp + W_RFLAGS]
+	push dword [ebp + W_CS]
+	push dword [ebp + W_RIP]
 	call load32
 	iretd
 
 load32:
-	mov eax, [W_REG(0)]
-	mov ecx, [W_REG(1)]
-	mov edx, [W_REG(2)]
-	mov ebx, [W_REG(3)]
-	mov ebp, [W_REG(5)]
-	mov esi, [W_REG(6)]
-	mov edi, [W_REG(7)]
+	mov eax, [ebp + W_REG(0)]
+	mov ecx, [ebp + W_REG(1)]
+	mov edx, [ebp + W_REG(2)]
+	mov ebx, [ebp + W_REG(3)]
+	mov esi, [ebp + W_REG(6)]
+	mov edi, [ebp + W_REG(7)]
+	mov ebp, [ebp + W_REG(5)]
 	ret
 
 to_real:
@@ -258,14 +279,14 @@ to_real:
 %assign vector 0
 %rep 256
 stub32_%+vector:
-	mov byte [ss:W_VECTOR], vector
+	mov byte [ss:last_vector32], vector
 	jmp back32
 %assign vector vector + 1
 %endrep
 
 	global stub_df32
 stub_df32:
-	mov byte [W_VECTOR], 8
+	mov byte [ss:last_vector32], 8
 back32:
 	cli
 	cld
@@ -273,12 +294,14 @@ back32:
 	mov ds, eax
 	mov es, eax
 	mov ss, eax
-	mov esp, stack32_top
+	lidt [idtr32]
 	mov eax, 0x33
 	mov cr0, eax
 	xor eax, eax
 	mov dr7, eax
-	lgdt [gdtr32]
+	THIS_CPU
+	lea esp, [ebp + CPU_STACK32]
+	lgdt [ebp + CPU_GDTR]
 	LONG_MODE CR4_GOOD, pml4, EFER_LME, CR0_GOOD
 	jmp CODE64:mend_quietly
 
@@ -319,11 +342,21 @@ low_back:
 	mov cr0, eax
 	jmp dword CODE32:back32
 	align 8
-low_gdtr:	dw 0xff
-	dd gdt
+low_gdtr:	dw 31
+	dd first_gdt
 low_code_end:
 
-	section .rodata
+	; A processor that is started: what lies at START_CODE.
+	global start_code, start_code_end
+start_code:
+	jmp 0:LOW(low_back)
+start_code_end:
+
+	align 8
+first_gdt: dq 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff
+first_gdtr:
+	dw 31
+	dq first_gdt
 	align 8
 	global idt_stubs, idt32_stubs
 idt_stubs:
@@ -337,12 +370,6 @@ idt32_stubs:
 
 	section .data
 	align 8
-gdtr32:	dw 0xff
-	dd gdt
-	align 8
-gdtr64:	dw 0xff
-	dq gdt
-	align 8
 idtr32:	dw 0x7ff
 	dd idt32
 	align 8
@@ -355,12 +382,5 @@ idt64:	resb 4096
 idt32:	resb 4096
 
 	FLAT_TABLES_BSS 1
-	global tss64, tss32, tss_df, wild
-tss64:	resb 104
-	alignb 64
-tss32:	resb 104
-	alignb 64
-tss_df:	resb 104
-	alignb 64
-wild:	resb 208
 start_info: resd 1
+last_vector32: resb 1	; by whichever processor

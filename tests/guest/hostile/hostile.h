@@ -1,7 +1,7 @@
 /*
  * A guest that tries every door: ports, MSRs, CPUID, control registers, page tables, device
- * registers and instructions at random, in every mode. What it breaks of itself it mends, as far
- * as it can, and goes on.
+ * registers and instructions at random, in every mode, on one processor or on several at once. What
+ * it breaks of itself it mends, as far as it can, and goes on.
  */
 #ifndef UMBRA_TESTS_GUEST_HOSTILE_H
 #define UMBRA_TESTS_GUEST_HOSTILE_H
@@ -13,6 +13,7 @@
 
 /* Where things are, physical and virtual alike. */
 #define LOW_CODE 0x8000u   /* what leads out of real mode */
+#define START_CODE 0x9000u /* where processors start */
 #define REAL_CODE 0x10000u /* real mode's wild code, and V86's */
 #define REAL_DATA 0x20000u
 #define WILD_CODE 0x400000u   /* of user and supervisor; mapped by pages of 4 KiB */
@@ -65,7 +66,41 @@ struct wild {
 	uint64_t vector, error, from; /* what ended it */
 	uint32_t mode, cr0, cr3, cr4; /* mode, and the controls of the modes without EFER.LME */
 };
-extern struct wild wild;
+
+#define MAX_CPUS 8
+#define CPU_SIZE 0x8000u
+#define CPU_STACK 0x4000u   /* tops, from the start of struct cpu */
+#define CPU_STACK32 0x7000u /* of the modes without EFER.LME */
+
+/* What a processor has to itself; page tables, IDTs and all that is wild are everybody's. entry.asm
+ * knows the layout, and finds it by CPUID's APIC id. */
+struct __attribute__((aligned(CPU_SIZE))) cpu {
+	uint8_t stack[CPU_STACK];
+	struct wild wild;
+	uint64_t gdt[NR_DESC];
+	uint32_t tss64[26], tss32[26], tss_df[26];
+	struct table_register gdtr;
+	/* Of devices, of the MSRs, of the local APIC: may they not be as they should be? */
+	bool devices_spoiled, msrs_spoiled, apic_spoiled;
+	unsigned nr;
+	uint64_t random;
+	uint64_t tries;          /* the others look whether that grows */
+	uint64_t seen[MAX_CPUS]; /* so many tries the others had made at the last look */
+	uint8_t missed[MAX_CPUS];
+	/* To its end there are two more stacks. */
+};
+extern struct cpu cpus[MAX_CPUS];
+
+/* C code runs on its processor's own stack. */
+static inline struct cpu *this_cpu(void)
+{
+	return (struct cpu *)((uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)(CPU_SIZE - 1));
+}
+
+static inline struct wild *wild(void)
+{
+	return &this_cpu()->wild;
+}
 
 /* Options of the command line. */
 struct options {
@@ -74,6 +109,7 @@ struct options {
 	bool exact;     /* this life has just this seed */
 	bool on_qemu;   /* what ends QEMU itself is left out */
 	bool no_tasks;  /* neither task gates nor TSS descriptors */
+	uint32_t cpus;  /* processors */
 };
 extern struct options options;
 
@@ -86,12 +122,11 @@ void next_try(void) __attribute__((noreturn));
 void machine_init(void);
 /* After whatever happened: registers, descriptors, devices as they should be. */
 void machine_mend(void);
-/* The PIC and the PIT, or the MSRs, may not be as they should be. */
-extern bool devices_spoiled, msrs_spoiled;
+/* The way of processors into the program, of which wild code may have changed something. */
+void make_start_code(void);
 extern uint64_t pml4[512], code_pt[512];
 extern uint32_t pd32[1024];
 extern uint64_t pdpt_pae[4];
-extern uint64_t gdt[NR_DESC];
 /* Where this page table, or what else is read-only, can be written. */
 #define mine(p) ((__typeof__(&(p)[0]))((uintptr_t)(p) + MINE))
 uint32_t in(uint16_t port, unsigned size);
@@ -107,7 +142,7 @@ bool one_in(uint32_t n);
 uint64_t odd_number(void);
 /* An address where something is, or just is not: physical, and below 4 GiB virtual too. */
 uint64_t odd_address(void);
-void seed_random(uint64_t seed);
+void seed_random(struct cpu *cpu, uint64_t seed);
 
 /* code.c */
 /* Instructions at random, for `bits` wide code, at to; at most room bytes. */
@@ -139,6 +174,29 @@ void try_descriptors(void);
 void try_hypercalls(void);
 /* Run what lies there in 64-bit mode, with registers at random. */
 void run_at(uint64_t rip) __attribute__((noreturn));
+/* Code at random whose operands are device registers. */
+void try_device_code(void);
+uint64_t odd_descriptor(void);
+
+/* apic.c */
+void try_ipis(void);
+void try_apic(void);
+void try_apic_base(void);
+void try_ioapic(void);
+void try_timers(void);
+void try_resets(void);
+/* Its registers as they should be, and a timer that ends what hangs. */
+void mend_apic(struct cpu *me);
+/* An interrupt command for this processor, by the APIC as it should be. */
+void send_ipi(unsigned to, uint32_t command);
+
+/* others.c */
+/* Change, all the time, what the other processors use just now. */
+void try_spoil(void);
+/* Start them. */
+void start_others(void);
+/* Wake, or start anew, one that does not get on. */
+void look_after_others(void);
 
 /* sweep.c */
 /* A few more of all the ports, MSRs, CPUID leaves and addresses, in their order. False: that was
@@ -152,15 +210,13 @@ void look_at(const volatile void *page, uint64_t pa);
 
 /* entry.asm */
 void wild_run(void) __attribute__((noreturn));
-void load_tables(void);
+void load_tables(struct cpu *me);
 void syscall_entry(void);
 extern uint32_t idt64[256][4], idt32[256][2];
 extern const uint8_t low_code[], low_back[], low_frame[],
 	low_code_end[]; /* real mode's, for LOW_CODE */
-extern uint32_t tss64[26], tss32[26], tss_df[26];
 void stub_df32(void);
 extern const uint64_t idt_stubs[256];
 extern const uint32_t idt32_stubs[256];
-extern uint8_t boot_stack_top[], df_stack_top[];
 
 #endif

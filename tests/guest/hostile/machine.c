@@ -1,5 +1,7 @@
-/* The processor and the devices as the hostile guest itself wants them. */
+/* The processors and the devices as the hostile guest itself wants them. */
 #include "tests/guest/hostile/hostile.h"
+
+#include <string.h>
 
 #define PIC1 0x20
 #define PIC2 0xa0
@@ -16,14 +18,20 @@
 
 #define PAGES(n) [n] __attribute__((aligned(PAGE), section(".bss.tables")))
 
-uint64_t pml4 PAGES(512), code_pt PAGES(512), gdt[NR_DESC];
+uint64_t pml4 PAGES(512), code_pt PAGES(512);
 static uint64_t pdpt PAGES(512), pd PAGES(4 * 512), low_pt PAGES(512);
 uint32_t pd32 PAGES(1024);
 static uint32_t low_pt32 PAGES(1024);
 uint64_t pdpt_pae PAGES(4);
-bool devices_spoiled, msrs_spoiled;
+
+/* entry.asm has these as numbers. */
+_Static_assert(offsetof(struct cpu, wild) == CPU_STACK && sizeof(struct wild) == 208 &&
+		       offsetof(struct cpu, gdt) == 0x40d0 &&
+		       offsetof(struct cpu, gdtr) == 0x4308 && sizeof(struct cpu) == CPU_SIZE,
+	       "as entry.asm has it");
 
 extern uint8_t text_start[], safe_end[];
+extern const uint8_t start_code[], start_code_end[];
 
 uint32_t in(uint16_t port, unsigned size)
 {
@@ -100,8 +108,10 @@ static uint64_t tss_low(const void *tss)
 	return (at >> 24 & 0xff) << 56 | (uint64_t)0x89 << 40 | (at & 0xffffff) << 16 | 103;
 }
 
-static void mend_descriptors(void)
+static void mend_descriptors(struct cpu *me)
 {
+	uint64_t *gdt = me->gdt;
+
 	gdt[0] = 0;
 	gdt[CODE64 / 8] = SEGMENT(0xa, 0x9b);
 	gdt[DATA / 8] = SEGMENT(0xc, 0x93);
@@ -114,10 +124,10 @@ static void mend_descriptors(void)
 										   << 16;
 	gdt[WILD_CODE16 / 8] = (SEGMENT(0x0, 0x9b) & ~((uint64_t)0xf << 48)) | (uint64_t)WILD_CODE
 										       << 16;
-	gdt[TSS64 / 8] = tss_low(tss64);
+	gdt[TSS64 / 8] = tss_low(me->tss64);
 	gdt[TSS64 / 8 + 1] = 0;
-	gdt[TSS32 / 8] = tss_low(tss32);
-	gdt[TSS_DF / 8] = tss_low(tss_df);
+	gdt[TSS32 / 8] = tss_low(me->tss32);
+	gdt[TSS_DF / 8] = tss_low(me->tss_df);
 }
 
 static void make_idts(void)
@@ -144,29 +154,29 @@ static void make_legacy_tables(void)
 		pdpt_pae[i] = (uintptr_t)&pd[i * 512] | PTE_P;
 }
 
-static void make_tsss(void)
+static void make_tsss(struct cpu *me)
 {
-	uint64_t stack = (uintptr_t)boot_stack_top;
+	uint32_t stack = (uint32_t)(uintptr_t)me + CPU_STACK;
 
-	tss64[1] = (uint32_t)stack; /* RSP0 */
-	tss64[9] = (uint32_t)stack; /* IST1 */
-	tss64[25] = 104 << 16;
-	tss32[1] = (uint32_t)stack; /* ESP0 */
-	tss32[2] = DATA;
-	tss32[25] = 104 << 16;
-	tss_df[1] = tss_df[14] = (uint32_t)(uintptr_t)df_stack_top;
-	tss_df[2] = DATA;
-	tss_df[8] = (uint32_t)(uintptr_t)stub_df32;
-	tss_df[9] = 2;
+	me->tss64[1] = stack; /* RSP0 */
+	me->tss64[9] = stack; /* IST1 */
+	me->tss64[25] = 104 << 16;
+	me->tss32[1] = stack; /* ESP0 */
+	me->tss32[2] = DATA;
+	me->tss32[25] = 104 << 16;
+	me->tss_df[1] = me->tss_df[14] = (uint32_t)(uintptr_t)me + CPU_SIZE;
+	me->tss_df[2] = DATA;
+	me->tss_df[8] = (uint32_t)(uintptr_t)stub_df32;
+	me->tss_df[9] = 2;
 	for (unsigned i = 18; i < 24; i++)
-		tss_df[i] = DATA;
-	tss_df[19] = CODE32;
-	tss_df[25] = 104 << 16;
+		me->tss_df[i] = DATA;
+	me->tss_df[19] = CODE32;
+	me->tss_df[25] = 104 << 16;
 }
 
 /* --- registers that a program can't do without --- */
 
-static void mend_msrs(void)
+static void mend_msrs(struct cpu *me)
 {
 	if (rdmsr(MSR_EFER) != EFER_GOOD)
 		wrmsr(MSR_EFER, EFER_GOOD);
@@ -176,16 +186,16 @@ static void mend_msrs(void)
 	}
 	if (rdmsr(MSR_STAR) != ((uint64_t)CODE64 << 32 | (uintptr_t)syscall_entry))
 		wrmsr(MSR_STAR, (uint64_t)CODE64 << 32 | (uintptr_t)syscall_entry);
-	msrs_spoiled = false;
+	me->msrs_spoiled = false;
 	if (rdmsr(MSR_SYSENTER_EIP) != (uintptr_t)syscall_entry) {
 		wrmsr(MSR_SYSENTER_CS, CODE64);
-		wrmsr(MSR_SYSENTER_ESP, (uintptr_t)boot_stack_top);
+		wrmsr(MSR_SYSENTER_ESP, (uintptr_t)me->stack + CPU_STACK);
 		wrmsr(MSR_SYSENTER_EIP, (uintptr_t)syscall_entry);
 	}
 }
 
 /* IRQs by vectors 0x20 to 0x2f, ended by themselves; of them the PIT's only, as a watchdog. */
-static void mend_devices(void)
+static void mend_devices(struct cpu *me)
 {
 	const uint8_t words[4][2] = { { 0x11, 0x11 }, { 0x20, 0x28 }, { 4, 2 }, { 3, 3 } };
 
@@ -199,43 +209,62 @@ static void mend_devices(void)
 	outb(PIT, PIT_RATE & 0xff);
 	outb(PIT, PIT_RATE >> 8);
 	mend_serial();
-	devices_spoiled = false;
+	me->devices_spoiled = false;
 }
 
-static void mend_processor(void)
+static void mend_processor(struct cpu *me)
 {
 	uint64_t dr7, cr8;
 
-	mend_descriptors();
-	load_tables();
+	mend_descriptors(me);
+	make_tsss(me);
+	load_tables(me);
 	__asm__ volatile("mov %%dr7, %0" : "=r"(dr7));
 	if (dr7 != 0x400)
 		__asm__ volatile("mov %0, %%dr7" : : "r"((uint64_t)0x400));
 	__asm__ volatile("mov %%cr8, %0" : "=r"(cr8));
 	if (cr8)
 		__asm__ volatile("mov %0, %%cr8" : : "r"((uint64_t)0));
-	if (msrs_spoiled)
-		mend_msrs();
+	if (me->msrs_spoiled)
+		mend_msrs(me);
 	mend_tables();
 }
 
 void machine_mend(void)
 {
+	struct cpu *me = this_cpu();
+
 	if (!options.sweep) /* which breaks nothing of it */
-		mend_processor();
-	if (devices_spoiled)
-		mend_devices();
+		mend_processor(me);
+	if (me->devices_spoiled)
+		mend_devices(me);
+	if (me->apic_spoiled)
+		mend_apic(me);
+}
+
+void make_start_code(void)
+{
+	memcpy((void *)(uintptr_t)LOW_CODE, low_code, (size_t)(low_code_end - low_code));
+	memcpy((void *)(uintptr_t)START_CODE, start_code, (size_t)(start_code_end - start_code));
 }
 
 void machine_init(void)
 {
-	msrs_spoiled = true;
 	make_tables();
 	make_legacy_tables();
 	make_idts();
-	make_tsss();
-	mend_descriptors();
+	make_start_code();
+	for (unsigned i = 0; i < MAX_CPUS; i++) {
+		struct cpu *cpu = &cpus[i];
+
+		cpu->nr = i;
+		cpu->msrs_spoiled = cpu->apic_spoiled = true;
+		cpu->gdtr = (struct table_register){ sizeof(cpu->gdt) - 1, (uintptr_t)cpu->gdt };
+		seed_random(cpu, options.seed);
+		mend_descriptors(cpu);
+	}
 	__asm__ volatile("mov %0, %%cr3" : : "r"((uint64_t)(uintptr_t)pml4) : "memory");
-	mend_processor();
-	mend_devices();
+	mend_processor(this_cpu());
+	mend_devices(this_cpu());
+	mend_apic(this_cpu());
 }

@@ -1,11 +1,12 @@
 /* The hostile guest: one try after the other, for ever. */
 #include "tests/guest/hostile/hostile.h"
 
-#define SAY_EVERY 50 /* test_hostile.py knows it */
+#define SAY_EVERY 20 /* test_hostile.py knows it */
 
 struct options options;
 static uint64_t count;
-static uint32_t only; /* this line of doors[], from 1; 0: all of them */
+static uint32_t theme; /* what all processors try at the same time */
+static uint32_t only;  /* this line of doors[], from 1; 0: all of them */
 
 /* Something that differs from life to life where time goes by instructions. */
 static uint64_t time_of_day(void)
@@ -28,6 +29,8 @@ static void read_options(const char *line)
 	options.no_tasks = find(line, "no-tasks");
 	val = find(line, "sweep=");
 	options.sweep = val ? (uint32_t)parse_number(val) : 0;
+	val = find(line, "cpus=");
+	options.cpus = val ? (uint32_t)parse_number(val) : 1;
 	val = find(line, "only=");
 	only = val ? (uint32_t)parse_number(val) : 0;
 	__asm__ volatile("rdtsc" : "=a"(a), "=d"(d));
@@ -44,25 +47,33 @@ void guest_main(uint32_t start_info)
 	put_text("hostile: a life with seed=");
 	put_number(options.seed);
 	put_text("\n");
-	seed_random(options.seed);
 	for (uintptr_t pa = 0x200000; pa < MEMORY_END; pa += PAGE)
 		look_at((void *)pa, pa);
+	start_others();
 	next_try();
+}
+
+static uint32_t by_weight(void)
+{
+	uint32_t total = 0, at, i = 0;
+
+	for (unsigned k = 0; k < nr_doors; k++)
+		total += doors[k].weight;
+	for (at = below(total); at >= doors[i].weight; i++)
+		at -= doors[i].weight;
+	return i;
 }
 
 static const struct door *choose(void)
 {
-	static uint32_t total;
-	uint32_t at, i = 0;
-
 	if (only)
 		return &doors[(only - 1) % nr_doors];
-	if (!total)
-		for (unsigned k = 0; k < nr_doors; k++)
-			total += doors[k].weight;
-	for (at = below(total); at >= doors[i].weight; i++)
-		at -= doors[i].weight;
-	return &doors[i];
+	if (options.cpus > 1 && one_in(2)) {
+		if (one_in(50))
+			theme = by_weight();
+		return &doors[theme % nr_doors];
+	}
+	return &doors[by_weight()];
 }
 
 /* Once all is swept there is nothing more to do. */
@@ -77,11 +88,16 @@ static void sweep_on(void)
 
 static void try_one(void)
 {
-	if (++count % SAY_EVERY == 0) {
+	uint64_t now = __atomic_add_fetch(&count, 1, __ATOMIC_RELAXED);
+
+	if (now % SAY_EVERY == 0) {
 		put_text("hostile: ");
-		put_number(count);
+		put_number(now);
 		put_text(" tries\n");
 	}
+	this_cpu()->tries++;
+	if (options.cpus > 1)
+		look_after_others();
 	choose()->run();
 }
 

@@ -27,31 +27,33 @@ static uint64_t odd_register(void)
 static void set_registers(bool user)
 {
 	for (unsigned i = 0; i < 16; i++)
-		wild.reg[i] = odd_register();
+		wild()->reg[i] = odd_register();
 	if (!one_in(16))
-		wild.reg[1] = one_in(2) ? below(32) : odd_msr();
+		wild()->reg[1] = one_in(2) ? below(32) : odd_msr();
 	if (!one_in(16))
-		wild.reg[REG_SP] = WILD_DATA + 0x8000 + (rnd() & 0xff8);
-	wild.rflags = 2 | (rnd() & 0x8d5);
-	wild.steps = 0;
+		wild()->reg[REG_SP] = WILD_DATA + 0x8000 + (rnd() & 0xff8);
+	wild()->rflags = 2 | (rnd() & 0x8d5);
+	wild()->steps = 0;
 	if (one_in(3)) {
-		wild.rflags |= FLAG_TF;
-		wild.steps = below(8);
+		wild()->rflags |= FLAG_TF;
+		wild()->steps = below(8);
 	}
 	if (user || !one_in(100))
-		wild.rflags |= FLAG_IF;
+		wild()->rflags |= FLAG_IF;
 	if (one_in(8))
-		wild.rflags |= 0x40000; /* AC */
+		wild()->rflags |= 0x40000; /* AC */
 	if (one_in(16))
-		wild.rflags |= 0x4000; /* NT */
+		wild()->rflags |= 0x4000; /* NT */
 	if (one_in(4))
-		wild.rflags |= 0x3000; /* IOPL */
+		wild()->rflags |= 0x3000; /* IOPL */
 	if (one_in(8))
-		wild.rflags |= 0x400; /* DF */
-	if (!user || (wild.rflags & 0x3000))
-		devices_spoiled = one_in(4) || devices_spoiled;
-	if (!user)
-		msrs_spoiled = true;
+		wild()->rflags |= 0x400; /* DF */
+	if (!user || (wild()->rflags & 0x3000))
+		this_cpu()->devices_spoiled = one_in(4) || this_cpu()->devices_spoiled;
+	if (!user) {
+		this_cpu()->msrs_spoiled = true;
+		this_cpu()->apic_spoiled = one_in(4) || this_cpu()->apic_spoiled;
+	}
 }
 
 void run_at(uint64_t rip)
@@ -59,10 +61,10 @@ void run_at(uint64_t rip)
 	bool user = one_in(2);
 
 	set_registers(user);
-	wild.mode = WILD_64;
-	wild.rip = rip;
-	wild.cs = user ? UCODE64 | 3 : CODE64;
-	wild.ss = user ? UDATA | 3 : DATA;
+	wild()->mode = WILD_64;
+	wild()->rip = rip;
+	wild()->cs = user ? UCODE64 | 3 : CODE64;
+	wild()->ss = user ? UDATA | 3 : DATA;
 	wild_run();
 }
 
@@ -87,38 +89,57 @@ void try_code64(void)
 	run_at(WILD_CODE + place_code(64));
 }
 
+void try_device_code(void)
+{
+	static const uint32_t places[] = { 0xfee00000, 0xfec00000, 0xfed00000, 0xa0000 };
+	uint32_t at = place_code(64);
+	bool user = one_in(8);
+
+	set_registers(user);
+	for (unsigned i = 3; i < 8; i++) /* what operands at random often name */
+		if (i != REG_SP && !one_in(4))
+			wild()->reg[i] =
+				places[below(4)] + below(0x400) / (one_in(4) ? 1 : 16) * 16;
+	wild()->mode = WILD_64;
+	wild()->rip = WILD_CODE + at;
+	wild()->cs = user ? UCODE64 | 3 : CODE64;
+	wild()->ss = user ? UDATA | 3 : DATA;
+	this_cpu()->devices_spoiled = this_cpu()->apic_spoiled = true;
+	wild_run();
+}
+
 void try_compat(void)
 {
 	bool user = one_in(2), is16 = one_in(2);
 	uint32_t at = place_code(is16 ? 16 : 32);
 
 	set_registers(user);
-	wild.mode = is16 ? WILD_COMPAT16 : WILD_COMPAT32;
-	wild.rip = is16 ? at : WILD_CODE + at;
-	wild.cs = is16 ? (user ? UCODE16 | 3 : WILD_CODE16) : user ? UCODE32 | 3 : CODE32;
-	wild.ss = user ? UDATA | 3 : DATA;
+	wild()->mode = is16 ? WILD_COMPAT16 : WILD_COMPAT32;
+	wild()->rip = is16 ? at : WILD_CODE + at;
+	wild()->cs = is16 ? (user ? UCODE16 | 3 : WILD_CODE16) : user ? UCODE32 | 3 : CODE32;
+	wild()->ss = user ? UDATA | 3 : DATA;
 	wild_run();
 }
 
 /* The controls for a mode without EFER.LME: paged in one of two ways, or not at all. */
 static void set_legacy_controls(void)
 {
-	wild.cr0 = 0x33;
-	wild.cr4 = CR4_GOOD & ~CR4_PAE;
-	wild.cr3 = (uint32_t)rnd();
+	wild()->cr0 = 0x33;
+	wild()->cr4 = CR4_GOOD & ~CR4_PAE;
+	wild()->cr3 = (uint32_t)rnd();
 	if (one_in(8))
-		wild.cr0 |= (uint32_t)rnd() & 0x6005000e;
+		wild()->cr0 |= (uint32_t)rnd() & 0x6005000e;
 	if (one_in(3))
-		wild.cr4 |= 3; /* PVI, VME */
+		wild()->cr4 |= 3; /* PVI, VME */
 	if (one_in(3))
 		return;
-	wild.cr0 |= CR0_PG | (one_in(2) ? CR0_WP : 0);
+	wild()->cr0 |= CR0_PG | (one_in(2) ? CR0_WP : 0);
 	if (one_in(2)) {
-		wild.cr4 |= CR4_PAE;
-		wild.cr3 = (uint32_t)(uintptr_t)pdpt_pae;
+		wild()->cr4 |= CR4_PAE;
+		wild()->cr3 = (uint32_t)(uintptr_t)pdpt_pae;
 	} else {
-		wild.cr4 |= CR4_PSE;
-		wild.cr3 = (uint32_t)(uintptr_t)pd32;
+		wild()->cr4 |= CR4_PSE;
+		wild()->cr3 = (uint32_t)(uintptr_t)pd32;
 		for (unsigned n = below(4); n; n--)
 			mine(pd32)[512 + below(512)] = (uint32_t)odd_entry();
 	}
@@ -131,10 +152,10 @@ void try_legacy(void)
 
 	set_registers(user);
 	set_legacy_controls();
-	wild.mode = is16 ? WILD_16 : WILD_32;
-	wild.rip = is16 ? at : WILD_CODE + at;
-	wild.cs = is16 ? (user ? UCODE16 | 3 : WILD_CODE16) : user ? UCODE32 | 3 : CODE32;
-	wild.ss = user ? UDATA | 3 : DATA;
+	wild()->mode = is16 ? WILD_16 : WILD_32;
+	wild()->rip = is16 ? at : WILD_CODE + at;
+	wild()->cs = is16 ? (user ? UCODE16 | 3 : WILD_CODE16) : user ? UCODE32 | 3 : CODE32;
+	wild()->ss = user ? UDATA | 3 : DATA;
 	wild_run();
 }
 
@@ -150,18 +171,18 @@ void try_v86(void)
 	make_code((uint8_t *)(uintptr_t)(REAL_CODE + at), 256, 16);
 	set_registers(true);
 	set_legacy_controls();
-	if (wild.cr0 & CR0_PG) {
-		wild.cr4 = (wild.cr4 & ~CR4_PAE) | CR4_PSE;
-		wild.cr3 = (uint32_t)(uintptr_t)pd32;
+	if (wild()->cr0 & CR0_PG) {
+		wild()->cr4 = (wild()->cr4 & ~CR4_PAE) | CR4_PSE;
+		wild()->cr3 = (uint32_t)(uintptr_t)pd32;
 	}
-	wild.mode = WILD_V86;
-	wild.rflags |= FLAG_VM;
-	wild.rip = at;
-	wild.cs = REAL_CODE >> 4;
-	wild.ss = REAL_DATA >> 4;
-	wild.reg[REG_SP] = 0xfff0;
+	wild()->mode = WILD_V86;
+	wild()->rflags |= FLAG_VM;
+	wild()->rip = at;
+	wild()->cs = REAL_CODE >> 4;
+	wild()->ss = REAL_DATA >> 4;
+	wild()->reg[REG_SP] = 0xfff0;
 	for (unsigned i = 8; i < 12; i++)
-		wild.reg[i] = odd_segment(REAL_DATA >> 4);
+		wild()->reg[i] = odd_segment(REAL_DATA >> 4);
 	wild_run();
 }
 
@@ -180,9 +201,9 @@ void try_real(void)
 		*(volatile uint32_t *)(uintptr_t)(4 * i) = back;
 	make_code((uint8_t *)(uintptr_t)(REAL_CODE + at), 256, 16);
 	set_registers(false);
-	wild.mode = WILD_REAL;
+	wild()->mode = WILD_REAL;
 	/* What low_code pushes: flags, CS, IP. */
-	set_low_word(low_frame + 1, (uint16_t)wild.rflags);
+	set_low_word(low_frame + 1, (uint16_t)wild()->rflags);
 	set_low_word(low_frame + 4, REAL_CODE >> 4);
 	set_low_word(low_frame + 7, (uint16_t)at);
 	wild_run();
@@ -190,7 +211,7 @@ void try_real(void)
 
 /* --- descriptors --- */
 
-static uint64_t odd_descriptor(void)
+uint64_t odd_descriptor(void)
 {
 	uint64_t d = one_in(4) ? rnd() : (uint64_t)below(16) << 52 | (rnd() & 0xf0000);
 	uint64_t base = one_in(2) ? WILD_DATA : odd_address();
@@ -255,22 +276,23 @@ void try_descriptors(void)
 	bool user = one_in(3), legacy = one_in(2);
 
 	for (unsigned i = WILD_DESC / 8; i < NR_DESC; i++)
-		gdt[i] = odd_descriptor();
+		this_cpu()->gdt[i] = odd_descriptor();
 	selector = (uint16_t)(WILD_DESC + 8 * below(NR_DESC - WILD_DESC / 8)) | (uint16_t)below(4);
 	for (unsigned i = 0; i < 26; i++)
 		((volatile uint32_t *)(uintptr_t)WILD_DATA)[i] =
 			one_in(2) ? DATA : (uint32_t)odd_register();
 	if (!options.no_tasks && one_in(2)) /* a task that can run */
-		memcpy((void *)(uintptr_t)WILD_DATA, tss_df, sizeof(tss_df));
+		memcpy((void *)(uintptr_t)WILD_DATA, this_cpu()->tss_df,
+		       sizeof(this_cpu()->tss_df));
 	make_selector_code((uint8_t *)(uintptr_t)(WILD_CODE + at), selector);
 	mine(idt32)[0x50][0] = (uint32_t)selector << 16;
 	mine(idt32)[0x50][1] = (options.no_tasks ? 0xee00 : 0xe000) | below(16) << 8;
 	set_registers(user);
 	set_legacy_controls();
-	wild.mode = legacy ? WILD_32 : WILD_COMPAT32;
-	wild.rip = WILD_CODE + at;
-	wild.cs = user ? UCODE32 | 3 : CODE32;
-	wild.ss = user ? UDATA | 3 : DATA;
+	wild()->mode = legacy ? WILD_32 : WILD_COMPAT32;
+	wild()->rip = WILD_CODE + at;
+	wild()->cs = user ? UCODE32 | 3 : CODE32;
+	wild()->ss = user ? UDATA | 3 : DATA;
 	wild_run();
 }
 
@@ -287,9 +309,9 @@ void try_hypercalls(void)
 	}
 	code[0] = 0xcc;
 	set_registers(one_in(4));
-	wild.mode = WILD_64;
-	wild.rip = WILD_CODE;
-	wild.cs = CODE64;
-	wild.ss = DATA;
+	wild()->mode = WILD_64;
+	wild()->rip = WILD_CODE;
+	wild()->cs = CODE64;
+	wild()->ss = DATA;
 	wild_run();
 }

@@ -1,16 +1,14 @@
 /* Numbers at random, those more often that mean something somewhere. */
 #include "tests/guest/hostile/hostile.h"
 
-static uint64_t state;
-
-void seed_random(uint64_t seed)
+void seed_random(struct cpu *cpu, uint64_t seed)
 {
-	state = seed * 0x9e3779b97f4a7c15u + 1;
+	cpu->random = (seed + ((uint64_t)cpu->nr << 32)) * 0x9e3779b97f4a7c15u + 1;
 }
 
 uint64_t rnd(void)
 {
-	uint64_t z = (state += 0x9e3779b97f4a7c15u);
+	uint64_t z = (this_cpu()->random += 0x9e3779b97f4a7c15u);
 
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
 	z = (z ^ z >> 27) * 0x94d049bb133111ebu;

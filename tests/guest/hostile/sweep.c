@@ -9,7 +9,7 @@ static void sweep_port(uint32_t n)
 	unsigned size = 1u << below(3);
 	uint32_t val = (uint32_t)odd_number();
 
-	devices_spoiled = true;
+	this_cpu()->devices_spoiled = true;
 	if (n % 2)
 		in(port, size);
 	else if (!port_ends_it(port, size, val))
