@@ -50,6 +50,23 @@ def test_tiny_shadow_in_turns(name):
     check_tiny(name, "paging=shadow", 1)
 
 
+def check_init(name, model, pagings):
+    guests = [line for vm in pagings
+              for line in lib.tiny(vm, "init", f"memory=16M vcpus=2 debug-exit paging={vm}")]
+    with machine(name, model, guests) as m:
+        m.expect_exit()
+        m.expect_ends({vm: "debug-exit status 33" for vm in pagings})
+
+
+def test_init(name):
+    """What INIT and STARTUP make of a processor, whatever it was doing."""
+    check_init(name, "tcg", lib.PAGINGS)
+
+
+def test_init_vmx(name):
+    check_init(name, "haswell", lib.PAGINGS)
+
+
 def test_tiny_nested_64(name):
     """As many as a VM may have."""
     check_tiny(name, "paging=nested", CPUS, vcpus=64)
