@@ -7,6 +7,7 @@
 #define VEC_NMI 2u
 #define LOWEST 0x100u
 #define NMI 0x400u
+#define INIT 0x500u
 #define LOGICAL 0x800u
 
 static volatile uint32_t *io(uint32_t offset)
@@ -126,6 +127,19 @@ static void directed(void)
 	reg_write(REG_SVR, SVR_ON);
 }
 
+/* By x2APIC MSRs restart() has no way. */
+static void init(void)
+{
+	unsigned cpu = nr_cpus - 1;
+
+	if (!cpu || use_x2apic)
+		return;
+	input_set(INPUT, cpu, INIT | LEVEL);
+	fire(false);
+	expect_init(cpu);
+	expect("remote IRR of an INIT", input_get(INPUT), INIT | LEVEL);
+}
+
 void ioapic(void)
 {
 	uint32_t all = (1u << nr_cpus) - 1;
@@ -138,6 +152,7 @@ void ioapic(void)
 	edge_to(5, LOGICAL | NMI, 5 & all);
 	lowest();
 	directed();
+	init();
 	input_set(INPUT, 0, LVT_MASKED);
 	*hpet(HPET_TIMER(0)) = 0;
 }

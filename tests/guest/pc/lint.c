@@ -180,15 +180,9 @@ static void run(void)
 	ran = true;
 }
 
-/* The last one is as after a message of INIT, and waits for STARTUP. */
-static void init(void)
+void expect_init(unsigned cpu)
 {
-	unsigned cpu = nr_cpus - 1;
-
-	if (!cpu)
-		return;
-	on_cpu(cpu, to_init);
-	raise_int();
+	ran = false;
 	pass(2000);
 	begin_on(cpu, run);
 	pass(20000);
@@ -197,6 +191,18 @@ static void init(void)
 	end_on(cpu);
 	expect("what it does after STARTUP", ran, true);
 	check_after_init();
+}
+
+/* The last one is as after a message of INIT. */
+static void init(void)
+{
+	unsigned cpu = nr_cpus - 1;
+
+	if (!cpu)
+		return;
+	on_cpu(cpu, to_init);
+	raise_int();
+	expect_init(cpu);
 	lower_int();
 }
 

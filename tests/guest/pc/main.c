@@ -7,6 +7,7 @@
 unsigned nr_cpus;
 volatile uint32_t came[CPUS_MAX][256];
 volatile uint8_t rtc_flags;
+void (*volatile nmi_does)(void);
 static volatile uint32_t faults;
 static void (*volatile work[CPUS_MAX])(void);
 static volatile bool here[CPUS_MAX];
@@ -205,6 +206,8 @@ INTERRUPT static void on_nmi(struct interrupt_frame *frame)
 {
 	(void)frame;
 	came[cpu_number()][VEC_NMI]++;
+	if (nmi_does)
+		nmi_does();
 }
 
 INTERRUPT static void on_spurious(struct interrupt_frame *frame)
@@ -288,6 +291,8 @@ void guest_main(uint32_t start_info)
 	say("IA32_APIC_BASE");
 	ipis();
 	say("IPIs");
+	taking();
+	say("interrupts");
 	ioapic();
 	say("I/O APIC");
 	hpet_timers();
@@ -301,7 +306,10 @@ void guest_main(uint32_t start_info)
 	rtc();
 	say("RTC");
 	x2apic_registers();
+	lapic_timer();
 	x2apic_ipis();
+	taking();
+	ioapic();
 	say("x2APIC");
 	say("the PC is right");
 	stop(true);

@@ -1,9 +1,9 @@
 /*
  * A guest that tries its PC: local APICs and what they send each other, 8254, RTC, TSC, PM timer,
- * MTRRs and PAT, and what the ACPI and MP tables say of them. lapic.asm and ioapic.asm have the
- * rest. What is wrong it says, and stops; it starts as many processors as the MADT names. With more
- * than eight it tries messages between them and no more. Its
- * ground is latency's machine.c and entry.asm.
+ * MTRRs and PAT, how interrupts are taken, and what the ACPI and MP tables say of them. lapic.asm
+ * and ioapic.asm have the rest. What is wrong it says, and stops; it starts as many processors as
+ * the MADT names. With more than eight it tries messages between them and no more. Its ground is
+ * latency's machine.c and entry.asm.
  */
 #ifndef UMBRA_TESTS_GUEST_PC_H
 #define UMBRA_TESTS_GUEST_PC_H
@@ -65,6 +65,8 @@ void expect_forward(const char *what, uint64_t (*clock)(void));
 #define VEC_FIRST 0x50u
 #define VEC_LAST 0x53u
 extern volatile uint32_t came[CPUS_MAX][256];
+/* What an NMI does beside being counted, or NULL. */
+extern void (*volatile nmi_does)(void);
 /* What an RTC's interrupt found in register C, ored. */
 extern volatile uint8_t rtc_flags;
 #define VEC_RTC 0x58u
@@ -79,6 +81,7 @@ void pm_timer(uint16_t port);
 void pit(void);
 void pic(void);
 void lint(void);
+void taking(void);
 void apic_base(void);
 void rtc(void);
 void lapic_registers(void);
@@ -99,6 +102,10 @@ void check_after_init(void);
 /* --- pic.c --- */
 /* The 8259s from the beginning: vectors from VEC_PIC on, all but IRQ 0 masked. */
 void start_pic(void);
+
+/* --- lint.c --- */
+/* An INIT has come to this one, or comes now: it waits for STARTUP, and then is as new. */
+void expect_init(unsigned cpu);
 
 /* --- ioapic.c --- */
 #define LEVEL 0x8000u

@@ -3,6 +3,7 @@
 
 #define MSR_TSC 0x10u
 #define MSR_TSC_ADJUST 0x3bu
+#define MSR_DEADLINE 0x6e0u
 #define MSR_TSC_AUX 0xc0000103u
 #define AHEAD (1ull << 40)
 #define ROUNDS 20000u
@@ -61,6 +62,35 @@ static void moves(void)
 	expect_between("the TSC as it was", rdtsc() - from, 1, later);
 }
 
+/* What waits for a deadline waits for the TSC as it is set, by either of its MSRs. */
+static void deadlines(void)
+{
+	unsigned me = cpu_number();
+	uint32_t before;
+
+	if (!has(7, 1, 1))
+		return;
+	interrupts_off();
+	before = came[me][VEC_FIRST];
+	reg_write(REG_LVT_TIMER, 0x40000 | VEC_FIRST);
+	for (unsigned i = 0; i < 2; i++) {
+		wrmsr(MSR_DEADLINE, rdtsc() + AHEAD / 2);
+		pass(1000);
+		expect("interrupts before the TSC is there", came[me][VEC_FIRST], before + i);
+		if (i)
+			wrmsr(MSR_TSC, rdmsr(MSR_TSC) + AHEAD);
+		else
+			wrmsr(MSR_TSC_ADJUST, AHEAD);
+		while (came[me][VEC_FIRST] == before + i)
+			pass(10);
+		expect("a deadline that is past", rdmsr(MSR_DEADLINE), 0);
+		wrmsr(MSR_TSC_ADJUST, 0);
+	}
+	reg_write(REG_LVT_TIMER, LVT_MASKED);
+	if (me)
+		interrupts_on();
+}
+
 static void aux(void)
 {
 	uint32_t low, high, number;
@@ -113,6 +143,7 @@ void tsc(void)
 {
 	on_each(told);
 	on_each(moves);
+	on_each(deadlines);
 	on_each(aux);
 	expect_forward("times that the TSC went back", rdtsc);
 }
