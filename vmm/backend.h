@@ -76,6 +76,9 @@ struct backend_caps {
 	bool apic_page;
 	/* set_virtual_interrupts() is there, for VMs that are made with vm->virtual_interrupts. */
 	bool virtual_interrupts;
+	/* And it takes what is in vcpu->lapic.inbox.posted while it runs the guest, when
+	 * cpu_notify() says so. */
+	bool posted_interrupts;
 	bool invpcid_exits; /* INVPCID can exit, with its operands known */
 	/* The processor runs real mode, and delivers events there; with nested_unpaged, through
 	 * nested tables only. Else it leaves with EXIT_EMULATE, and the core delivers:

@@ -261,12 +261,13 @@ static void fold_pins(struct lapic *l)
 
 /* They are in IRR before they leave the inbox, so that who looks from outside always sees them; one
  * that is posted again in between is the same interrupt. */
-static void fold_vectors(struct lapic *l, unsigned level, unsigned n)
+static void fold_word(struct lapic *l, uint32_t *posted, bool level, unsigned n)
 {
-	uint32_t *posted = &l->inbox.vectors[level][n];
 	uint32_t word = __atomic_load_n(posted, __ATOMIC_ACQUIRE);
 
-	if (l->mode != LAPIC_OFF && word) {
+	if (!word)
+		return;
+	if (l->mode != LAPIC_OFF) {
 		set_word(&l->irr, n, l->irr.word[n] | word);
 		set_word(&l->tmr, n, level ? l->tmr.word[n] | word : l->tmr.word[n] & ~word);
 	}
@@ -274,15 +275,24 @@ static void fold_vectors(struct lapic *l, unsigned level, unsigned n)
 }
 
 /* Edges before levels: of a vector that has come both ways the I/O APIC waits for the end. */
+static void fold_vectors(struct lapic *l, uint32_t news)
+{
+	struct lapic_inbox *inbox = &l->inbox;
+
+	for (unsigned n = 0; n < 8; n++) {
+		if (news & NEWS_POSTED)
+			fold_word(l, &inbox->posted[n], false, n);
+		for (unsigned level = 0; level < 2; level++)
+			if (news & NEWS_WORD(level, n))
+				fold_word(l, &inbox->vectors[level][n], level, n);
+	}
+}
+
 void lapic_fold(struct lapic *l)
 {
 	uint32_t news = __atomic_exchange_n(&l->inbox.news, 0, __ATOMIC_SEQ_CST);
 
-	for (uint32_t left = news & NEWS_VECTORS; left; left &= left - 1) {
-		unsigned n = (unsigned)__builtin_ctz(left);
-
-		fold_vectors(l, n / 8, n % 8);
-	}
+	fold_vectors(l, news);
 	update(l);
 	if (news & (NEWS_EXTINT | NEWS_EXTINT_OVER)) {
 		l->extint_msg = (news & NEWS_EXTINT) && l->mode != LAPIC_OFF;
@@ -307,6 +317,7 @@ static void throw_away_posted(struct lapic *l)
 
 	__atomic_store_n(&l->inbox.news, 0, __ATOMIC_SEQ_CST);
 	for (unsigned n = 0; n < 8; n++) {
+		__atomic_store_n(&l->inbox.posted[n], 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&l->inbox.vectors[0][n], 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&l->inbox.vectors[1][n], 0, __ATOMIC_RELAXED);
 	}

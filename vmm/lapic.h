@@ -10,7 +10,10 @@
 #ifndef UMBRA_VMM_LAPIC_H
 #define UMBRA_VMM_LAPIC_H
 
+#include <assert.h>
+#include <stdalign.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arch/x86_64/timer.h"
@@ -33,7 +36,7 @@ struct lapic_vectors {
 	uint8_t used; /* which words are not zero */
 };
 
-/* What it does to its processor, and asks of it. The first four are called on any CPU. */
+/* What it does to its processor, and asks of it. The first five are called on any CPU. */
 struct lapic_cpu {
 	void (*nmi)(void *ctx);
 	/* These two see to it that it looks; lapic_init_signal() is for when it takes the INIT. */
@@ -41,6 +44,8 @@ struct lapic_cpu {
 	void (*startup)(void *ctx, uint8_t vector);
 	/* It has something to take that it did not ask for itself. */
 	void (*kick)(void *ctx);
+	/* The same, of what is in inbox.posted alone. */
+	void (*notify)(void *ctx);
 	void (*tpr_changed)(void *ctx, uint8_t tpr); /* CR8 is its upper half */
 	uint64_t (*tsc)(void *ctx);                  /* the guest's */
 };
@@ -61,19 +66,27 @@ struct lapic_timer {
 	uint64_t rearm_ns; /* between lapic_leave() and lapic_arrive(), if it was armed; else 0 */
 };
 
-/* What others have sent and its own CPU has not folded yet. All atomic. */
+/*
+ * What others have sent and its own CPU has not folded yet. All atomic. It begins with a
+ * posted-interrupt descriptor, of which a processor that has such takes what is posted by itself
+ * while it runs the guest, and clears NEWS_POSTED before that. SDM vol. 3, 29.6.
+ */
 struct lapic_inbox {
-	uint32_t vectors[2][8]; /* by edges, by levels; a bit each */
-	uint32_t pins;          /* lapic.c: PIN_* */
-	uint32_t news;          /* lapic.c: NEWS_*; where there is something. 0: nowhere */
+	alignas(64) uint32_t posted[8]; /* by edges, for it to take unseen; a bit each */
+	uint32_t news;                  /* NEWS_*; where there is something. 0: nowhere */
+	uint32_t unused[7];
+	uint32_t vectors[2][8]; /* the others, by edges, by levels */
+	uint32_t pins;          /* PIN_* */
 };
+static_assert(offsetof(struct lapic_inbox, news) == 32, "ON is bit 256");
 
 struct lapic_set;
 
 struct lapic {
-	uint8_t next;        /* lapic_next(), when nothing has been posted since */
-	bool extint_blocked; /* the 8259 does not reach the processor */
-	uint64_t last_byte;  /* of its registers' page; 0: they are nowhere */
+	struct lapic_inbox inbox; /* first: what lies in a page of its own has it at its start */
+	uint8_t next;             /* lapic_next(), when nothing has been posted since */
+	bool extint_blocked;      /* the 8259 does not reach the processor */
+	uint64_t last_byte;       /* of its registers' page; 0: they are nowhere */
 	struct lapic_set *set;
 	const struct lapic_cpu *cpu;
 	void *ctx;
@@ -85,6 +98,7 @@ struct lapic {
 	uint8_t tpr, ppr;
 	const uint32_t
 		*page;     /* while the guest runs: where TPR is, if the processor has it; atomic */
+	bool page_vectors; /* IRR and ISR as well; atomic */
 	bool has_taken;    /* lapic_page.c: some of taken are to be told of */
 	uint32_t taken[8]; /* what the processor has taken, a bit each */
 	uint8_t unshown;   /* lapic_page.c: LAPIC_SHOW_*: has changed since lapic_show() */
@@ -97,7 +111,6 @@ struct lapic {
 	bool lint[2];    /* the two pins */
 	bool extint_msg; /* an I/O APIC has passed the 8259's interrupt on, which is still there */
 	struct lapic_timer timer;
-	struct lapic_inbox inbox;
 };
 
 /* The local APICs of a VM, and the bus between them. */

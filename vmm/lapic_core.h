@@ -63,15 +63,20 @@ enum lapic_reg {
 #define LVT_TIMER_MODE BITS(18, 17)
 #define LVT_TIMER_MODE_SHIFT 17
 
-/* inbox.news. Who finds NEWS_KICKED set need not kick: another has, or is about to, since the
- * processor looked last. */
-#define NEWS_WORD(level, word) BIT(8u * (level) + (word))
-#define NEWS_VECTORS BITS(15, 0)
-#define NEWS_EXTINT BIT(16)
-#define NEWS_ILLEGAL BIT(17) /* a vector below 16 */
-#define NEWS_PINS BIT(18)
-#define NEWS_EXTINT_OVER BIT(19) /* the 8259's of before is gone */
-#define NEWS_KICKED BIT(31)
+/*
+ * inbox.news. Who finds NEWS_KICKED set need not kick: another has, or is about to, since the
+ * processor looked last. NEWS_POSTED is the descriptor's bit ON: who finds it set need not notify,
+ * for the same reason. Bits 1 and 23:16 are left to what else may use such a descriptor.
+ */
+#define NEWS_POSTED BIT(0)
+#define NEWS_EXTINT BIT(2)
+#define NEWS_ILLEGAL BIT(3) /* a vector below 16 */
+#define NEWS_PINS BIT(4)
+#define NEWS_EXTINT_OVER BIT(5) /* the 8259's of before is gone */
+#define NEWS_KICKED BIT(6)
+#define NEWS_LEVELS_SHIFT 24
+#define NEWS_EDGES_SHIFT 8
+#define NEWS_WORD(level, word) BIT(((level) ? NEWS_LEVELS_SHIFT : NEWS_EDGES_SHIFT) + (word))
 
 /* inbox.pins. */
 #define PIN_LEVEL(pin) BIT(pin)
@@ -118,7 +123,8 @@ void lapic_local(struct lapic *l, unsigned entry, bool level);
 
 /* --- lapic_post.c: by any CPU --- */
 
-/* An interrupt has been sent to it; level is its trigger mode. kick: unless its own CPU sends. */
+/* An interrupt has been sent to it; level is its trigger mode. kick: unless its own CPU sends,
+ * which is not in its guest. */
 void lapic_post(struct lapic *l, uint8_t vector, bool level, bool kick);
 /* The 8259's interrupt is to be taken; it is not any more. One CPU at a time. */
 void lapic_post_extint(struct lapic *l, bool kick);

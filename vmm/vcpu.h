@@ -2,7 +2,9 @@
 #ifndef UMBRA_VMM_VCPU_H
 #define UMBRA_VMM_VCPU_H
 
+#include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "arch/x86_64/include/desc.h"
@@ -83,6 +85,7 @@ struct vcpu_msrs {
  * atomic.
  */
 struct vcpu {
+	struct lapic lapic;
 	struct vcpu_regs regs;
 	struct vm *vm;
 	unsigned id;
@@ -94,7 +97,6 @@ struct vcpu {
 	enum vcpu_state state;
 	uint32_t signals; /* startup.c: what has come of INIT and STARTUP; 0: nothing */
 	struct vcpu_events events;
-	struct lapic lapic;
 	struct vcpu_msrs msrs;
 	uint64_t xcr0;
 	uint64_t dr[4]; /* the guest's; current while it is not loaded, and while debug.on */
@@ -123,6 +125,9 @@ struct vcpu {
 	void *hw;                     /* the backend's own state */
 	const uint64_t *hot;          /* VCPU_HOT_REGS registers, in the backend's keeping */
 };
+
+/* kalloc() gives pages. Bochs 3.0 wants a posted-interrupt descriptor at the start of one. */
+static_assert(offsetof(struct vcpu, lapic.inbox) == 0, "a posted-interrupt descriptor");
 
 /* The same as the backend's get_reg; reg is below VCPU_HOT_REGS. */
 static inline uint64_t vcpu_hot_reg(const struct vcpu *vcpu, unsigned reg)
@@ -198,6 +203,9 @@ void vcpu_raise_nmi(struct vcpu *vcpu);
 /* It has something to look at: an interrupt, an NMI, an INIT... that a device or another vCPU has
  * sent it. It leaves the guest for it, or its HLT. From any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
+/* The same, for what is in lapic.inbox.posted: one that is in the guest takes that there, if its
+ * processor can. */
+void vcpu_notify(struct vcpu *vcpu);
 /* The vCPUs that are in the guest on other CPUs with vm->tables from before the count `seen` leave
  * it; when this returns they have. How many were interrupted for that. */
 unsigned vcpus_drive_out(const struct vm *vm, uint64_t seen);

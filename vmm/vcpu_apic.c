@@ -32,6 +32,11 @@ static void kick(void *ctx)
 	vcpu_kick(ctx);
 }
 
+static void notify(void *ctx)
+{
+	vcpu_notify(ctx);
+}
+
 static void tpr_changed(void *ctx, uint8_t tpr)
 {
 	struct vcpu *vcpu = ctx;
@@ -51,6 +56,7 @@ static const struct lapic_cpu processor = {
 	.init = init_signal,
 	.startup = startup,
 	.kick = kick,
+	.notify = notify,
 	.tpr_changed = tpr_changed,
 	.tsc = guest_tsc,
 };

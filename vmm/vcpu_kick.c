@@ -14,6 +14,21 @@ void vcpu_kick(struct vcpu *vcpu)
 		cpu_kick(home);
 }
 
+/*
+ * Whether it is in the guest may change any time: one that has left it takes the interrupt as a
+ * kick, and looks at what is posted before it is entered again, there or on another CPU.
+ */
+void vcpu_notify(struct vcpu *vcpu)
+{
+	struct cpu *home = vcpu_home(vcpu);
+
+	if (home && home != this_cpu() && __atomic_load_n(&vcpu->in_guest, __ATOMIC_SEQ_CST) &&
+	    vcpu->vm->backend->caps()->posted_interrupts)
+		cpu_notify(home);
+	else
+		vcpu_kick(vcpu);
+}
+
 static bool is_behind(const struct vcpu *vcpu, uint64_t seen)
 {
 	return __atomic_load_n(&vcpu->in_guest, __ATOMIC_SEQ_CST) &&

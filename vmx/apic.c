@@ -40,6 +40,8 @@ static void set_controls(struct vcpu *vcpu, struct vmx_vcpu *vv, uint32_t contro
 
 	vmx_set_proc2(vv, vv->apic_controls & ~controls, false);
 	vmx_set_proc2(vv, controls, true);
+	if (vmx_machine.vmx.posted_interrupts)
+		vmx_set_pin(vv, PIN_POSTED_INTERRUPTS, controls & PROC2_VIRTUAL_INTERRUPTS);
 	vmwrite64(VMCS_MSR_BITMAP, x2apic ? vm->x2apic_msr_bitmap.v : vm->msr_bitmap.v);
 	vv->flush_nested |= (vv->apic_controls ^ controls) & PROC2_APIC_ACCESSES;
 	vv->apic_controls = controls;
@@ -78,6 +80,8 @@ void vmx_apic_before_entry(struct vcpu *vcpu)
 	    (controls & PROC2_VIRTUAL_INTERRUPTS))
 		write_interrupt_status(l, vv);
 	vv->virtual_apic[VIRTUAL_APIC_TPR] = vv->tpr = l->tpr;
+	__atomic_store_n(&l->page_vectors, !!(controls & PROC2_VIRTUAL_INTERRUPTS),
+			 __ATOMIC_RELAXED);
 	__atomic_store_n(&l->page, vv->virtual_apic, __ATOMIC_RELEASE);
 }
 

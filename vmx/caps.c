@@ -80,6 +80,7 @@ static const struct need proc_needs[] = {
 static const struct need exit_needs[] = {
 	{ EXIT_CTL_SAVE_DEBUG, "saving of debug controls" },
 	{ EXIT_CTL_HOST_LONG_MODE, "64-bit host" },
+	{ EXIT_CTL_ACK_INTERRUPT, "acknowledging of interrupts" },
 };
 
 static const struct need entry_needs[] = {
@@ -162,6 +163,9 @@ static void fold_apic(uint32_t mask, struct vmx_caps *caps)
 		(proc2 & PROC2_APIC_REGISTERS) && (mask & VMX_FEATURE_APIC_REGISTERS);
 	caps->virtual_interrupts =
 		(proc2 & PROC2_VIRTUAL_INTERRUPTS) && (mask & VMX_FEATURE_VIRTUAL_INTERRUPTS);
+	caps->posted_interrupts = caps->virtual_interrupts &&
+				  (caps->pin.may & PIN_POSTED_INTERRUPTS) &&
+				  (mask & VMX_FEATURE_POSTED_INTERRUPTS);
 }
 
 static uint32_t features_of(const struct vmx_caps *caps, bool true_controls)
@@ -184,6 +188,7 @@ static uint32_t features_of(const struct vmx_caps *caps, bool true_controls)
 		{ caps->x2apic_mode, VMX_FEATURE_X2APIC_MODE },
 		{ caps->apic_registers, VMX_FEATURE_APIC_REGISTERS },
 		{ caps->virtual_interrupts, VMX_FEATURE_VIRTUAL_INTERRUPTS },
+		{ caps->posted_interrupts, VMX_FEATURE_POSTED_INTERRUPTS },
 	};
 	uint32_t features = 0;
 

@@ -40,8 +40,8 @@ struct vmx_caps {
 	bool tpr_shadow;
 	/* What goes with it: a page that the guest's local APIC is on; RDMSR and WRMSR of its
 	 * registers; reads that the virtual-APIC page answers; interrupts that are delivered, and
-	 * ended, without an exit. */
-	bool apic_accesses, x2apic_mode, apic_registers, virtual_interrupts;
+	 * ended, without an exit; and that other CPUs post without one. */
+	bool apic_accesses, x2apic_mode, apic_registers, virtual_interrupts, posted_interrupts;
 	bool rdtscp, invpcid, wbinvd;
 	/* Entry loads the guest's; exit saves it and loads the host's. */
 	bool load_efer, load_pat;
@@ -74,6 +74,7 @@ uint32_t vmx_control_word(const struct vmx_control *c, uint32_t wanted);
 #define VMX_FEATURE_X2APIC_MODE BIT(11)
 #define VMX_FEATURE_APIC_REGISTERS BIT(12)
 #define VMX_FEATURE_VIRTUAL_INTERRUPTS BIT(13)
+#define VMX_FEATURE_POSTED_INTERRUPTS BIT(14)
 
 /* Constant of the bit, name in the boot log. */
 #define VMX_FEATURES(X)                                                                            \
@@ -90,6 +91,7 @@ uint32_t vmx_control_word(const struct vmx_control *c, uint32_t wanted);
 	X(VMX_FEATURE_APIC_ACCESSES, "ApicAccesses")                                               \
 	X(VMX_FEATURE_X2APIC_MODE, "X2ApicMode")                                                   \
 	X(VMX_FEATURE_APIC_REGISTERS, "ApicRegisters")                                             \
-	X(VMX_FEATURE_VIRTUAL_INTERRUPTS, "VirtualInterrupts")
+	X(VMX_FEATURE_VIRTUAL_INTERRUPTS, "VirtualInterrupts")                                     \
+	X(VMX_FEATURE_POSTED_INTERRUPTS, "PostedInterrupts")
 
 #endif

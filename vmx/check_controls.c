@@ -3,12 +3,13 @@
 #include "vmx/check_rules.h"
 
 /* Controls that no other file names. 24.6.1 and 24.6.2. */
-#define PIN_POSTED_INTERRUPTS BIT(7)
 #define PROC2_PAGE_LOG BIT(17)
 #define PROC2_MODE_BASED_EXECUTE BIT(22)
 #define PROC2_SUB_PAGE_WRITE BIT(23)
 
 #define TPR_THRESHOLD_RESERVED BITS(31, 4)
+#define POSTED_VECTOR_RESERVED BITS(15, 8)
+#define POSTED_DESCRIPTOR_RESERVED BITS(5, 0)
 #define EPTP_TYPE BITS(2, 0)
 #define EPTP_WALK BITS(5, 3)
 #define EPTP_RESERVED BITS(11, 7)
@@ -168,6 +169,14 @@ static bool bad_event_len(const struct vmcs_image *v, const struct vmx_limits *l
 	  "posted interrupts without virtual-interrupt delivery or acknowledgement on exit",       \
 	  pin_on(v, PIN_POSTED_INTERRUPTS) && (!proc2_on(v, PROC2_VIRTUAL_INTERRUPTS) ||           \
 					       !(F(VMCS_EXIT_CONTROLS) & EXIT_CTL_ACK_INTERRUPT))) \
+	X(posted_vector, VMCS_POSTED_INTERRUPT_VECTOR, "bits 15:8 are not zero",                   \
+	  pin_on(v, PIN_POSTED_INTERRUPTS) &&                                                      \
+		  (F(VMCS_POSTED_INTERRUPT_VECTOR) & POSTED_VECTOR_RESERVED))                      \
+	X(posted_descriptor, VMCS_POSTED_INTERRUPT_DESCRIPTOR,                                     \
+	  "not aligned to 64 bytes, or no memory",                                                 \
+	  pin_on(v, PIN_POSTED_INTERRUPTS) &&                                                      \
+		  ((F(VMCS_POSTED_INTERRUPT_DESCRIPTOR) & POSTED_DESCRIPTOR_RESERVED) ||           \
+		   beyond_phys(F(VMCS_POSTED_INTERRUPT_DESCRIPTOR), lim)))                         \
 	X(vpid, VMCS_VPID, "zero", proc2_on(v, PROC2_VPID) && !F(VMCS_VPID))                       \
 	X(eptp, VMCS_EPT_POINTER, "no type, walk length or address that EPT has",                  \
 	  proc2_on(v, PROC2_EPT) && bad_eptp(v, lim))                                              \

@@ -25,6 +25,14 @@
  * paging. */
 #define CR4_PAGE_RIGHTS (CR4_SMEP | CR4_SMAP)
 
+void vmx_set_pin(struct vmx_vcpu *vv, uint32_t bits, bool on)
+{
+	uint32_t pin = on ? vv->pin | bits : vv->pin & ~bits;
+
+	if (pin != vv->pin)
+		vmwrite32(VMCS_PIN_CONTROLS, vv->pin = pin);
+}
+
 void vmx_set_proc(struct vmx_vcpu *vv, uint32_t bits, bool on)
 {
 	uint32_t proc = on ? vv->proc | bits : vv->proc & ~bits;

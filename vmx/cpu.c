@@ -163,6 +163,7 @@ int vmx_probe(void)
 		.real_mode = caps->unrestricted_guest,
 		.apic_page = caps->apic_accesses,
 		.virtual_interrupts = caps->virtual_interrupts,
+		.posted_interrupts = caps->posted_interrupts,
 		/* It exits along with INVLPG only, which the guest may have under shadow paging. */
 		.invpcid_exits = false,
 		.features = features_text,

@@ -203,7 +203,7 @@ struct exit_row {
 /* SDM vol. 3, appendix C. What is never asked to exit is EXIT_UNKNOWN with its name. */
 static const struct exit_row rows[] = {
 	[0] = { "EXCEPTION_NMI", EXIT_EXCEPTION, decode_exception, QUAL | INTR, false },
-	[1] = { "EXTERNAL_INTERRUPT", EXIT_INTR, NULL, 0, false },
+	[1] = { "EXTERNAL_INTERRUPT", EXIT_INTR, NULL, INTR, false },
 	[2] = { "TRIPLE_FAULT", EXIT_SHUTDOWN, NULL, 0, false },
 	[3] = { "INIT", EXIT_INIT, NULL, 0, false },
 	[4] = { "SIPI", EXIT_UNKNOWN, NULL, QUAL, false },

@@ -53,6 +53,9 @@ bool vmx_field_there(unsigned index, const struct vmx_caps *caps)
 	case INDEX_VMCS_EOI_EXIT_BITMAP2:
 	case INDEX_VMCS_EOI_EXIT_BITMAP3:
 		return caps->virtual_interrupts;
+	case INDEX_VMCS_POSTED_INTERRUPT_VECTOR:
+	case INDEX_VMCS_POSTED_INTERRUPT_DESCRIPTOR:
+		return caps->posted_interrupts;
 	default:
 		return true;
 	}

@@ -2,6 +2,7 @@
 #include "arch/x86_64/include/cr.h"
 #include "arch/x86_64/include/fault.h"
 #include "arch/x86_64/insn.h"
+#include "arch/x86_64/trap.h"
 #include "vmm/vm.h"
 #include "vmx/event.h"
 #include "vmx/exit.h"
@@ -184,6 +185,10 @@ static void after_exit(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vm_exit *e
 	switch (exit->kind) {
 	case EXIT_NMI:
 		vmx_take_nmi();
+		break;
+	case EXIT_INTR:
+		if (info.intr_info & INTR_INFO_VALID)
+			trap_take(info.intr_info & INTR_INFO_VECTOR);
 		break;
 	case EXIT_NESTED_FAULT:
 	case EXIT_PAGE_FAULT:

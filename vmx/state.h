@@ -80,24 +80,25 @@ struct vmx_vcpu {
 	hpa_t root;
 	struct vmx_guest_cr guest;
 	uint64_t kept[KEPT_MSRS];
-	uint64_t cr2, dr6;            /* as kept[] */
-	uint64_t pat;                 /* the VMCS has it not always */
-	uint8_t tpr;                  /* CR8 is its upper half; the virtual-APIC page has it too */
-	uint8_t tpr_threshold;        /* the VMCS's */
-	uint32_t *virtual_apic;       /* the page; NULL: no TPR shadow */
-	bool virtual_interrupts;      /* the core asks for it */
-	uint32_t apic_controls;       /* of proc2: those that apic.c has set */
-	uint64_t eoi_exits[4];        /* the VMCS's bitmaps */
-	uint32_t interruptibility;    /* the VMCS's */
-	uint32_t proc, proc2, entry;  /* the control words in the VMCS */
-	uint32_t own_exceptions;      /* exit whatever the core asks */
-	uint32_t core_exceptions;     /* what the core asks for */
-	bool intercept_invlpg;        /* the core asks for it */
-	bool injecting;               /* VM entry is to deliver an event */
-	bool intr_window, nmi_window; /* asked for by the core */
-	uint64_t cr4_owned;           /* bits that the guest changes without an exit */
-	uint64_t deadline;            /* TSC at which its run is to end; 0: none */
-	uint32_t timer;               /* the VMCS's */
+	uint64_t cr2, dr6;         /* as kept[] */
+	uint64_t pat;              /* the VMCS has it not always */
+	uint8_t tpr;               /* CR8 is its upper half; the virtual-APIC page has it too */
+	uint8_t tpr_threshold;     /* the VMCS's */
+	uint32_t *virtual_apic;    /* the page; NULL: no TPR shadow */
+	bool virtual_interrupts;   /* the core asks for it */
+	uint32_t apic_controls;    /* of proc2: those that apic.c has set */
+	uint64_t eoi_exits[4];     /* the VMCS's bitmaps */
+	uint32_t interruptibility; /* the VMCS's */
+	uint32_t pin, proc, proc2; /* the control words in the VMCS */
+	uint32_t entry;
+	uint32_t own_exceptions;        /* exit whatever the core asks */
+	uint32_t core_exceptions;       /* what the core asks for */
+	bool intercept_invlpg;          /* the core asks for it */
+	bool injecting;                 /* VM entry is to deliver an event */
+	bool intr_window, nmi_window;   /* asked for by the core */
+	uint64_t cr4_owned;             /* bits that the guest changes without an exit */
+	uint64_t deadline;              /* TSC at which its run is to end; 0: none */
+	uint32_t timer;                 /* the VMCS's */
 	struct segment seg[SEG_TR + 1]; /* MODE_V86: as the guest knows them, but for selector
 					 * and base of the first six */
 	uint32_t sysenter_cs;           /* MODE_V86: the guest's; the VMCS's is 0 */
@@ -164,7 +165,8 @@ void vmx_update_control(struct vcpu *vcpu);
  * 3, 26.3.2.1, 27.5.1. */
 void vmx_switch_efer(const struct vmx_vcpu *vv);
 void vmx_update_exceptions(struct vmx_vcpu *vv);
-/* Set or clear primary processor-based controls, and secondary ones. */
+/* Set or clear pin-based controls, primary processor-based ones, and secondary ones. */
+void vmx_set_pin(struct vmx_vcpu *vv, uint32_t bits, bool on);
 void vmx_set_proc(struct vmx_vcpu *vv, uint32_t bits, bool on);
 void vmx_set_proc2(struct vmx_vcpu *vv, uint32_t bits, bool on);
 

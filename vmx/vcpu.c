@@ -6,6 +6,7 @@
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/mm.h"
 #include "arch/x86_64/panic.h"
+#include "arch/x86_64/trap.h"
 #include "vmm/vm.h"
 #include "vmx/insn.h"
 #include "vmx/perm.h"
@@ -28,6 +29,7 @@
 #define PROC_ALWAYS                                                                                \
 	(PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC | PROC_TSC_OFFSETTING |                 \
 	 PROC_IO_BITMAPS | PROC_MSR_BITMAPS)
+#define EXIT_ALWAYS (EXIT_CTL_SAVE_DEBUG | EXIT_CTL_HOST_LONG_MODE | EXIT_CTL_ACK_INTERRUPT)
 
 /* What is active on two CPUs at once may be lost. SDM vol. 3, 24.11.1. */
 void vmx_use(const struct vcpu *vcpu)
@@ -68,8 +70,8 @@ static void init_controls(const struct vcpu *vcpu)
 {
 	struct vmx_vcpu *vv = vmx_vcpu(vcpu);
 	const struct vmx_caps *vmx = &vmx_machine.vmx;
-	uint32_t pin = PIN_ALWAYS, proc = PROC_ALWAYS,
-		 exit = EXIT_CTL_SAVE_DEBUG | EXIT_CTL_HOST_LONG_MODE, entry = ENTRY_CTL_LOAD_DEBUG;
+	uint32_t pin = PIN_ALWAYS, proc = PROC_ALWAYS, exit = EXIT_ALWAYS,
+		 entry = ENTRY_CTL_LOAD_DEBUG;
 
 	if (vmx->preemption_timer)
 		pin |= PIN_PREEMPTION_TIMER;
@@ -84,7 +86,7 @@ static void init_controls(const struct vcpu *vcpu)
 		exit |= EXIT_CTL_LOAD_PAT;
 		entry |= ENTRY_CTL_LOAD_PAT;
 	}
-	vmwrite32(VMCS_PIN_CONTROLS, vmx_control_word(&vmx->pin, pin));
+	vmwrite32(VMCS_PIN_CONTROLS, vv->pin = vmx_control_word(&vmx->pin, pin));
 	vmwrite32(VMCS_EXIT_CONTROLS, vmx_control_word(&vmx->exit, exit));
 	vmwrite32(VMCS_PROC_CONTROLS, vv->proc = vmx_control_word(&vmx->proc, proc));
 	vmwrite32(VMCS_ENTRY_CONTROLS, vv->entry = vmx_control_word(&vmx->entry, entry));
@@ -120,6 +122,10 @@ static void init_constants(const struct vcpu *vcpu)
 		vmwrite64(VMCS_EOI_EXIT_BITMAP1, 0);
 		vmwrite64(VMCS_EOI_EXIT_BITMAP2, 0);
 		vmwrite64(VMCS_EOI_EXIT_BITMAP3, 0);
+	}
+	if (vmx_machine.vmx.posted_interrupts) {
+		vmwrite16(VMCS_POSTED_INTERRUPT_VECTOR, TRAP_POSTED);
+		vmwrite64(VMCS_POSTED_INTERRUPT_DESCRIPTOR, ptr_to_hpa(&vcpu->lapic.inbox).v);
 	}
 	/* Every #PF that the exception bitmap lets exit does. */
 	vmwrite32(VMCS_PF_ERROR_MASK, 0);

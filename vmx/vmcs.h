@@ -13,6 +13,7 @@
  */
 #define VMCS_FIELDS_16(X)                                                                          \
 	X(VMCS_VPID, 0x0000)                                                                       \
+	X(VMCS_POSTED_INTERRUPT_VECTOR, 0x0002)                                                    \
 	X(VMCS_GUEST_ES_SELECTOR, 0x0800)                                                          \
 	X(VMCS_GUEST_CS_SELECTOR, 0x0802)                                                          \
 	X(VMCS_GUEST_SS_SELECTOR, 0x0804)                                                          \
@@ -41,6 +42,7 @@
 	X(VMCS_TSC_OFFSET, 0x2010)                                                                 \
 	X(VMCS_VIRTUAL_APIC_ADDR, 0x2012)                                                          \
 	X(VMCS_APIC_ACCESS_ADDR, 0x2014)                                                           \
+	X(VMCS_POSTED_INTERRUPT_DESCRIPTOR, 0x2016)                                                \
 	X(VMCS_EPT_POINTER, 0x201a)                                                                \
 	X(VMCS_EOI_EXIT_BITMAP0, 0x201c)                                                           \
 	X(VMCS_EOI_EXIT_BITMAP1, 0x201e)                                                           \
@@ -161,6 +163,7 @@ enum vmcs_fieldn { VMCS_FIELDS_N(X) };
 #define PIN_NMI BIT(3)
 #define PIN_VIRTUAL_NMIS BIT(5)
 #define PIN_PREEMPTION_TIMER BIT(6)
+#define PIN_POSTED_INTERRUPTS BIT(7)
 
 /* Primary processor-based controls. SDM vol. 3, 24.6.2. */
 #define PROC_INTERRUPT_WINDOW BIT(2)

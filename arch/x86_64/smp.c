@@ -96,6 +96,11 @@ void cpu_interrupt(struct cpu *cpu)
 	lapic_send(cpu->apic_id, TRAP_KICK);
 }
 
+void cpu_notify(struct cpu *cpu)
+{
+	lapic_send(cpu->apic_id, TRAP_POSTED);
+}
+
 bool smp_queue(struct cpu *cpu, struct cpu_work *w)
 {
 	struct cpu_work *last;
@@ -157,6 +162,12 @@ _Noreturn void smp_loop(void)
 static void kick_interrupt(void)
 {
 	/* It has ended a halt, or the run of a guest; who sent it has marked the work. */
+}
+
+/* The guest that it was for is left, or has been. */
+static void posted_interrupt(void)
+{
+	this_cpu()->work_pending = true;
 }
 
 /* --- stopping --- */
@@ -355,5 +366,6 @@ void smp_init(void)
 {
 	trap_set_handler(TRAP_KICK, kick_interrupt);
 	trap_set_handler(TRAP_CALL, serve);
+	trap_set_handler(TRAP_POSTED, posted_interrupt);
 	trap_set_nmi(nmi);
 }

@@ -45,6 +45,10 @@ bool smp_on_boot_cpu(void);
 /* Interrupt it, whatever is marked there: it counts one more (irq_count). */
 void cpu_interrupt(struct cpu *cpu);
 
+/* Tell its guest of posted interrupts, which the processor looks at by itself if it is in the guest
+ * and can do that; else it is as cpu_kick(). */
+void cpu_notify(struct cpu *cpu);
+
 /* Something to do for a CPU's loop: in no interrupt, with interrupts on. */
 struct cpu_work {
 	struct cpu_work *next;

@@ -112,6 +112,18 @@ static bool is_guests_breakpoint(struct trap_frame *tf)
 	return true;
 }
 
+void trap_take(unsigned vector)
+{
+	this_cpu()->irq_count++;
+	__atomic_fetch_add(&count[vector], 1, __ATOMIC_RELAXED);
+	this_cpu()->in_handler = true;
+	if (handler[vector])
+		handler[vector]();
+	this_cpu()->in_handler = false;
+	if (vector >= TRAP_ISA && vector != TRAP_SPURIOUS)
+		lapic_eoi();
+}
+
 void trap_dispatch(struct trap_frame *tf)
 {
 	if (tf->vector == VEC_NMI && nmi_handler && nmi_handler(tf))
@@ -121,14 +133,7 @@ void trap_dispatch(struct trap_frame *tf)
 			panic_trap(tf);
 		return;
 	}
-	this_cpu()->irq_count++;
-	__atomic_fetch_add(&count[tf->vector], 1, __ATOMIC_RELAXED);
-	this_cpu()->in_handler = true;
-	if (handler[tf->vector])
-		handler[tf->vector]();
-	this_cpu()->in_handler = false;
-	if (tf->vector >= TRAP_ISA && tf->vector != TRAP_SPURIOUS)
-		lapic_eoi();
+	trap_take((unsigned)tf->vector);
 }
 
 #define EX_ENTRY_GP                                                                                \

@@ -23,8 +23,9 @@ enum {
 	TRAP_PIC = 0x20, /* the 8259 pair, masked: only its spurious ones can come */
 	TRAP_ISA = 0x30, /* the 16 ISA interrupts through the I/O APIC */
 	TRAP_TIMER = 0xf0,
-	TRAP_KICK = 0xf1, /* from another CPU: look at work_pending */
-	TRAP_CALL = 0xf2, /* from another CPU: do its cpu_call */
+	TRAP_KICK = 0xf1,   /* from another CPU: look at work_pending */
+	TRAP_CALL = 0xf2,   /* from another CPU: do its cpu_call */
+	TRAP_POSTED = 0xf3, /* from another CPU: a guest has interrupts posted */
 	TRAP_APIC_ERROR = 0xfe,
 	TRAP_SPURIOUS = 0xff,
 };
@@ -39,6 +40,10 @@ void trap_init_other(void);
  * end it at the local APIC. fn only takes bytes from hardware and marks work.
  */
 void trap_set_handler(unsigned vector, void (*fn)(void));
+
+/* Take an interrupt of this vector, which the processor has acknowledged already, as VM exit does:
+ * as if it came now. Interrupts are off. */
+void trap_take(unsigned vector);
 
 /* How often an interrupt of this vector (>= TRAP_PIC) has come, and whether anybody takes it. */
 uint64_t trap_count(unsigned vector);

@@ -169,6 +169,28 @@ def test_lapic_vmx_all(name):
     masked_apic(name, 0x3fff)
 
 
+def posted_interrupts(name, paging):
+    """Processors that interrupt each other: what one posts another one's guest takes without an exit."""
+    line = f"memory=16M debug-exit apic=on paging={paging}"
+    modules = lib.tiny("smp", "smp", line + " vcpus=4") + lib.tiny("tpr", "tpr", line)
+    with boot(name, modules, "--cpu", "corei7_skylake_x", *lib.guest_cpus(2, "run-bochs"),
+              umbra=f"{lib.UMBRA_LINE} vmx-features=0x7fff") as m:
+        there = "PostedInterrupts" in m.expect(r"VMX: VMCS .*VirtualInterrupts(.*)\n", "umbra")[1]
+        if there:
+            m.expect_exit()
+            m.expect_ends({"smp": "debug-exit status 33", "tpr": "debug-exit status 33"})
+    if not there:
+        raise lib.Skip("this Bochs has no posted interrupts")
+
+
+def test_posted_interrupts(name):
+    posted_interrupts(name, "nested")
+
+
+def test_posted_interrupts_shadow(name):
+    posted_interrupts(name, "shadow")
+
+
 def test_lapic_vmx_no_accesses(name):
     masked_apic_twice(name, 0x3bff)
 

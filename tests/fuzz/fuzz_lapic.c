@@ -69,7 +69,8 @@ static uint64_t tsc(void *ctx)
 	return fake_now_ns + ((struct processor *)ctx)->tsc_offset;
 }
 
-static const struct lapic_cpu processor = { on_nmi, on_init, on_startup, on_kick, on_tpr, tsc };
+static const struct lapic_cpu processor = { on_nmi,  on_init, on_startup, on_kick,
+					    on_kick, on_tpr,  tsc };
 
 static void on_eoi(void *ctx, uint8_t vector)
 {
@@ -128,9 +129,9 @@ static void check_lapic(const struct processor *cpu)
 	check_vectors(&l->tmr);
 	check_nesting(&l->isr);
 	check_priorities(l);
-	expect(!((l->inbox.vectors[0][0] | l->inbox.vectors[1][0]) & 0xffff));
+	expect(!((l->inbox.posted[0] | l->inbox.vectors[0][0] | l->inbox.vectors[1][0]) & 0xffff));
 	expect(cpu->cr8 == l->tpr >> 4);
-	expect(!(l->inbox.news & NEWS_KICKED) || cpu->kicked);
+	expect(!(l->inbox.news & (NEWS_KICKED | NEWS_POSTED)) || cpu->kicked);
 	expect(l->mode == LAPIC_XAPIC ? l->last_byte : !l->last_byte);
 	expect(!l->timer.timer.armed || !(l->lvt[LVT_TIMER] & LVT_MASKED));
 	expect(!l->timer.timer.armed || l->timer.running || l->timer.deadline);

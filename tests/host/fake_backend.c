@@ -84,7 +84,7 @@ static void flush(struct vcpu *vcpu, enum flush_scope scope)
 
 bool fake_has_nested = true, fake_invpcid_exits = true, fake_real_mode = true;
 bool fake_nested_unpaged, fake_identity_map, fake_preemption_timer;
-bool fake_apic_page, fake_virtual_interrupts;
+bool fake_apic_page, fake_virtual_interrupts, fake_posted_interrupts;
 
 static const struct backend_caps *caps(void)
 {
@@ -102,6 +102,7 @@ static const struct backend_caps *caps(void)
 	c.preemption_timer = fake_preemption_timer;
 	c.apic_page = fake_apic_page;
 	c.virtual_interrupts = fake_virtual_interrupts;
+	c.posted_interrupts = fake_posted_interrupts;
 	return &c;
 }
 

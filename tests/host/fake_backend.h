@@ -48,8 +48,8 @@ extern const struct vmm_backend fake_backend_ops;
 extern const struct vmm_backend fake_backend_pdptes_ops; /* and it has get_pdptes() */
 /* What its caps() say; default true. */
 extern bool fake_has_nested, fake_invpcid_exits, fake_real_mode;
-extern bool fake_nested_unpaged, fake_identity_map, fake_preemption_timer; /* default false */
-extern bool fake_apic_page, fake_virtual_interrupts;                       /* the same */
+extern bool fake_nested_unpaged, fake_identity_map, fake_preemption_timer;   /* default false */
+extern bool fake_apic_page, fake_virtual_interrupts, fake_posted_interrupts; /* the same */
 extern struct vm fake_vm;
 extern struct vcpu fake_vcpu;
 extern uint8_t fake_ram[FAKE_RAM_SIZE];

@@ -322,6 +322,9 @@ static bool has_field(uint32_t field)
 	case VMCS_EOI_EXIT_BITMAP2:
 	case VMCS_EOI_EXIT_BITMAP3:
 		return caps->virtual_interrupts;
+	case VMCS_POSTED_INTERRUPT_VECTOR:
+	case VMCS_POSTED_INTERRUPT_DESCRIPTOR:
+		return caps->posted_interrupts;
 	default:
 		return true;
 	}
@@ -511,6 +514,12 @@ bool vmx_invvpid(uint64_t type, const struct vmx_inv_descriptor *d)
 void vmx_take_nmi(void)
 {
 	fake_vmx.nmis++;
+}
+
+void trap_take(unsigned vector)
+{
+	fake_vmx.interrupts++;
+	fake_vmx.vector = vector;
 }
 
 void vmx_take_machine_check(void)

@@ -90,6 +90,7 @@ struct fake_vmx {
 	unsigned writes[VMCS_INDEXES]; /* by field */
 	struct fake_inv invept, invvpid;
 	unsigned nmis, machine_checks; /* taken */
+	unsigned interrupts, vector;   /* the same, and which was the last one */
 };
 extern struct fake_vmx fake_vmx;
 
@@ -140,6 +141,7 @@ static inline uint64_t vmx_idt_base(void)
 	return FAKE_IDT_BASE;
 }
 
+void trap_take(unsigned vector);
 void vmx_take_nmi(void);
 void vmx_take_machine_check(void);
 

@@ -167,6 +167,14 @@ __attribute__((weak)) void cpu_interrupt(struct cpu *cpu)
 	fake_cpu_kicks++;
 }
 
+unsigned fake_cpu_notes;
+
+__attribute__((weak)) void cpu_notify(struct cpu *cpu)
+{
+	(void)cpu;
+	fake_cpu_notes++;
+}
+
 /* A thread is a CPU. */
 static _Thread_local char thread_cpu;
 

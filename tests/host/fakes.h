@@ -66,5 +66,7 @@ void fake_line_type(const char *text);
 
 /* How often cpu_kick() and cpu_interrupt() were called. */
 extern unsigned fake_cpu_kicks;
+/* The same of cpu_notify(). */
+extern unsigned fake_cpu_notes;
 
 #endif

@@ -19,7 +19,7 @@
 
 static struct fixture_cpu {
 	struct lapic lapic;
-	unsigned nmis, inits, kicks, startups;
+	unsigned nmis, inits, kicks, notes, startups;
 	int tpr; /* as told last; -1: not told */
 	uint8_t page;
 	int64_t tsc_offset;
@@ -54,6 +54,11 @@ static inline void cpu_kick(void *ctx)
 	((struct fixture_cpu *)ctx)->kicks++;
 }
 
+static inline void cpu_notify(void *ctx)
+{
+	((struct fixture_cpu *)ctx)->notes++;
+}
+
 static inline void cpu_tpr(void *ctx, uint8_t tpr)
 {
 	((struct fixture_cpu *)ctx)->tpr = tpr;
@@ -69,6 +74,7 @@ static const struct lapic_cpu cpu_ops = {
 	.init = cpu_init,
 	.startup = cpu_startup,
 	.kick = cpu_kick,
+	.notify = cpu_notify,
 	.tpr_changed = cpu_tpr,
 	.tsc = cpu_tsc,
 };

@@ -9,6 +9,7 @@
 
 #include "tests/host/fake_random.h"
 #include "tests/host/lapic_fixture.h"
+#include "vmm/lapic_core.h"
 
 static int setup_enabled(void **state)
 {
@@ -40,6 +41,7 @@ static void test_waits_in_the_inbox(void **state)
 	assert_true(post(0x92, true));
 	assert_true(lapic_has_posted(l));
 	assert_int_equal(l->irr.used | l->tmr.used | l->next, 0);
+	assert_int_equal(cpus[0].notes, 1);
 	assert_int_equal(cpus[0].kicks, 1);
 	assert_true(lapic_bus_waits(&set, 0x51));
 	assert_true(lapic_bus_waits(&set, 0x92));
@@ -52,7 +54,8 @@ static void test_waits_in_the_inbox(void **state)
 	assert_int_equal(lapic_ack(l), 0x92);
 	assert_false(lapic_bus_waits(&set, 0x92));
 	assert_true(post(0x51, false)); /* it has looked: it is told again */
-	assert_int_equal(cpus[0].kicks, 2);
+	assert_int_equal(cpus[0].notes, 2);
+	assert_int_equal(cpus[0].kicks, 1);
 	eoi();
 	assert_int_equal(lapic_ack(l), 0x51);
 	eoi();
@@ -167,9 +170,61 @@ static void test_kick_after_own(void **state)
 	wr(0, 0x300, 0x40051);
 	assert_int_equal(cpus[0].kicks, 0);
 	post(0x52, false);
+	assert_int_equal(cpus[0].notes, 1);
+	post(0x53, true);
 	assert_int_equal(cpus[0].kicks, 1);
 	assert_true(has_irr(0, 0x51));
 	assert_true(has_irr(0, 0x52));
+	assert_true(has_irr(0, 0x53));
+}
+
+static uint8_t awaits_61(void *ctx)
+{
+	assert_ptr_equal(ctx, &set);
+	return 0x61;
+}
+
+static bool is_posted(uint8_t vector)
+{
+	return cpus[0].lapic.inbox.posted[vector / 32] >> vector % 32 & 1;
+}
+
+/* What the processor may take unseen: no levels, no edge that TMR has as a level still, none whose
+ * taking is waited for. */
+static void test_unseen(void **state)
+{
+	struct lapic *l = &cpus[0].lapic;
+
+	(void)state;
+	set.awaited = awaits_61;
+	post(0x51, true);
+	post(0x61, false);
+	assert_false(is_posted(0x51) || is_posted(0x61));
+	assert_int_equal(cpus[0].kicks, 1);
+	assert_int_equal(cpus[0].notes, 0);
+	post(0x62, false); /* it is kicked already */
+	assert_true(is_posted(0x62));
+	assert_int_equal(cpus[0].notes, 0);
+	lapic_fold(l);
+	assert_false(is_posted(0x62));
+	assert_int_equal(l->inbox.news, 0);
+	post(0x51, false);
+	assert_false(is_posted(0x51));
+	assert_int_equal(cpus[0].kicks, 2);
+	lapic_fold(l);
+	post(0x51, false);
+	assert_true(is_posted(0x51));
+	assert_int_equal(cpus[0].notes, 1);
+	post(0x62, false); /* it has been told, and has not looked */
+	assert_int_equal(cpus[0].notes, 1);
+	assert_true(lapic_bus_waits(&set, 0x51));
+	post(0x92, true);
+	assert_int_equal(cpus[0].kicks, 3);
+	assert_int_equal(lapic_next(l), 0x92);
+	assert_true(has_irr(0, 0x51));
+	post(0x51, false);
+	lapic_init_signal(l);
+	assert_false(is_posted(0x51) || lapic_has_posted(l));
 }
 
 /* What is posted counts as much as what is in IRR. */
@@ -204,7 +259,9 @@ static unsigned sent[256], begun[256], taken[256], ended[256]; /* by vector; ato
 static bool awake;                                             /* atomic: kicked since it looked */
 static unsigned running;                                       /* senders; atomic */
 static bool gave_up;                                           /* atomic */
-static unsigned spread;                                        /* a sender has so many vectors */
+static unsigned rounds = ROUNDS;
+static bool processor_takes; /* run_owner() */
+static unsigned spread;      /* a sender has so many vectors */
 
 static void wake(void *ctx)
 {
@@ -243,6 +300,9 @@ static bool waits_or_begun(unsigned vector)
 
 static void look(unsigned vector)
 {
+	/* On its way from the one to the other it is nowhere to be seen. */
+	if (processor_takes)
+		return;
 	for (unsigned i = 0; i < 20; i++)
 		if (!waits_or_begun(vector))
 			__atomic_store_n(&gave_up, true, __ATOMIC_RELAXED);
@@ -255,7 +315,7 @@ static void *sender(void *ctx)
 	uint64_t seed = who + 1;
 	time_t since = time(NULL);
 
-	for (unsigned round = 0; round < ROUNDS; round++) {
+	for (unsigned round = 0; round < rounds; round++) {
 		unsigned vector = 16 + who + SENDERS * (unsigned)(fake_random64(&seed) % spread);
 
 		while (__atomic_load_n(&taken[vector], __ATOMIC_ACQUIRE) != sent[vector]) {
@@ -301,6 +361,9 @@ static void owner(struct lapic *l)
 	} while (!last && !out_of_patience(since));
 }
 
+static void notify(void *ctx);
+static void run_owner(struct lapic *l);
+
 static void send_at_once(unsigned vectors)
 {
 	static struct lapic_cpu waked;
@@ -314,13 +377,17 @@ static void send_at_once(unsigned vectors)
 	memset(ended, 0, sizeof(ended));
 	waked = cpu_ops;
 	waked.kick = wake;
+	waked.notify = processor_takes ? notify : wake;
 	l->cpu = &waked;
 	set.eoi = on_level_end;
 	set.taken = on_begin;
 	running = SENDERS;
 	for (uintptr_t i = 0; i < SENDERS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, sender, (void *)i), 0);
-	owner(l);
+	if (processor_takes)
+		run_owner(l);
+	else
+		owner(l);
 	for (unsigned i = 0; i < SENDERS; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
 	assert_false(gave_up);
@@ -338,6 +405,133 @@ static void test_many_at_once(void **state)
 {
 	(void)state;
 	send_at_once(80);
+}
+
+/* --- and with a processor that takes what is posted by itself --- */
+
+static uint32_t page[LAPIC_PAGE_STRIDE * APIC_REGS];
+static bool in_guest, notified; /* atomic */
+
+static void notify(void *ctx)
+{
+	if (__atomic_load_n(&in_guest, __ATOMIC_SEQ_CST))
+		__atomic_store_n(&notified, true, __ATOMIC_SEQ_CST);
+	else
+		wake(ctx);
+}
+
+/* The interrupt that is not the guest's to take is a kick. */
+static void take_note(void)
+{
+	if (__atomic_exchange_n(&notified, false, __ATOMIC_SEQ_CST))
+		wake(NULL);
+}
+
+static uint32_t *on_page(unsigned reg, unsigned vector)
+{
+	return &page[LAPIC_PAGE_STRIDE * (reg + vector / 32)];
+}
+
+/* SDM vol. 3, 29.6. */
+static void process_posted(struct lapic_inbox *inbox)
+{
+	__atomic_fetch_and(&inbox->news, ~1u, __ATOMIC_SEQ_CST);
+	for (unsigned n = 0; n < 8; n++)
+		*on_page(APIC_IRR, 32 * n) |=
+			__atomic_exchange_n(&inbox->posted[n], 0, __ATOMIC_SEQ_CST);
+}
+
+/* The highest one has its handler, and its end. The vector; 0: none waits. */
+static unsigned deliver_one(void)
+{
+	for (unsigned vector = 255; vector >= VECTOR_MIN; vector--) {
+		uint32_t bit = 1u << vector % 32;
+
+		if (!(*on_page(APIC_IRR, vector) & bit))
+			continue;
+		*on_page(APIC_IRR, vector) &= ~bit;
+		if (!!(*on_page(APIC_TMR, vector) & bit) != is_level(vector))
+			__atomic_store_n(&gave_up, true, __ATOMIC_RELAXED);
+		return vector;
+	}
+	return 0;
+}
+
+/* The vector whose end it exits for; 0: a kick, or that there is nothing left to do. */
+static unsigned run_guest(struct lapic *l, bool last, time_t since)
+{
+	uint64_t watched[4];
+
+	lapic_show(l, page);
+	lapic_watched_ends(l, watched);
+	while (!__atomic_exchange_n(&awake, false, __ATOMIC_SEQ_CST) && !out_of_patience(since)) {
+		unsigned vector;
+
+		if (__atomic_exchange_n(&notified, false, __ATOMIC_SEQ_CST))
+			process_posted(&l->inbox);
+		vector = deliver_one();
+		if (vector && (watched[vector / 64] >> vector % 64 & 1))
+			return vector;
+		if (vector)
+			__atomic_fetch_add(&taken[vector], 1, __ATOMIC_RELEASE);
+		else if (last && !__atomic_load_n(&notified, __ATOMIC_SEQ_CST))
+			return 0;
+		else
+			sched_yield();
+	}
+	return 0;
+}
+
+/* As the run loop: the last look is one at what has come until then. */
+static void run_owner(struct lapic *l)
+{
+	time_t since = time(NULL);
+	bool last;
+
+	do {
+		unsigned ended_vector;
+
+		last = !__atomic_load_n(&running, __ATOMIC_SEQ_CST);
+		take_note();
+		__atomic_store_n(&awake, false, __ATOMIC_SEQ_CST);
+		while (lapic_has_posted(l))
+			lapic_fold(l);
+		__atomic_store_n(&in_guest, true, __ATOMIC_SEQ_CST);
+		ended_vector = run_guest(l, last, since);
+		lapic_take_back(l, page);
+		__atomic_store_n(&in_guest, false, __ATOMIC_RELEASE);
+		if (l->has_taken)
+			lapic_tell_taken(l);
+		last &= !l->irr.used && !lapic_has_posted(l);
+		if (!ended_vector)
+			continue;
+		lapic_fold(l);
+		lapic_ended(l, (uint8_t)ended_vector);
+		__atomic_fetch_add(&taken[ended_vector], 1, __ATOMIC_RELEASE);
+		last = false;
+	} while (!last && !out_of_patience(since));
+}
+
+static uint8_t awaits_first(void *ctx)
+{
+	(void)ctx;
+	return VECTOR_MIN;
+}
+
+/* Of levels, and of the edge that is waited for, everybody is told. */
+static void test_processor_takes(void **state)
+{
+	(void)state;
+	set.awaited = awaits_first;
+	processor_takes = true;
+	rounds = ROUNDS / 4;
+	send_at_once(80);
+	send_at_once(3);
+	processor_takes = false;
+	rounds = ROUNDS;
+	for (unsigned vector = 0; vector < 256; vector++)
+		if (is_level(vector) || vector == VECTOR_MIN)
+			assert_int_equal(begun[vector], sent[vector]);
 }
 
 /* All in one word, and one that is lost is soon missed by all. */
@@ -431,9 +625,11 @@ int main(void)
 		cmocka_unit_test_setup(test_lost_by_reset, setup_enabled),
 		cmocka_unit_test_setup(test_pins, setup_enabled),
 		cmocka_unit_test_setup(test_kick_after_own, setup_enabled),
+		cmocka_unit_test_setup(test_unseen, setup_enabled),
 		cmocka_unit_test_setup(test_lowest_counts_posted, setup_enabled),
 		cmocka_unit_test_setup(test_many_at_once, setup_enabled),
 		cmocka_unit_test_setup(test_few_at_once, setup_enabled),
+		cmocka_unit_test_setup(test_processor_takes, setup_enabled),
 		cmocka_unit_test_setup(test_unmasked_at_once, setup_enabled),
 	};
 

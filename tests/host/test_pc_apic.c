@@ -60,6 +60,7 @@ static const struct lapic_cpu processor = {
 	.init = no_word,
 	.startup = no_byte,
 	.kick = kick,
+	.notify = kick,
 	.tpr_changed = no_byte,
 	.tsc = no_tsc,
 };

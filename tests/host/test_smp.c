@@ -39,6 +39,7 @@ static _Noreturn void thread_ends(void);
 #define smp_do_work real_smp_do_work
 #define smp_on_boot_cpu real_smp_on_boot_cpu
 #define cpu_kick real_cpu_kick
+#define cpu_notify real_cpu_notify
 #define smp_call_others real_smp_call_others
 #define smp_stopped_at real_smp_stopped_at
 #define cpu_halt thread_ends
@@ -112,7 +113,7 @@ static void relax(void)
 
 static void take_interrupts(void)
 {
-	static const unsigned vectors[] = { TRAP_CALL, TRAP_KICK };
+	static const unsigned vectors[] = { TRAP_CALL, TRAP_KICK, TRAP_POSTED };
 
 	take_nmi();
 	if (irqs_off || (deaf && me->id == 1))
@@ -254,6 +255,24 @@ static int setup_test(void **state)
 
 /* --- tests --- */
 
+/* To a CPU that is in no guest it is a kick: its halt ends, and its loop looks. */
+static void test_notify(void **state)
+{
+	struct cpu *to;
+
+	(void)state;
+	run_others(idle_body);
+	to = real_smp_cpu(1);
+	for (unsigned i = 0; i < 100; i++) {
+		uint64_t rounds = __atomic_load_n(&to->rounds, __ATOMIC_SEQ_CST);
+
+		real_cpu_notify(to);
+		while (__atomic_load_n(&to->rounds, __ATOMIC_SEQ_CST) == rounds)
+			usleep(10);
+	}
+	join_others();
+}
+
 static unsigned done_on[CPUS], storms_over;
 
 static void note(void *ctx)
@@ -384,6 +403,7 @@ static void test_stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_notify, setup_test),
 		cmocka_unit_test_setup(test_calls, setup_test),
 		cmocka_unit_test_setup(test_work, setup_test),
 		cmocka_unit_test_setup(test_look, setup_test),

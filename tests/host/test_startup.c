@@ -245,6 +245,31 @@ static void test_bsp(void **state)
 	assert_false(vcpu_is_signalled(&fake_vcpu));
 }
 
+/* What is posted to one that is in the guest may be taken there; else it is told as of anything. */
+static void test_notify(void **state)
+{
+	(void)state;
+	fake_cpu_kicks = fake_cpu_notes = 0;
+	fake_posted_interrupts = true;
+	fake_vcpu.in_guest = true;
+	vcpu_notify(&fake_vcpu);
+	assert_int_equal(fake_cpu_notes, 1);
+	assert_int_equal(fake_cpu_kicks, 0);
+	fake_vcpu.in_guest = false;
+	vcpu_notify(&fake_vcpu);
+	assert_int_equal(fake_cpu_notes, 1);
+	assert_int_equal(fake_cpu_kicks, 1);
+	fake_vcpu.in_guest = true;
+	fake_vcpu.home = NULL;
+	vcpu_notify(&fake_vcpu);
+	fake_vcpu.home = &elsewhere;
+	fake_posted_interrupts = false;
+	vcpu_notify(&fake_vcpu);
+	assert_int_equal(fake_cpu_notes, 1);
+	assert_int_equal(fake_cpu_kicks, 2);
+	fake_vcpu.in_guest = false;
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, setup)
 
 int main(void)
@@ -259,6 +284,7 @@ int main(void)
 		TEST(test_nmi_before_second_startup),
 		TEST(test_stopped),
 		TEST(test_bsp),
+		TEST(test_notify),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,12 @@
 /* What the processor does of a local APIC: the controls, the virtual-APIC page, EOIs. */
 #include "arch/x86_64/mm.h"
+#include "arch/x86_64/trap.h"
 #include "tests/host/vmx_fixture.h"
 #include "vmm/lapic_core.h"
 
 #define APIC_PAGE UINT64_C(0x5000)
 #define PROC2_ALL (UINT64_C(0x7fff) << 32) /* a Haswell's, and bits 8 and 9 */
+#define PIN_ALL (UINT64_C(0xff) << 32 | 0x16)
 #define VIRTUALIZED                                                                                \
 	(PROC2_APIC_ACCESSES | PROC2_X2APIC_MODE | PROC2_APIC_REGISTERS | PROC2_VIRTUAL_INTERRUPTS)
 
@@ -34,12 +36,17 @@ static void on_tpr(void *ctx, uint8_t tpr)
 	vmx_backend.set_reg(ctx, REG_CR8, tpr >> 4);
 }
 
-static const struct lapic_cpu processor = { .kick = on_kick, .tpr_changed = on_tpr };
+static const struct lapic_cpu processor = {
+	.kick = on_kick,
+	.notify = on_kick,
+	.tpr_changed = on_tpr,
+};
 
 static int setup_with(uint32_t features)
 {
 	fake_vmx_reset();
 	fake_msr_set(MSR_VMX_PROC2_CONTROLS, PROC2_ALL);
+	fake_msr_set(MSR_VMX_TRUE_PIN_CONTROLS, PIN_ALL);
 	vmx_mask_features(features);
 	assert_int_equal(vmx_probe(), 0);
 	assert_int_equal(vmx_cpu_enable(), 0);
@@ -109,6 +116,83 @@ static void play_deliver(void)
 	*vector_word(0x100, 0x93) = 0;
 	deliver(0x41);
 	set_status(0, 0x41);
+}
+
+/* What other CPUs post meanwhile: SDM vol. 3, 29.6. */
+static void take_posted(void)
+{
+	struct lapic_inbox *inbox =
+		hpa_to_ptr(HPA(fake_vmcs_get(VMCS_POSTED_INTERRUPT_DESCRIPTOR)));
+
+	inbox->news &= ~1u;
+	for (unsigned n = 0; n < 8; n++) {
+		*page_at(0x200 + 16 * n) |= inbox->posted[n];
+		inbox->posted[n] = 0;
+	}
+}
+
+static void play_posted(void)
+{
+	assert_true(fake_vmcs_get(VMCS_PIN_CONTROLS) & PIN_POSTED_INTERRUPTS);
+	assert_int_equal(fake_vmcs_get(VMCS_POSTED_INTERRUPT_VECTOR), TRAP_POSTED);
+	lapic_post(&vcpu.lapic, 0x41, false, true);
+	lapic_post(&vcpu.lapic, 0x93, false, true);
+	assert_int_equal(lapic_apr(&vcpu.lapic), 0x90);
+	take_posted();
+	assert_int_equal(lapic_apr(&vcpu.lapic), 0x90);
+	deliver(0x93);
+	set_status(0x41, 0x93);
+	*vector_word(0x100, 0x93) = 0;
+	assert_int_equal(lapic_apr(&vcpu.lapic), 0x40);
+	set_status(0x41, 0);
+	lapic_post(&vcpu.lapic, 0x52, false, true);
+	play_intr();
+}
+
+static void play_posted_served(void)
+{
+	assert_int_equal(fake_vmcs_get(VMCS_GUEST_INTERRUPT_STATUS), 0x0052);
+	assert_int_equal(*vector_word(0x200, 0x41), 1 << 1 | 1 << 18);
+	play_intr();
+}
+
+static void play_without(void)
+{
+	assert_false(fake_vmcs_get(VMCS_PIN_CONTROLS) & PIN_POSTED_INTERRUPTS);
+	play_intr();
+}
+
+/* One that came, and has its end, without an exit; one that waits on the page then; and one that is
+ * still where it was posted. */
+static void test_posted(void **state)
+{
+	(void)state;
+	assert_true(vmx_caps()->posted_interrupts);
+	run_one(play_posted);
+	assert_int_equal(vcpu.lapic.irr.word[2], 1 << 1);
+	assert_int_equal(vcpu.lapic.isr.used | vcpu.lapic.irr.word[4], 0);
+	assert_int_equal(lapic_next(&vcpu.lapic), 0x52);
+	lapic_tell_taken(&vcpu.lapic);
+	assert_int_equal(nr_taken, 0); /* nobody waited for it */
+	run_one(play_posted_served);
+	vmx_backend.set_virtual_interrupts(&vcpu, false);
+	run_one(play_without);
+	vmx_backend.set_virtual_interrupts(&vcpu, true);
+	run_one(play_posted_served);
+}
+
+static int setup_not_posted(void **state)
+{
+	(void)state;
+	return setup_with(~(uint32_t)VMX_FEATURE_POSTED_INTERRUPTS);
+}
+
+static void test_not_posted(void **state)
+{
+	(void)state;
+	assert_true(vmx_caps()->virtual_interrupts);
+	assert_false(vmx_caps()->posted_interrupts);
+	run_one(play_without);
 }
 
 /* Whoever looks for the lowest priority meanwhile finds what the guest has written. */
@@ -378,6 +462,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ALL(test_lowest_by_page),
 		ALL(test_delivery),
+		ALL(test_posted),
+		cmocka_unit_test_setup_teardown(test_not_posted, setup_not_posted, teardown),
 		ALL(test_cut_off),
 		ALL(test_eoi),
 		ALL(test_write),

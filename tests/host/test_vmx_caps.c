@@ -143,6 +143,7 @@ static void test_needs(void **state)
 		{ PROC, 23, "MOV-DR exiting" },
 		{ EXIT, 2, "saving of debug controls" },
 		{ EXIT, 9, "64-bit host" },
+		{ EXIT, 15, "acknowledging of interrupts" },
 		{ ENTRY, 2, "loading of debug controls" },
 		{ ENTRY, 9, "IA-32e mode guest" },
 	};
@@ -304,18 +305,20 @@ static void test_mask(void **state)
 		BIT(6),
 		BIT(7),
 		BIT(8),
-		BITS(13, 9), /* TPR shadow */
+		BITS(14, 9), /* TPR shadow */
 		BIT(10),
 		BIT(11),
 		BIT(12),
-		BIT(13),
+		BITS(14, 13), /* virtual interrupts */
+		BIT(14),
 	};
 
 	(void)state;
 	msrs.proc2 |= BITS(41, 40); /* APIC registers, virtual interrupts: bits 8 and 9 */
+	msrs.pin |= BIT(39);        /* posted interrupts: bit 7 */
 	for (unsigned i = 0; i < ARRAY_SIZE(lost); i++) {
 		assert_null(fold(~(uint32_t)BIT(i)));
-		assert_int_equal(caps.features, BITS(13, 0) & ~lost[i]);
+		assert_int_equal(caps.features, BITS(14, 0) & ~lost[i]);
 		assert_int_equal(caps.ept, i != 0);
 		assert_int_equal(caps.vpid, i != 1);
 		assert_int_equal(caps.unrestricted_guest, i != 0 && i != 2);
@@ -329,6 +332,7 @@ static void test_mask(void **state)
 		assert_int_equal(caps.x2apic_mode, i != 9 && i != 11);
 		assert_int_equal(caps.apic_registers, i != 9 && i != 12);
 		assert_int_equal(caps.virtual_interrupts, i != 9 && i != 13);
+		assert_int_equal(caps.posted_interrupts, i != 9 && i < 13);
 	}
 	assert_null(fold(0));
 	assert_int_equal(caps.features, 0);

@@ -120,10 +120,11 @@ static void test_control_dependencies(void **state)
 
 static void test_apic_controls(void **state)
 {
-	uint64_t proc2;
+	uint64_t pin, proc2;
 
 	(void)state;
 	long_mode();
+	pin = GET(VMCS_PIN_CONTROLS);
 	proc2 = GET(VMCS_PROC2_CONTROLS);
 	SET(VMCS_PROC_CONTROLS, GET(VMCS_PROC_CONTROLS) | PROC_TPR_SHADOW);
 	SET(VMCS_TPR_THRESHOLD, 15);
@@ -141,6 +142,21 @@ static void test_apic_controls(void **state)
 	BREAKS(VMCS_APIC_ACCESS_ADDR, BIT(PHYS), "not the address of a page");
 	SET(VMCS_PROC2_CONTROLS, proc2);
 	PASSES(VMCS_PROC2_CONTROLS, proc2 | BIT(9));
+	PASSES(VMCS_POSTED_INTERRUPT_VECTOR, 0x100);
+	PASSES(VMCS_POSTED_INTERRUPT_DESCRIPTOR, 0x6020);
+	SET(VMCS_PROC2_CONTROLS, proc2 | BIT(9));
+	SET(VMCS_PIN_CONTROLS, pin | BIT(7));
+	BREAKS(VMCS_PIN_CONTROLS, pin | BIT(7),
+	       "posted interrupts without virtual-interrupt delivery or acknowledgement on exit");
+	SET(VMCS_EXIT_CONTROLS, GET(VMCS_EXIT_CONTROLS) | EXIT_CTL_ACK_INTERRUPT);
+	PASSES(VMCS_POSTED_INTERRUPT_VECTOR, 0xff);
+	BREAKS(VMCS_POSTED_INTERRUPT_VECTOR, 0x100, "bits 15:8 are not zero");
+	PASSES(VMCS_POSTED_INTERRUPT_DESCRIPTOR, 0x6040);
+	BREAKS(VMCS_POSTED_INTERRUPT_DESCRIPTOR, 0x6020, "not aligned to 64 bytes, or no memory");
+	BREAKS(VMCS_POSTED_INTERRUPT_DESCRIPTOR, BIT(PHYS),
+	       "not aligned to 64 bytes, or no memory");
+	SET(VMCS_PIN_CONTROLS, pin);
+	SET(VMCS_PROC2_CONTROLS, proc2);
 	SET(VMCS_PIN_CONTROLS, GET(VMCS_PIN_CONTROLS) & ~PIN_EXTERNAL_INTERRUPT);
 	BREAKS(VMCS_PROC2_CONTROLS, proc2 | BIT(9),
 	       "virtual-interrupt delivery without external-interrupt exiting");
@@ -371,6 +387,8 @@ static void test_fields(void **state)
 		INDEX_VMCS_GUEST_INTERRUPT_STATUS,
 		INDEX_VMCS_EOI_EXIT_BITMAP0,
 		INDEX_VMCS_EOI_EXIT_BITMAP3,
+		INDEX_VMCS_POSTED_INTERRUPT_VECTOR,
+		INDEX_VMCS_POSTED_INTERRUPT_DESCRIPTOR,
 		INDEX_VMCS_PREEMPTION_TIMER,
 		INDEX_VMCS_GUEST_PAT,
 		INDEX_VMCS_GUEST_EFER,

@@ -50,7 +50,7 @@ static const struct row {
 	bool len;
 } rows[] = {
 	{ 0, "EXCEPTION_NMI", EXIT_EXCEPTION, Q | VMX_NEEDS_INTR_INFO, false },
-	{ 1, "EXTERNAL_INTERRUPT", EXIT_INTR, 0, false },
+	{ 1, "EXTERNAL_INTERRUPT", EXIT_INTR, VMX_NEEDS_INTR_INFO, false },
 	{ 2, "TRIPLE_FAULT", EXIT_SHUTDOWN, 0, false },
 	{ 3, "INIT", EXIT_INIT, 0, false },
 	{ 4, "SIPI", EXIT_UNKNOWN, Q, false },

@@ -149,8 +149,8 @@ static void test_controls(void **state)
 				 PROC2_PAUSE_LOOP | PROC2_EPT | PROC2_UNRESTRICTED_GUEST);
 	assert_true(has(VMCS_EXIT_CONTROLS, EXIT_CTL_SAVE_DEBUG | EXIT_CTL_HOST_LONG_MODE |
 						    EXIT_CTL_LOAD_EFER | EXIT_CTL_LOAD_PAT));
-	/* An interrupt stays pending for the host to take. */
-	assert_false(has_any(VMCS_EXIT_CONTROLS, EXIT_CTL_ACK_INTERRUPT));
+	/* It tells the interrupt that it is for, as posted interrupts want it. */
+	assert_true(has(VMCS_EXIT_CONTROLS, EXIT_CTL_ACK_INTERRUPT));
 	assert_true(has(VMCS_ENTRY_CONTROLS,
 			ENTRY_CTL_LOAD_DEBUG | ENTRY_CTL_LOAD_EFER | ENTRY_CTL_LOAD_PAT));
 	assert_int_equal(fake_vmcs_get(VMCS_PLE_GAP), 128);

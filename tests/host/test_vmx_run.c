@@ -44,6 +44,24 @@ static void test_launch_then_resume(void **state)
 	assert_string_equal(exit_info.hw_name, "EXTERNAL_INTERRUPT");
 }
 
+static void play_triple_fault(void)
+{
+	play_intr();
+	set_exit(2, 0);
+}
+
+/* The exit has acknowledged it: nobody else tells of it. */
+static void test_interrupt_taken(void **state)
+{
+	(void)state;
+	assert_true(fake_vmcs_get(VMCS_EXIT_CONTROLS) & EXIT_CTL_ACK_INTERRUPT);
+	run_one(play_triple_fault);
+	assert_int_equal(fake_vmx.interrupts, 0);
+	run_one(play_intr);
+	assert_int_equal(fake_vmx.interrupts, 1);
+	assert_int_equal(fake_vmx.vector, PLAYED_VECTOR);
+}
+
 /* --- what the decoder is given --- */
 
 static void play_ept_violation(void)
@@ -98,7 +116,7 @@ static void test_exit_information(void **state)
 /* What the reason gives no meaning to is left over from another exit. */
 static void play_left_over(void)
 {
-	set_exit(VMX_EXIT_EXTERNAL_INTERRUPT, 0x1234);
+	set_exit(2, 0x1234);
 	fake_vmcs_set(VMCS_EXIT_INTR_INFO, 0x5678);
 	fake_vmcs_set(VMCS_EXIT_INSN_INFO, 0x9abc);
 }
@@ -107,7 +125,7 @@ static void test_nothing_left_over(void **state)
 {
 	(void)state;
 	run_one(play_left_over);
-	assert_int_equal(exit_info.raw[0], VMX_EXIT_EXTERNAL_INTERRUPT);
+	assert_int_equal(exit_info.raw[0], 2);
 	for (unsigned i = 1; i < VM_EXIT_RAW_WORDS; i++)
 		assert_int_equal(exit_info.raw[i], 0);
 }
@@ -843,6 +861,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_plain_exit),
 		TEST(test_launch_then_resume),
+		TEST(test_interrupt_taken),
 		TEST(test_exit_information),
 		TEST(test_nothing_left_over),
 		TEST(test_task_switch_keeps_rf),

@@ -32,6 +32,7 @@
 #define IDENTITY_MAP UINT64_C(0xfeffc000)
 #define NESTED_ROOT UINT64_C(0x7000)
 #define SHADOW_ROOT UINT64_C(0x9000)
+#define PLAYED_VECTOR 0xf1u /* play_intr()'s */
 
 #define NO_EPT (~(uint32_t)VMX_FEATURE_EPT)
 #define NO_UNRESTRICTED (~(uint32_t)VMX_FEATURE_UNRESTRICTED_GUEST)
@@ -103,6 +104,7 @@ bool vmx_enter(struct vcpu_regs *regs, bool resume)
 /* A host interrupt at once. */
 static inline void play_intr(void)
 {
+	fake_vmcs_set(VMCS_EXIT_INTR_INFO, INTR_INFO_VALID | PLAYED_VECTOR);
 }
 
 static inline void exception(unsigned type, unsigned vector, uint64_t qualification)

@@ -51,6 +51,7 @@ static inline void make_caps(void)
 		.tpr_shadow = true,
 		.apic_accesses = true,
 		.virtual_interrupts = true,
+		.posted_interrupts = true,
 		.load_efer = true,
 		.load_pat = true,
 	};

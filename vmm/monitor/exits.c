@@ -249,6 +249,8 @@ static const char *vector_name(unsigned vector, char *buf, size_t size)
 		return "a CPU is kicked";
 	if (vector == TRAP_CALL)
 		return "a CPU is called";
+	if (vector == TRAP_POSTED)
+		return "interrupts are posted";
 	if (vector == TRAP_APIC_ERROR)
 		return "APIC error";
 	if (vector == TRAP_SPURIOUS)
