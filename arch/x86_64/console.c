@@ -40,6 +40,11 @@ bool console_is_locked(void)
 	return spin_is_locked(&lock) || spin_is_locked(&line.lock);
 }
 
+uint32_t console_turns(void)
+{
+	return spin_turns(spin_is_locked(&lock) ? &lock : &line.lock);
+}
+
 /* With the lock held. */
 static void set_line_open(bool open)
 {

@@ -37,6 +37,8 @@ void console_fresh_line(void);
 
 /* Is anybody saying something, by console or line? */
 bool console_is_locked(void);
+/* How often that had ended when the one who does began; it wraps. */
+uint32_t console_turns(void);
 
 /*
  * Open the UART that spec names: com1= of Umbra's line, "" for its default; it is kept. Output

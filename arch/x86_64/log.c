@@ -111,10 +111,30 @@ void log_panic(void)
 	send_held();
 }
 
+bool log_is_panicked(void)
+{
+	return panicked;
+}
+
 bool log_nmi_may(void)
 {
 	return !panicked && !spin_is_locked(&lock) && !console_is_locked();
 }
+
+uint32_t log_turns(void)
+{
+	return spin_is_locked(&lock) ? spin_turns(&lock) : console_turns();
+}
+
+#ifdef UMBRA_DEBUG
+void log_with_lock(void (*fn)(void *ctx), void *ctx)
+{
+	uint64_t flags = log_lock();
+
+	fn(ctx);
+	log_unlock(flags);
+}
+#endif
 
 uint64_t log_sent(void)
 {

@@ -32,9 +32,18 @@ unsigned log_held(void);
 void log_send_held(void);
 /* The same, whatever state the log is in, and hold no CPU's lines from now on. For panic(). */
 void log_panic(void);
-/* May an NMI's handler log, on a CPU that is alone? Not where it has cut off one who does, or in a
- * panic. */
+/* Has log_panic() been called? */
+bool log_is_panicked(void);
+/* May one log who must not wait: an NMI's handler, the watchdog? Not where somebody else does, who
+ * may be cut off, or in a panic. */
 bool log_nmi_may(void);
+/* Which turn it is of the lock for which log_nmi_may() says no; it wraps. While it stays so, that
+ * is one and the same. */
+uint32_t log_turns(void);
+#ifdef UMBRA_DEBUG
+/* For tests of the watchdog: have its lock, and do this. */
+void log_with_lock(void (*fn)(void *ctx), void *ctx);
+#endif
 /* How many have been sent so far. */
 uint64_t log_sent(void);
 /* How many have been kept and not sent since the last call of this. */

@@ -8,11 +8,20 @@
 #include "arch/x86_64/lapic.h"
 #include "arch/x86_64/log.h"
 #include "arch/x86_64/nmi_timer.h"
+#include "arch/x86_64/panic.h"
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/timer.h"
 #include "arch/x86_64/trap.h"
 
 #define PERIOD_NS (4 * NS_PER_SEC)
+
+/* Looks in a row at which one and the same had a lock that who says something needs. */
+#define MUTE_LOOKS 8
+
+struct mute {
+	uint32_t turns;
+	unsigned looks;
+};
 
 /* A CPU that looks after another one. Touched by itself alone. */
 struct watch {
@@ -22,7 +31,8 @@ struct watch {
 	uint64_t seen;  /* of's progress() when it was looked at last */
 	uint64_t irqs;  /* of's irq_count when it was sent an interrupt */
 	uint64_t asked; /* clock_ns() when it was sent an interrupt; 0: it need not answer */
-	bool reported;  /* atomic: the first CPU, which looks after itself too, looks at it */
+	struct mute mute;
+	bool reported; /* atomic: the first CPU, which looks after itself too, looks at it */
 };
 
 static struct watch watches[CPU_MAX];
@@ -73,6 +83,26 @@ static void report(const struct cpu *stuck, const struct cpu_report *r, uint64_t
 	show_all_the_same(stuck);
 }
 
+/* May it be said? One who is stuck with the log's or the console's lock leaves nothing but a panic,
+ * which needs neither. */
+static bool may_say(const struct cpu *stuck, struct mute *mute)
+{
+	uint32_t turns = log_turns();
+
+	if (log_is_panicked())
+		return false;
+	if (log_nmi_may()) {
+		mute->looks = 0;
+		return true;
+	}
+	if (turns != mute->turns)
+		mute->looks = 0;
+	mute->turns = turns;
+	if (++mute->looks >= MUTE_LOOKS)
+		panic("watchdog: cpu %u is stuck, and somebody who has the log's lock", stuck->id);
+	return false;
+}
+
 static void report_again(const struct cpu *cpu, uint64_t seconds)
 {
 	log_err("watchdog: cpu %u goes on, after %llu s", cpu->id, (unsigned long long)seconds);
@@ -104,7 +134,7 @@ static void look(void *ctx)
 		w->asked = now;
 		w->irqs = __atomic_load_n(&w->of->irq_count, __ATOMIC_RELAXED);
 		cpu_interrupt(w->of);
-	} else if (!w->reported) {
+	} else if (!w->reported && may_say(w->of, &w->mute)) {
 		ask_and_report(w, (now - w->asked) / NS_PER_SEC);
 		__atomic_store_n(&w->reported, true, __ATOMIC_RELAXED);
 	}
@@ -142,6 +172,7 @@ static struct {
 	uint64_t due;   /* the time for which no NMI has come yet: a late one leaves some */
 	uint64_t asked; /* when it was sent an interrupt; 0: it need not answer */
 	uint64_t stuck; /* how long it was, in seconds */
+	struct mute mute;
 	bool reported;
 	const struct watch *other; /* who looks after it; NULL: it is alone */
 	struct cpu_work again;
@@ -176,7 +207,7 @@ static void look_at_itself(struct cpu *cpu, const struct trap_frame *tf, uint64_
 		own.asked = now;
 		own.irqs = cpu->irq_count;
 		lapic_send_self(TRAP_KICK);
-	} else if (!own.reported && !is_for_other(now) && log_nmi_may()) {
+	} else if (!own.reported && !is_for_other(now) && may_say(cpu, &own.mute)) {
 		r.nr_calls = backtrace_take(tf->rip, tf->rbp, r.calls, SMP_REPORT_CALLS);
 		report(cpu, &r, own.irqs, seconds);
 		own.reported = true;

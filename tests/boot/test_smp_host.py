@@ -142,6 +142,18 @@ def test_watchdog_all(name):
         lib.check(len(re.findall("watchdog: cpu 0", m.text)) == 2, "one who says so", m.text[-2000:])
 
 
+def test_watchdog_mute(name):
+    """One who is stuck with the log's lock leaves the others a panic, which says where he is."""
+    with machine(name, "--smp", "2", build="debug") as m:
+        at_monitor(m)
+        m.type("hang 1 600 log\r")
+        m.expect(r"panic: watchdog: cpu [01] is stuck, and somebody who has the log's lock")
+        m.expect(r"cpu 1: rip [0-9a-f]{16} ")
+        m.expect(r"[0-9a-f]{16} smp_do_work\+0x")
+        m.still_runs(10)
+        lib.check(m.text.count("panic: ") == 1, "one panic", m.text[-2000:])
+
+
 def test_watchdog_alone(name):
     """A processor that is alone looks after itself, by the HPET's NMIs."""
     with machine(name, "--smp", "1", build="debug") as m:

@@ -37,6 +37,10 @@ static void irq_restore(uint64_t flags)
 {
 	(void)flags;
 }
+static uint32_t console_turns(void)
+{
+	return 7;
+}
 static bool console_busy;
 static bool console_is_locked(void)
 {
@@ -48,7 +52,10 @@ static bool console_is_locked(void)
 #define log_hold real_log_hold
 #define log_held real_log_held
 #define log_send_held real_log_send_held
+#define log_is_panicked real_log_is_panicked
 #define log_nmi_may real_log_nmi_may
+#define log_turns real_log_turns
+#define log_with_lock real_log_with_lock
 #define log_sent real_log_sent
 #define log_take_unsent real_log_take_unsent
 #define log_line real_log_line
@@ -243,6 +250,7 @@ static void test_writers(void **state)
 static void test_nmi(void **state)
 {
 	uint64_t flags;
+	uint32_t turns;
 
 	(void)state;
 	assert_true(log_nmi_may());
@@ -251,8 +259,13 @@ static void test_nmi(void **state)
 	console_busy = false;
 	flags = log_lock();
 	assert_false(log_nmi_may());
+	turns = log_turns();
 	log_unlock(flags);
 	assert_true(log_nmi_may());
+	flags = log_lock();
+	assert_int_equal(log_turns(), turns + 1);
+	log_unlock(flags);
+	assert_int_equal(log_turns(), console_turns());
 	log_panic();
 	assert_false(log_nmi_may());
 }

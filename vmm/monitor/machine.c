@@ -215,36 +215,49 @@ static bool cmd_panic(const struct monitor_args *args)
 
 #ifdef UMBRA_DEBUG
 static struct cpu_work hang_work;
-static bool hang_takes_irqs;
 
 static void hang(void *ctx)
 {
-	if (!hang_takes_irqs)
-		irq_disable();
 	clock_delay_ns((uint64_t)(uintptr_t)ctx * NS_PER_SEC);
+	cpu_relax(); /* so that this is no jump, and the way to it can be seen */
+}
+
+static void hang_irqs_off(void *ctx)
+{
+	irq_disable();
+	hang(ctx);
 	irq_enable();
+}
+
+static void hang_log(void *ctx)
+{
+	log_with_lock(hang, ctx);
 }
 
 /* For tests of the watchdog. */
 static bool cmd_hang(const struct monitor_args *args)
 {
+	const char *how = args->count > 2 ? args->word[2] : "";
 	uint64_t id, seconds = 30;
+	void (*fn)(void *ctx);
 	struct cpu *cpu;
 
-	if (!monitor_number(args, 0, &id) ||
-	    (args->count > 1 && !monitor_number(args, 1, &seconds)) ||
-	    (args->count > 2 && strcmp(args->word[2], "irqs") != 0))
+	fn = !*how                  ? hang_irqs_off
+	     : !strcmp(how, "irqs") ? hang
+	     : !strcmp(how, "log")  ? hang_log
+				    : NULL;
+	if (!fn || !monitor_number(args, 0, &id) ||
+	    (args->count > 1 && !monitor_number(args, 1, &seconds)))
 		return false;
 	cpu = id < CPU_MAX ? smp_cpu((unsigned)id) : NULL;
 	if (!cpu || cpu->state != CPU_ONLINE)
 		return monitor_wrong("there is no such processor");
 	if (seconds > 600)
 		return monitor_wrong("up to 600 seconds");
-	hang_work.fn = hang;
 	hang_work.ctx = (void *)(uintptr_t)seconds;
 	if (hang_work.queued)
 		return monitor_wrong("another one is about to hang");
-	hang_takes_irqs = args->count > 2;
+	hang_work.fn = fn;
 	smp_queue(cpu, &hang_work);
 	return true;
 }
@@ -338,7 +351,7 @@ static const struct monitor_command commands[] = {
 	  .run = cmd_panic },
 #ifdef UMBRA_DEBUG
 	{ .name = "hang",
-	  .args = "CPU [SECONDS [irqs]]",
+	  .args = "CPU [SECONDS [irqs|log]]",
 	  .help = "stop a processor for a while, to see the watchdog",
 	  .example = "hang 1 30",
 	  .words_min = 1,

@@ -115,6 +115,12 @@ static inline void spin_unlock(struct spinlock *l)
 	__atomic_store_n(&l->serving, l->serving + 1, __ATOMIC_RELEASE);
 }
 
+/* So often it has been given back; it wraps. */
+static inline uint32_t spin_turns(const struct spinlock *l)
+{
+	return __atomic_load_n(&l->serving, __ATOMIC_RELAXED);
+}
+
 /* Does anybody hold it now? */
 static inline bool spin_is_locked(const struct spinlock *l)
 {
