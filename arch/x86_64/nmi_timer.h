@@ -1,5 +1,5 @@
-/* An NMI every so often, for the first CPU: the HPET's timer 0 has the 8254's input of the I/O
- * APIC, whose entry makes NMIs of it. */
+/* An NMI every so often, for a machine with one CPU: the HPET's timer 0 has the 8254's input of the
+ * I/O APIC, whose entry makes NMIs of it. */
 #ifndef UMBRA_NMI_TIMER_H
 #define UMBRA_NMI_TIMER_H
 
