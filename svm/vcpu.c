@@ -25,8 +25,6 @@ static const uint8_t always[] = {
 	INTERCEPT_MWAIT,        INTERCEPT_MWAIT_ARMED,  INTERCEPT_XSETBV,
 };
 
-/* Exits by PAUSE, in a turn, that are no spinning yet, where each of them exits. */
-#define PAUSES_BORNE 64
 /* How many PAUSEs, each within so many cycles of the last, are spinning. */
 #define PAUSE_FILTER_COUNT 3000
 #define PAUSE_FILTER_THRESHOLD 128
@@ -108,7 +106,8 @@ int svm_vcpu_init(struct vcpu *vcpu)
 	sv->shadow = vcpu->vm->shadow;
 	vcpu->hw = sv;
 	vcpu->hot = &sv->guest.cr0;
-	vcpu->pauses_borne = svm_machine.features & SVM_FEATURE_PAUSE_FILTER ? 0 : PAUSES_BORNE;
+	vcpu->pauses_borne =
+		svm_machine.features & SVM_FEATURE_PAUSE_FILTER ? 0 : VCPU_PAUSES_BORNE;
 	vmcb_set_iopm_base_pa(v, vm->iopm.v);
 	vmcb_set_msrpm_base_pa(v, vm->msrpm.v);
 	vmcb_set_v_intr(v, V_INTR_MASKING);

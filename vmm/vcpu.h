@@ -112,7 +112,7 @@ struct vcpu {
 	uint64_t tables_seen; /* vm_tables.c: of vm->tables, what it has caught up with; atomic */
 	bool invlpg_exits;
 	unsigned pauses;       /* exits for PAUSE in this turn; */
-	unsigned pauses_borne; /* so many of them are no spinning yet: the backend's word */
+	unsigned pauses_borne; /* so many of them are no spinning yet: 0 or VCPU_PAUSES_BORNE */
 	unsigned sought;       /* turns.c: the vCPU that it was taken to spin for last */
 	unsigned code_lost;    /* exit.c: so often in a row RIP's code was not what had exited */
 	struct sched_entity sched;
@@ -125,6 +125,10 @@ struct vcpu {
 	void *hw;                     /* the backend's own state */
 	const uint64_t *hot;          /* VCPU_HOT_REGS registers, in the backend's keeping */
 };
+
+/* Where no count of the processor's, but each PAUSE makes an exit: that many take about as long as
+ * what such a processor takes for spinning. The backend says which it is. */
+#define VCPU_PAUSES_BORNE 64
 
 /* kalloc() gives pages. Bochs 3.0 wants a posted-interrupt descriptor at the start of one. */
 static_assert(offsetof(struct vcpu, lapic.inbox) == 0, "a posted-interrupt descriptor");

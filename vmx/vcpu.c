@@ -18,8 +18,6 @@
  */
 #define PLE_GAP 128
 #define PLE_WINDOW 131072
-/* Without it a guest may be left at each PAUSE (run.c): exits that take about as long. */
-#define PAUSES_BORNE 64
 
 #define PIN_ALWAYS (PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS)
 /*
@@ -203,7 +201,7 @@ int vmx_vcpu_init(struct vcpu *vcpu)
 		return trace_error(-ENOMEM);
 	vcpu->hw = vv;
 	vcpu->hot = &vv->guest.cr0;
-	vcpu->pauses_borne = vmx_machine.vmx.pause_loop ? 0 : PAUSES_BORNE;
+	vcpu->pauses_borne = vmx_machine.vmx.pause_loop ? 0 : VCPU_PAUSES_BORNE;
 	err = init_pages(vcpu);
 	if (err) {
 		free_pages(vcpu);

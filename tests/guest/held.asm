@@ -118,11 +118,7 @@ other:
 	section .data
 	STARTUP_CODE 8, other
 
-	align 8
-gdt:	dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdt_end:
-gdtr:	dw gdt_end - gdt - 1
-	dd gdt
+	FLAT_GDT
 idtr:	dw 256 * 8 - 1
 	dd idt
 

@@ -63,14 +63,6 @@ IN_NMI		equ 3		; the next NMI's handler does not end
 	mov dword [APIC_ICR], %1
 %endmacro
 
-; AWAIT cell, value: until it is.
-%macro AWAIT 2
-%%again:
-	pause
-	cmp dword [%1], %2
-	jne %%again
-%endmacro
-
 	GUEST
 	FLAT_SEGMENTS
 	mov dword [APIC_SVR], 0x1ff
@@ -106,7 +98,7 @@ IN_NMI		equ 3		; the next NMI's handler does not end
 
 	; Two INITs, two STARTUPs of which the first one counts; to all others.
 	mov dword [ORDER], SPOIL
-	AWAIT ORDER, 0
+	WAIT_FOR ORDER, 0
 	mov dword [APIC_ICR], ICR_OTHERS | ICR_INIT
 	call expect_no_beats
 	SEND ICR_INIT
@@ -121,7 +113,7 @@ IN_NMI		equ 3		; the next NMI's handler does not end
 
 	; One that halts; and an NMI before its STARTUP is lost, one after it is not.
 	mov dword [ORDER], HALT
-	AWAIT ORDER, 0
+	WAIT_FOR ORDER, 0
 	call expect_no_beats
 	SEND ICR_INIT
 	SEND ICR_NMI
@@ -133,7 +125,7 @@ IN_NMI		equ 3		; the next NMI's handler does not end
 	mov eax, [NMIS]
 	EXPECT eax, 0
 	SEND ICR_NMI
-	AWAIT NMIS, 1
+	WAIT_FOR NMIS, 1
 	SAY "one that halted"
 
 	; In an NMI's handler another one waits, which an INIT takes away; the next one comes again.
@@ -143,9 +135,9 @@ IN_NMI		equ 3		; the next NMI's handler does not end
 	cmp ebx, "Genu"
 	je .done
 	mov dword [ORDER], IN_NMI
-	AWAIT ORDER, 0
+	WAIT_FOR ORDER, 0
 	SEND ICR_NMI
-	AWAIT NMIS, 2
+	WAIT_FOR NMIS, 2
 	SEND ICR_NMI
 	call expect_beats
 	mov eax, [NMIS]
@@ -159,7 +151,7 @@ IN_NMI		equ 3		; the next NMI's handler does not end
 	mov eax, [NMIS]
 	EXPECT eax, 2
 	SEND ICR_NMI
-	AWAIT NMIS, 3
+	WAIT_FOR NMIS, 3
 	call expect_beats
 	SAY "one in an NMI"
 .done:
@@ -168,7 +160,7 @@ IN_NMI		equ 3		; the next NMI's handler does not end
 
 ; The start of that number, ecx, on that page, ebp.
 expect_fresh:
-	AWAIT STARTS, ecx
+	WAIT_FOR STARTS, ecx
 	mov ebx, ebp
 	shr ebx, 4
 	IS cs, ebx
@@ -208,23 +200,11 @@ expect_beats:
 
 ; It does not, for long enough.
 expect_no_beats:
-	call waste
+	WASTE 1000
 	mov ebx, [BEATS]
-	call waste
+	WASTE 1000
 	mov eax, [BEATS]
 	EXPECT eax, ebx
-	ret
-
-; A PAUSE may be an exit: there is one to each thousand.
-waste:
-	mov ecx, 1000
-.again:
-	pause
-	mov edx, 500
-.count:
-	dec edx
-	jnz .count
-	loop .again
 	ret
 
 ; --- the second one, in real mode: its page may be either ---
@@ -390,10 +370,7 @@ spoil32:
 	ROUTINES
 
 	section .data
-	align 8
-gdt:	dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdtr:	dw 23
-	dd gdt
+	FLAT_GDT
 
 	section .bss
 	alignb 4096

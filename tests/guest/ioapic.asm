@@ -464,10 +464,7 @@ stub_size equ $ - stubs
 %endrep
 
 	section .data
-	align 8
-gdt:	dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdtr:	dw 23
-	dd gdt
+	FLAT_GDT
 idtr:	dw VECTORS * 8 - 1
 	dd idt
 

@@ -22,26 +22,6 @@ WINDOW		equ 0x400000
 COUNTS		equ 80000 / CPUS
 MOVES		equ 400 / CPUS
 
-; WAIT_FOR cell, value: until it is.
-%macro WAIT_FOR 2
-%%again:
-	pause
-	cmp dword [%1], %2
-	jne %%again
-%endmacro
-
-; WASTE n: n thousand instructions. A PAUSE may be an exit: there is one to each thousand.
-%macro WASTE 1
-	mov ecx, %1
-%%again:
-	pause
-	mov edx, 500
-%%count:
-	dec edx
-	jnz %%count
-	loop %%again
-%endmacro
-
 ; SEND processor, command
 %macro SEND 2
 	mov dword [APIC_ICR_HIGH], (%1) << 24
@@ -253,11 +233,7 @@ on_spurious:
 	section .data
 	STARTUP_CODE 8, other
 
-	align 8
-gdt:	dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdt_end:
-gdtr:	dw gdt_end - gdt - 1
-	dd gdt
+	FLAT_GDT
 idtr:	dw 256 * 8 - 1
 	dd idt
 
