@@ -458,7 +458,7 @@ static unsigned deliver_one(void)
 }
 
 /* The vector whose end it exits for; 0: a kick, or that there is nothing left to do. */
-static unsigned run_guest(struct lapic *l, bool last, time_t since)
+static unsigned run_guest(struct lapic *l, time_t since)
 {
 	uint64_t watched[4];
 
@@ -474,7 +474,8 @@ static unsigned run_guest(struct lapic *l, bool last, time_t since)
 			return vector;
 		if (vector)
 			__atomic_fetch_add(&taken[vector], 1, __ATOMIC_RELEASE);
-		else if (last && !__atomic_load_n(&notified, __ATOMIC_SEQ_CST))
+		else if (!__atomic_load_n(&running, __ATOMIC_SEQ_CST) &&
+			 !__atomic_load_n(&notified, __ATOMIC_SEQ_CST))
 			return 0;
 		else
 			sched_yield();
@@ -497,7 +498,7 @@ static void run_owner(struct lapic *l)
 		while (lapic_has_posted(l))
 			lapic_fold(l);
 		__atomic_store_n(&in_guest, true, __ATOMIC_SEQ_CST);
-		ended_vector = run_guest(l, last, since);
+		ended_vector = run_guest(l, since);
 		lapic_take_back(l, page);
 		__atomic_store_n(&in_guest, false, __ATOMIC_RELEASE);
 		if (l->has_taken)
