@@ -155,10 +155,11 @@ static void await_interrupts(uint8_t b, uint32_t n, uint8_t flags, uint64_t us)
 	uint64_t from;
 
 	set(REG_B, B_24H);
+	/* A flag that rises after it has been read is one of them at once. */
+	from = rdtsc();
 	get(REG_C);
 	before = rtc_interrupts();
 	rtc_flags = 0;
-	from = rdtsc();
 	set(REG_B, B_24H | b);
 	interrupts_on();
 	while (rtc_interrupts() - before < n)
