@@ -13,7 +13,9 @@ from models import MODELS
 
 SECONDS = int(os.environ.get("RACE_SECONDS", "60"))
 ALONE = True
-LOST = 40    # accesses that leave A or D clear: QEMU has one in ten millions, natively too
+# Accesses that leave A or D clear: QEMU has one in ten millions, natively too.
+LOST = 40         # in a cell's time
+LOST_NATIVE = 8   # in less; a planted loss is to be more, on a crowded machine too
 CPUS = 2     # that guests run on
 NEVER = r"WRONG .*|the shadow is wrong.*|panic: .*|vm race: .*, stopped"
 COUNTS = ("accesses", "sure", "faults", "changes", "shootdowns", "drops")
@@ -80,7 +82,7 @@ def natively(line):
 def test_native(name):
     """Without Umbra it finds nothing, but each fault that is planted in itself."""
     del name
-    line = f"seed={some_seed()} cpus={CPUS} lost={LOST}"
+    line = f"seed={some_seed()} cpus={CPUS} lost={LOST_NATIVE}"
     status, text = natively(f"{line} seconds=3")
     lib.check(status == 33 and "race: OK" in text, "nothing wrong natively", text[-2000:])
     for plant, words in PLANTS.items():
