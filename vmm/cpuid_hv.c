@@ -6,9 +6,8 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-/* How far the fraction may be off. Operating systems take it for exact. */
-#define RATIO_PPB 10000
-#define PPB UINT64_C(1000000000)
+/* So finely what a fraction is off is compared: one that is exact is zero, no other is. */
+#define PARTS UINT64_C(1000000000000000)
 
 static uint32_t four_chars(const char *c)
 {
@@ -44,17 +43,19 @@ struct cpuid_regs cpuid_hv(const struct vcpu *vcpu, uint32_t leaf)
 /* Linux multiplies the numerator with the APIC timer's kHz, in 32 bits if it has no more. */
 struct cpuid_regs cpuid_tsc_ratio(uint64_t tsc_hz, uint64_t apic_hz)
 {
-	uint64_t most = UINT32_MAX / (apic_hz / 1000), best = RATIO_PPB + 1;
+	uint64_t most = UINT32_MAX / (apic_hz / 1000), best = PARTS;
 	struct cpuid_regs r = { 0 };
 
-	for (uint64_t num = 1; num <= most; num++) {
-		uint64_t den = (num * apic_hz + tsc_hz / 2) / tsc_hz;
+	for (uint64_t den = 1; best; den++) {
+		uint64_t num = (den * tsc_hz + apic_hz / 2) / apic_hz;
 		uint64_t have = num * apic_hz, want = den * tsc_hz;
 		uint64_t off = have > want ? have - want : want - have;
 
-		if (!den || mul_div64(off, PPB, want) >= best)
+		if (num > most)
+			break;
+		if (mul_div64(off, PARTS, want) >= best)
 			continue;
-		best = mul_div64(off, PPB, want);
+		best = mul_div64(off, PARTS, want);
 		r = (struct cpuid_regs){ .eax = (uint32_t)den,
 					 .ebx = (uint32_t)num,
 					 .ecx = (uint32_t)apic_hz };

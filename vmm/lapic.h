@@ -21,7 +21,10 @@
 
 #define LAPIC_MAX 64 /* in a VM; their ids are 0 to 63 */
 #define LAPIC_BASE UINT64_C(0xfee00000)
-#define LAPIC_TIMER_HZ 1000000000u /* that is divided by the divide configuration register */
+/* What the divide configuration register divides; CPUID tells it, and tells the TSC as a fraction
+ * of it. At 25 MHz, as many processors' crystals have, each TSC has one that is near
+ * (cpuid_tsc_ratio()). */
+#define LAPIC_TIMER_HZ 25000000u
 /* A periodic timer does not fire more often than this, whatever the guest asks. */
 #define LAPIC_MIN_PERIOD_NS 100000
 /* Periodic ticks that came while the one before them still waited; they are made up for. */
@@ -53,7 +56,7 @@ struct lapic_cpu {
 struct lapic_timer {
 	struct timer timer;
 	uint32_t initial;
-	unsigned shift;    /* a count is 2^shift nanoseconds */
+	unsigned shift;    /* a count is 2^shift ticks of LAPIC_TIMER_HZ */
 	bool running;      /* one-shot and periodic: it counts since start_ns */
 	uint64_t start_ns; /* when it was at initial */
 	uint64_t next_ns;  /* periodic: the tick that it is armed for */

@@ -9,7 +9,13 @@
 #include "arch/x86_64/clock.h"
 #include "vmm/lapic_core.h"
 
-static_assert(LAPIC_TIMER_HZ == NS_PER_SEC, "a count that is divided by 1 is a nanosecond");
+#define TICK_NS (NS_PER_SEC / LAPIC_TIMER_HZ)
+static_assert(NS_PER_SEC % LAPIC_TIMER_HZ == 0, "a tick is whole nanoseconds");
+
+static uint64_t count_ns(const struct lapic_timer *t)
+{
+	return TICK_NS << t->shift;
+}
 
 static enum lapic_timer_mode mode_of(uint32_t lvt)
 {
@@ -21,14 +27,15 @@ static enum lapic_timer_mode timer_mode(const struct lapic *l)
 	return mode_of(l->lvt[LVT_TIMER]);
 }
 
+/* Whole counts; the first one begins at start_ns. */
 static uint64_t elapsed(const struct lapic_timer *t, uint64_t now)
 {
-	return (now - t->start_ns) >> t->shift;
+	return (now - t->start_ns) / count_ns(t);
 }
 
 static uint64_t period_ns(const struct lapic_timer *t)
 {
-	return (uint64_t)t->initial << t->shift;
+	return t->initial * count_ns(t);
 }
 
 uint32_t lapic_timer_current(const struct lapic *l)
@@ -232,7 +239,7 @@ void lapic_timer_write_divide(struct lapic *l, uint32_t val)
 	/* Bits 3, 1 and 0: 0 divides by 2, 6 by 128, 7 by 1. */
 	t->shift = (((val >> 1 & 4) | (val & 3)) + 1) & 7;
 	if (t->running)
-		t->start_ns = now - (done << t->shift);
+		t->start_ns = now - done * count_ns(t);
 	arm(l, now);
 }
 

@@ -24,6 +24,7 @@
 
 %define TO_SELF		0x40000
 %define MASKED		0x10000
+%define MS		25000	; of the timer's counts
 %define MSR_BASE	0x1b
 %define MSR_DEADLINE	0x6e0
 %define MSR_X2APIC	0x800
@@ -167,12 +168,12 @@
 	; The timer: a millisecond or so, each.
 	mov dword [APIC + REG_DIVIDE], 0xb
 	mov dword [APIC + REG_TIMER], 0x70
-	mov dword [APIC + REG_INITIAL], 1000000
+	mov dword [APIC + REG_INITIAL], MS
 	WAIT_ONE
 	TOOK 1, 0x70
 	APIC_IS REG_CURRENT, 0
 	mov dword [APIC + REG_TIMER], 0x20071
-	mov dword [APIC + REG_INITIAL], 2000000
+	mov dword [APIC + REG_INITIAL], 2 * MS
 	WAIT_ONE
 	WAIT_ONE
 	WAIT_ONE
@@ -309,7 +310,7 @@
 	TOOK 0, 0
 	WRMSR MSR_X2APIC + 0x32, 0x70
 	WRMSR MSR_X2APIC + 0x3e, 0xb
-	WRMSR MSR_X2APIC + 0x38, 500000
+	WRMSR MSR_X2APIC + 0x38, MS / 2
 	WAIT_ONE
 	TOOK 1, 0x70
 	WRMSR MSR_BASE, APIC | 0x900

@@ -255,7 +255,7 @@ others:
 	WRITE_X2APIC 0x0f, 0x1ff
 	WRITE_X2APIC 0x3e, 0xb	; divide by 1
 	WRITE_X2APIC 0x32, 0x20000 | VEC_TICK
-	WRITE_X2APIC 0x38, 100000
+	WRITE_X2APIC 0x38, 2500	; of 25 MHz: 100 us
 .sleep:
 	sti
 	hlt

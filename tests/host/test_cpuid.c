@@ -1,4 +1,5 @@
 /* vmm/cpuid.c: what a guest sees of the machine, and that it sees no more. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,34 +77,48 @@ static void test_kvm_signature(void **state)
 	r = ask(0x40000001, 0);
 	assert_int_equal(r.eax, BIT(1) | BIT(3) | BIT(24)); /* NOP_IO_DELAY, the clock, stable */
 	assert_int_equal(r.ebx | r.ecx | r.edx, 0);
-	assert_int_equal(ask(0x40000010, 0).ebx, 1000000);
+	assert_int_equal(ask(0x40000010, 0).ebx, 25000);
 }
 
-/* What Linux makes of leaf 15: crystal kHz * numerator / denominator, in 32 bits if need be. */
+#define CRYSTAL 25000000u
+
+/* What Linux makes of leaf 15: crystal kHz * numerator / denominator, in 32 bits if need be. It is
+ * less than 3 ppm off, and cut to whole kHz. */
+static void check_ratio(uint64_t hz)
+{
+	struct cpuid_regs r = cpuid_tsc_ratio(hz, CRYSTAL);
+	uint64_t khz;
+
+	if (!r.eax)
+		fail_msg("no fraction for %" PRIu64 " Hz", hz);
+	assert_int_equal(r.ecx, CRYSTAL);
+	assert_true(UINT64_C(25000) * r.ebx <= UINT32_MAX);
+	khz = UINT64_C(25000) * r.ebx / r.eax;
+	if (khz * 1000 > hz + hz / 333333 || khz * 1000 + 1000 < hz - hz / 333333)
+		fail_msg("%" PRIu64 " Hz is told as %" PRIu64 " kHz", hz, khz);
+}
+
 static void test_tsc_ratio(void **state)
 {
-	static const uint64_t hz[] = { 1000000000, 999997123,  2400001234, 2593906000,
-				       3400023456, 4200000000, 800000000,  1999876543 };
+	/* Near simple fractions the next ones are far. */
+	static const uint64_t near[] = { 1000000,    100000000,  100001000,    1000000000,
+					 1999999000, 2000100000, 3000100000,   3000300000,
+					 2400001234, 2593906000, 100000000000, 99999999999 };
 
 	(void)state;
-	for (unsigned i = 0; i < ARRAY_SIZE(hz); i++) {
-		struct cpuid_regs r = cpuid_tsc_ratio(hz[i], 1000000000);
-		uint64_t khz, err;
-
-		if (!r.eax) /* then there is none that is near enough */
-			continue;
-		assert_int_equal(r.ecx, 1000000000);
-		assert_true(UINT64_C(1000000) * r.ebx <= UINT32_MAX);
-		khz = UINT64_C(1000000) * r.ebx / r.eax;
-		err = khz * 1000 > hz[i] ? khz * 1000 - hz[i] : hz[i] - khz * 1000;
-		assert_true(err <= hz[i] / 100000 + 1000);
+	for (unsigned i = 0; i < ARRAY_SIZE(near); i++)
+		check_ratio(near[i]);
+	for (uint64_t hz = 40000000; hz < 6000000000; hz += hz / 2000 + 12347)
+		check_ratio(hz);
+	for (uint64_t off = 1; off < 3000000; off += off / 8 + 1) {
+		check_ratio(2000000000 + off);
+		check_ratio(3000000000 - off);
 	}
-	assert_int_equal(cpuid_tsc_ratio(1000000000, 1000000000).eax, 1);
-	assert_int_equal(cpuid_tsc_ratio(1000000000, 1000000000).ebx, 1);
-	assert_int_equal(cpuid_tsc_ratio(2500000000, 1000000000).eax, 2);
-	assert_int_equal(cpuid_tsc_ratio(2500000000, 1000000000).ebx, 5);
-	/* 300 ppm beside a fraction of small numbers: nothing that would be believed. */
-	assert_int_equal(cpuid_tsc_ratio(3000300000, 1000000000).ecx, 0);
+	assert_int_equal(cpuid_tsc_ratio(100001000, CRYSTAL).eax, 25000);
+	assert_int_equal(cpuid_tsc_ratio(100001000, CRYSTAL).ebx, 100001);
+	assert_int_equal(cpuid_tsc_ratio(2412500000, CRYSTAL).eax, 2);
+	assert_int_equal(cpuid_tsc_ratio(2412500000, CRYSTAL).ebx, 193);
+	assert_int_equal(cpuid_tsc_ratio(UINT64_C(5000000000000), CRYSTAL).ecx, 0); /* 5 THz */
 	assert_int_equal(cpuid_frequencies(2593906000).eax, 2594);
 }
 
@@ -401,9 +416,9 @@ static void test_intel(void **state)
 		for (unsigned sub = 0; sub < 3; sub++)
 			expect_zero(none[i], sub);
 	assert_int_equal(ask(0, 0).eax, 0x16);
-	assert_int_equal(ask(0x15, 0).eax, 1); /* APIC timer and TSC at 1 GHz */
-	assert_int_equal(ask(0x15, 0).ebx, 1);
-	assert_int_equal(ask(0x15, 0).ecx, 1000000000);
+	assert_int_equal(ask(0x15, 0).eax, 1); /* APIC timer at 25 MHz, TSC at 1 GHz */
+	assert_int_equal(ask(0x15, 0).ebx, 40);
+	assert_int_equal(ask(0x15, 0).ecx, 25000000);
 	assert_int_equal(ask(0x16, 0).eax, 1000);
 	assert_true(cpuid_policy()->tells_tsc);
 	fake_hw.reg[REG_CR4] &= ~CR4_OSXSAVE;

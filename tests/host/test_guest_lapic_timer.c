@@ -6,6 +6,8 @@
 #define PERIODIC (0x20000u | VECTOR)
 #define BY_TSC (0x40000u | VECTOR)
 #define MASKED 0x10000u
+#define COUNT_NS 40u /* at 25 MHz, divided by 1 */
+#define MS 25000u    /* so many counts */
 
 static int setup_timer(void **state)
 {
@@ -38,17 +40,17 @@ static void test_one_shot(void **state)
 {
 	(void)state;
 	wr(0, 0x320, ONE_SHOT);
-	wr(0, 0x380, 1000000);
-	assert_int_equal(rd(0, 0x390), 1000000);
+	wr(0, 0x380, MS);
+	assert_int_equal(rd(0, 0x390), MS);
 	fake_clock_advance(400000);
-	assert_int_equal(rd(0, 0x390), 600000);
+	assert_int_equal(rd(0, 0x390), MS / 10 * 6);
 	fake_clock_advance(599999);
 	assert_false(took());
 	fake_clock_advance(1);
 	assert_int_equal(cpus[0].kicks, 1);
 	assert_true(took());
 	assert_int_equal(rd(0, 0x390), 0);
-	assert_int_equal(rd(0, 0x380), 1000000);
+	assert_int_equal(rd(0, 0x380), MS);
 	fake_clock_advance(10000000);
 	assert_false(took());
 	wr(0, 0x380, 5000);
@@ -70,9 +72,9 @@ static void test_divide(void **state)
 		wr(0, 0x320, ONE_SHOT);
 		wr(0, 0x3e0, rates[i].dcr);
 		wr(0, 0x380, 1000);
-		fake_clock_advance(500 * rates[i].by);
+		fake_clock_advance(500 * COUNT_NS * rates[i].by);
 		assert_int_equal(rd(0, 0x390), 500);
-		fake_clock_advance(500 * rates[i].by - 1);
+		fake_clock_advance(500 * COUNT_NS * rates[i].by - 1);
 		assert_false(took());
 		fake_clock_advance(1);
 		assert_true(took());
@@ -80,20 +82,77 @@ static void test_divide(void **state)
 	/* In mid-count: what is counted stays. */
 	wr(0, 0x3e0, 11);
 	wr(0, 0x380, 100000);
-	fake_clock_advance(40000);
+	fake_clock_advance(40000 * COUNT_NS);
 	wr(0, 0x3e0, 3);
 	assert_int_equal(rd(0, 0x390), 60000);
-	fake_clock_advance(16 * 60000 - 1);
+	fake_clock_advance(16 * 60000 * COUNT_NS - 1);
 	assert_false(took());
 	fake_clock_advance(1);
 	assert_true(took());
+}
+
+/* A count lasts 40 ns: what is begun counts as it was before, and the interrupt comes with the last
+ * one's end. */
+static void test_within_counts(void **state)
+{
+	static const unsigned initial[] = { 1, 2, 3 };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(initial); i++) {
+		wr(0, 0x320, ONE_SHOT);
+		wr(0, 0x380, initial[i]);
+		for (unsigned ns = 0; ns < initial[i] * COUNT_NS; ns++) {
+			assert_int_equal(rd(0, 0x390), initial[i] - ns / COUNT_NS);
+			assert_false(took());
+			fake_clock_advance(1);
+		}
+		assert_int_equal(rd(0, 0x390), 0);
+		assert_true(took());
+	}
+	wr(0, 0x320, PERIODIC | MASKED);
+	wr(0, 0x380, 2);
+	for (unsigned ns = 0; ns < 10 * COUNT_NS; ns++) {
+		assert_int_equal(rd(0, 0x390), 2 - ns / COUNT_NS % 2);
+		fake_clock_advance(1);
+	}
+	/* The count that is begun begins anew with another rate. */
+	wr(0, 0x320, ONE_SHOT);
+	wr(0, 0x380, 3);
+	fake_clock_advance(COUNT_NS + 39);
+	wr(0, 0x3e0, 0); /* by 2 */
+	assert_int_equal(rd(0, 0x390), 2);
+	fake_clock_advance(4 * COUNT_NS - 1);
+	assert_int_equal(rd(0, 0x390), 1);
+	assert_false(took());
+	fake_clock_advance(1);
+	assert_int_equal(rd(0, 0x390), 0);
+	assert_true(took());
+}
+
+/* Six hours. */
+static void test_longest(void **state)
+{
+	const uint64_t ns = (uint64_t)UINT32_MAX * COUNT_NS * 128;
+
+	(void)state;
+	wr(0, 0x3e0, 10);
+	wr(0, 0x320, PERIODIC);
+	wr(0, 0x380, UINT32_MAX);
+	fake_clock_advance(ns - 1);
+	assert_int_equal(rd(0, 0x390), 1);
+	assert_false(took());
+	fake_clock_advance(1);
+	assert_int_equal(rd(0, 0x390), UINT32_MAX);
+	assert_true(took());
+	fake_clock_advance(3 * ns);
+	assert_int_equal(take_all(), 3);
 }
 
 static void test_periodic(void **state)
 {
 	(void)state;
 	wr(0, 0x320, PERIODIC);
-	wr(0, 0x380, 1000000);
+	wr(0, 0x380, MS);
 	for (unsigned i = 0; i < 50; i++) {
 		fake_clock_advance(999999);
 		assert_false(took());
@@ -101,9 +160,9 @@ static void test_periodic(void **state)
 		assert_true(took());
 	}
 	fake_clock_advance(300000);
-	assert_int_equal(rd(0, 0x390), 700000);
+	assert_int_equal(rd(0, 0x390), MS / 10 * 7);
 	wr(0, 0x320, ONE_SHOT); /* with what is left of the period */
-	assert_int_equal(rd(0, 0x390), 700000);
+	assert_int_equal(rd(0, 0x390), MS / 10 * 7);
 	fake_clock_advance(699999);
 	assert_false(took());
 	fake_clock_advance(1);
@@ -120,14 +179,14 @@ static void test_owed(void **state)
 {
 	(void)state;
 	wr(0, 0x320, PERIODIC);
-	wr(0, 0x380, 1000000);
+	wr(0, 0x380, MS);
 	fake_clock_advance(10000000);
 	assert_int_equal(take_all(), 10);
 	assert_int_equal(take_all(), 0);
 	fake_clock_advance(1000000000);
 	assert_int_equal(take_all(), 1 + LAPIC_MAX_OWED);
 	fake_clock_advance(10000000);
-	wr(0, 0x380, 1000000); /* what was before does not count */
+	wr(0, 0x380, MS); /* what was before does not count */
 	assert_int_equal(take_all(), 1);
 	fake_clock_advance(10000000);
 	wr(0, 0x320, PERIODIC | MASKED);
@@ -147,14 +206,14 @@ static void test_held(void **state)
 
 	(void)state;
 	wr(0, 0x320, PERIODIC);
-	wr(0, 0x380, 1000000);
+	wr(0, 0x380, MS);
 	fake_clock_advance(1000000);
 	assert_true(host->armed);
 	fake_clock_advance(1000000);
 	assert_false(host->armed);
 	fake_clock_advance(7300000);
 	assert_int_equal(cpus[0].kicks - kicks, 1);
-	assert_int_equal(rd(0, 0x390), 700000); /* it counts on */
+	assert_int_equal(rd(0, 0x390), MS / 10 * 7); /* it counts on */
 	assert_int_equal(take_all(), 9);
 	assert_true(host->armed);
 	fake_clock_advance(699999);
@@ -169,7 +228,7 @@ static void test_held(void **state)
 	/* What it is set to anew while it is held, it does. */
 	fake_clock_advance(10000000);
 	assert_false(host->armed);
-	wr(0, 0x380, 4000000);
+	wr(0, 0x380, 4 * MS);
 	assert_true(host->armed);
 	assert_int_equal(take_all(), 1);
 	fake_clock_advance(8000000);
@@ -184,7 +243,7 @@ static void test_held_by_its_error(void **state)
 	(void)state;
 	wr(0, 0x370, MASKED | 0x70);
 	wr(0, 0x320, 0x20005);
-	wr(0, 0x380, 1000000);
+	wr(0, 0x380, MS);
 	fake_clock_advance(10000000);
 	assert_false(host->armed);
 	wr(0, 0x370, 0x70);
@@ -218,7 +277,7 @@ static void test_work(void **state)
 	slow.kick = kick_slowly;
 	l->cpu = &slow;
 	wr(0, 0x320, PERIODIC);
-	wr(0, 0x380, 1000000);
+	wr(0, 0x380, MS);
 	assert_int_equal(lapic_timer_work(l), 0);
 	fake_clock_advance(1000000);
 	assert_true(took());
@@ -247,9 +306,9 @@ static void test_masked(void **state)
 	(void)state;
 	wr(0, 0x320, ONE_SHOT | MASKED);
 	wr(0, 0x380, 1000);
-	fake_clock_advance(500);
+	fake_clock_advance(500 * COUNT_NS);
 	assert_int_equal(rd(0, 0x390), 500);
-	fake_clock_advance(500);
+	fake_clock_advance(500 * COUNT_NS);
 	assert_int_equal(rd(0, 0x390), 0);
 	wr(0, 0x320, ONE_SHOT); /* it has passed */
 	fake_clock_advance(100000);
@@ -257,10 +316,10 @@ static void test_masked(void **state)
 	wr(0, 0x320, ONE_SHOT | MASKED);
 	wr(0, 0x380, 1000);
 	wr(0, 0x320, ONE_SHOT);
-	fake_clock_advance(1000);
+	fake_clock_advance(1000 * COUNT_NS);
 	assert_true(took());
 	wr(0, 0x320, PERIODIC | MASKED);
-	wr(0, 0x380, 1000000);
+	wr(0, 0x380, MS);
 	fake_clock_advance(1500000);
 	wr(0, 0x320, PERIODIC);
 	assert_false(took());
@@ -348,7 +407,7 @@ static void test_moves(void **state)
 
 	(void)state;
 	wr(0, 0x320, ONE_SHOT);
-	wr(0, 0x380, 1000);
+	wr(0, 0x380, 1000 / COUNT_NS);
 	fake_clock_advance(400);
 	lapic_leave(l);
 	assert_false(l->timer.timer.armed);
@@ -358,7 +417,7 @@ static void test_moves(void **state)
 	fake_clock_advance(1);
 	assert_true(took());
 	wr(0, 0x320, PERIODIC);
-	wr(0, 0x380, 1000000);
+	wr(0, 0x380, MS);
 	lapic_leave(l);
 	fake_clock_advance(3500000);
 	assert_false(took());
@@ -389,11 +448,11 @@ static void test_destroyed(void **state)
 {
 	(void)state;
 	wr(0, 0x320, ONE_SHOT);
-	wr(0, 0x380, 1000);
+	wr(0, 0x380, 1000 / COUNT_NS);
 	lapic_destroy(&cpus[0].lapic);
 	fake_clock_advance(2000);
 	assert_false(took());
-	wr(0, 0x380, 1000);
+	wr(0, 0x380, 1000 / COUNT_NS);
 	assert_true(lapic_write_base(&cpus[0].lapic, LAPIC_BASE, 40));
 	fake_clock_advance(2000);
 	assert_int_equal(cpus[0].lapic.irr.used, 0);
@@ -404,6 +463,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_one_shot, setup_timer),
 		cmocka_unit_test_setup(test_divide, setup_timer),
+		cmocka_unit_test_setup(test_within_counts, setup_timer),
+		cmocka_unit_test_setup(test_longest, setup_timer),
 		cmocka_unit_test_setup(test_periodic, setup_timer),
 		cmocka_unit_test_setup(test_owed, setup_timer),
 		cmocka_unit_test_setup(test_held, setup_timer),

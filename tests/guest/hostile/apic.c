@@ -30,7 +30,7 @@
 #define REG_DIVIDE 0x3e0u
 
 #define WATCHDOG 0x30000u /* its vector is 0x21, periodic */
-#define WATCHDOG_COUNT 1000000u
+#define WATCHDOG_US 1000u
 
 static volatile uint32_t *at(uint32_t address)
 {
@@ -53,7 +53,7 @@ void mend_apic(struct cpu *me)
 	*at(APIC + REG_LINT0) = me->nr ? 0x10000 : 0x700;
 	*at(APIC + REG_TIMER) = 0x20021;
 	*at(APIC + REG_DIVIDE) = 0xb;
-	*at(APIC + REG_INITIAL) = WATCHDOG_COUNT;
+	*at(APIC + REG_INITIAL) = apic_counts(WATCHDOG_US);
 	for (unsigned word = 0; word < 8; word++)
 		for (unsigned n = 0; n < 32 && *at(APIC + REG_ISR + 16 * word); n++)
 			*at(APIC + REG_EOI) = 0;

@@ -128,7 +128,7 @@ void timer_arm(uint64_t from, uint64_t ticks)
 	if (timer_kind == TIMER_DEADLINE)
 		wrmsr(MSR_DEADLINE, from + ticks);
 	else
-		apic_write(REG_INITIAL, (uint32_t)(ticks * counted / in_ticks));
+		apic_write(REG_INITIAL, (uint32_t)((ticks * counted + in_ticks / 2) / in_ticks));
 }
 
 void timer_stop(void)

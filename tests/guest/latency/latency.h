@@ -56,13 +56,6 @@ static inline void interrupts_off(void)
 	__asm__ volatile("cli" : : : "memory");
 }
 
-static inline void cpuid(uint32_t leaf, uint32_t reg[4])
-{
-	__asm__ volatile("cpuid"
-			 : "=a"(reg[0]), "=b"(reg[1]), "=c"(reg[2]), "=d"(reg[3])
-			 : "a"(leaf), "c"(0));
-}
-
 void set_gate(unsigned vector, interrupt_fn handler);
 /* Tables that lead from WINDOW to a page; window_map() says to which of two. */
 void window_init(void);

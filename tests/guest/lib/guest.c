@@ -6,6 +6,9 @@
 #define RTC 0x70
 #define LOOKS 1000000u /* at a port that is not ready */
 #define START_INFO_CMDLINE 24
+#define LEAF_NAME 0x40000000
+#define LEAF_TIMING 0x40000010 /* EBX: the APIC timer's kHz */
+#define QEMU_APIC_KHZ 1000000
 
 void *memset(void *dst, int c, size_t n)
 {
@@ -57,6 +60,29 @@ void put_hex(uint64_t val)
 	for (unsigned i = 0; i < digits; i++)
 		text[i] = "0123456789abcdef"[val >> 4 * (digits - 1 - i) & 15];
 	put_text(text);
+}
+
+/* A processor without a hypervisor answers for leaves that it has not with another's. */
+static bool tells_timing(void)
+{
+	uint32_t r[4];
+
+	cpuid(1, r);
+	if (!(r[2] >> 31))
+		return false;
+	cpuid(LEAF_NAME, r);
+	return r[0] >= LEAF_TIMING;
+}
+
+uint32_t apic_counts(uint32_t us)
+{
+	uint32_t r[4], khz = QEMU_APIC_KHZ;
+
+	if (tells_timing()) {
+		cpuid(LEAF_TIMING, r);
+		khz = r[1];
+	}
+	return (uint32_t)((uint64_t)us * khz / 1000);
 }
 
 void stop(bool good)

@@ -42,6 +42,13 @@ static inline void wrmsr(uint32_t msr, uint64_t val)
 			 : "memory");
 }
 
+static inline void cpuid(uint32_t leaf, uint32_t reg[4])
+{
+	__asm__ volatile("cpuid"
+			 : "=a"(reg[0]), "=b"(reg[1]), "=c"(reg[2]), "=d"(reg[3])
+			 : "a"(leaf), "c"(0));
+}
+
 /* IDTR's, and the like. */
 struct __attribute__((packed)) table_register {
 	uint16_t limit;
@@ -81,6 +88,9 @@ void put_text(const char *text);
 void put_number(unsigned long val);
 /* As many digits as it takes. */
 void put_hex(uint64_t val);
+/* The local APIC's timer, divided by 1: how often it counts in so many microseconds. By CPUID's
+ * leaf 40000010; without it as QEMU's own does. */
+uint32_t apic_counts(uint32_t us);
 /* By the debug-exit port: has all been as it must be? */
 void stop(bool good) __attribute__((noreturn));
 /* A register of the real-time clock; 0: the seconds. */

@@ -48,17 +48,8 @@ void stray(uintptr_t ip)
 	stop(false);
 }
 
-struct cpuid_regs {
-	uint32_t a, b, c, d;
-};
-
-static struct cpuid_regs cpuid(uint32_t leaf)
-{
-	struct cpuid_regs r;
-
-	__asm__ volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(0));
-	return r;
-}
+/* What CPUID leaves in the array, by register. */
+enum { EAX, EBX, ECX, EDX };
 
 static bool bit(uint32_t word, unsigned nr)
 {
@@ -111,28 +102,34 @@ unsigned machine_option(const char *name, unsigned absent)
 
 static void find_features(void)
 {
-	struct cpuid_regs max = cpuid(0), max_ext = cpuid(0x80000000), r = cpuid(1);
+	uint32_t max[4], max_ext[4], r[4];
 
-	features.amd = max.b == 0x68747541 || max.b == 0x6f677948; /* Auth(enticAMD), Hygo(n) */
-	features.pge = bit(r.d, 13);
-	features.pse36 = bit(r.d, 17);
+	cpuid(0, max);
+	cpuid(0x80000000, max_ext);
+	cpuid(1, r);
+	/* Auth(enticAMD), Hygo(n) */
+	features.amd = max[EBX] == 0x68747541 || max[EBX] == 0x6f677948;
+	features.pge = bit(r[EDX], 13);
+	features.pse36 = bit(r[EDX], 17);
 	features.maxphyaddr = 36;
-	features.pcid = LONG && bit(r.c, 17);
-	if (max.a >= 7) {
-		r = cpuid(7);
-		features.smep = bit(r.b, 7);
-		features.invpcid = LONG && bit(r.b, 10);
-		features.smap = bit(r.b, 20);
-		features.pku = LONG && bit(r.c, 3);
-		features.la57 = LONG && bit(r.c, 16);
+	features.pcid = LONG && bit(r[ECX], 17);
+	if (max[EAX] >= 7) {
+		cpuid(7, r);
+		features.smep = bit(r[EBX], 7);
+		features.invpcid = LONG && bit(r[EBX], 10);
+		features.smap = bit(r[EBX], 20);
+		features.pku = LONG && bit(r[ECX], 3);
+		features.la57 = LONG && bit(r[ECX], 16);
 	}
-	if (max_ext.a >= 0x80000001) {
-		r = cpuid(0x80000001);
-		features.nx = HAS_NX && bit(r.d, 20);
-		features.page_1g = bit(r.d, 26);
+	if (max_ext[EAX] >= 0x80000001) {
+		cpuid(0x80000001, r);
+		features.nx = HAS_NX && bit(r[EDX], 20);
+		features.page_1g = bit(r[EDX], 26);
 	}
-	if (max_ext.a >= 0x80000008)
-		features.maxphyaddr = cpuid(0x80000008).a & 0xff;
+	if (max_ext[EAX] >= 0x80000008) {
+		cpuid(0x80000008, r);
+		features.maxphyaddr = r[EAX] & 0xff;
+	}
 }
 
 /* A system descriptor; in 64-bit mode it has a second half. */

@@ -10,7 +10,6 @@
 #define ESR_RECEIVE 0x40u
 #define ESR_REGISTER 0x80u
 #define TO_SELF 0x40000u
-#define TIMER_HZ 1000000000u
 
 uint32_t reg_read(uint32_t reg)
 {
@@ -191,19 +190,20 @@ static void divides(void)
 	static const uint8_t codes[] = { 0xb, 0, 1, 2, 3, 8, 9, 0xa };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(codes); i++) {
-		uint64_t us = 0, error = 1000;
+		uint64_t us = 0, counted, error = 1000;
 
 		reg_write(REG_DIVIDE, codes[i]);
 		for (unsigned tries = 0; tries < 20 && error * 50 > us; tries++) {
-			uint64_t from, ns;
+			uint64_t from, counts;
 
 			reg_write(REG_INITIAL, UINT32_MAX);
 			from = rdtsc();
 			while (us_since(from) < 2000)
 				pause();
-			ns = (uint64_t)(UINT32_MAX - reg_read(REG_CURRENT)) << i;
+			counts = (uint64_t)(UINT32_MAX - reg_read(REG_CURRENT)) << i;
 			us = us_since(from);
-			error = ns / 1000 > us ? ns / 1000 - us : us - ns / 1000;
+			counted = counts * 1000 / apic_counts(1000);
+			error = counted > us ? counted - us : us - counted;
 		}
 		expect_between("the timer's error in us", error, 0, us / 50);
 	}
@@ -226,14 +226,22 @@ static void modes(void)
 
 	/* A mask keeps the interrupt away, for good. */
 	reg_write(REG_LVT_TIMER, LVT_MASKED | VEC_FIRST);
-	reg_write(REG_INITIAL, 100000);
+	reg_write(REG_INITIAL, apic_counts(100));
 	while (reg_read(REG_CURRENT))
 		pause();
 	reg_write(REG_LVT_TIMER, VEC_FIRST);
 	expect("one shot that was over under the mask", come_in(500), 0);
+	/* The least there is comes too, and once. */
+	before = came[0][VEC_FIRST];
+	reg_write(REG_INITIAL, 1);
+	expect_between("the count of one that has just begun", reg_read(REG_CURRENT), 0, 1);
+	while (came[0][VEC_FIRST] == before)
+		pass(100);
+	expect("one shot of one count, once more", come_in(500), 0);
+	expect("its count", reg_read(REG_CURRENT), 0);
 	/* From periodic to one shot while it counts: what is left of the period, and no more. */
 	reg_write(REG_LVT_TIMER, 0x20000 | VEC_FIRST);
-	reg_write(REG_INITIAL, TIMER_HZ / 10);
+	reg_write(REG_INITIAL, apic_counts(100000));
 	before = came[0][VEC_FIRST];
 	reg_write(REG_LVT_TIMER, VEC_FIRST);
 	while (came[0][VEC_FIRST] == before)
@@ -270,7 +278,7 @@ static void period(void)
 
 	reg_write(REG_LVT_TIMER, 0x20000 | VEC_FIRST);
 	from = rdtsc();
-	reg_write(REG_INITIAL, TIMER_HZ / 1000);
+	reg_write(REG_INITIAL, apic_counts(1000));
 	while (n < 50)
 		n += come_in(100);
 	expect_between("us of fifty periods", us_since(from), 49900, ~0ull);

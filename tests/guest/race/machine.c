@@ -17,7 +17,7 @@
 #define APIC_TIMER_DIVIDE 0x3e0u
 #define DIVIDE_BY_16 3u
 #define TIMER_PERIODIC 0x20000u
-#define TIMER_PERIOD 10000000u /* a fraction of a second: so that no sleep is for ever */
+#define TIMER_PERIOD 160000u /* in microseconds: so that no sleep is for ever */
 #define ICR_BUSY 0x1000u
 #define ICR_LOGICAL 0x800u
 #define ICR_INIT_OTHERS 0xc4500u
@@ -208,7 +208,7 @@ void cpu_init(unsigned nr)
 	*apic(APIC_SVR) = 0x100 | VECTOR_SPURIOUS;
 	*apic(APIC_TIMER_DIVIDE) = DIVIDE_BY_16;
 	*apic(APIC_LVT_TIMER) = TIMER_PERIODIC | VECTOR_TIMER;
-	*apic(APIC_TIMER_COUNT) = TIMER_PERIOD;
+	*apic(APIC_TIMER_COUNT) = apic_counts(TIMER_PERIOD) / 16;
 	__asm__ volatile("sti");
 	if (nr)
 		__atomic_fetch_add(&arrived, 1, __ATOMIC_SEQ_CST);
