@@ -260,52 +260,52 @@ static bool keeps_turn(const struct sched *s, const struct sched_entity *woken)
 	       !(woken && is_behind(woken, e, SCHED_MARGIN_MS * s->ms));
 }
 
-static struct sched_entity *pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
-				 bool *others)
+void sched_look(struct sched *s, bool (*can_run)(struct sched_entity *e))
 {
-	struct sched_entity *best = NULL, *least = NULL, *woken = NULL, *awaited = NULL;
 	unsigned runnable = 0;
 	uint64_t load = 0;
 
 	list_for_each (n, &s->queue) {
 		struct sched_entity *e = container_of(n, struct sched_entity, node);
-		bool slept = !e->awake;
+		bool slept = !e->awake, awake = look_at(s, e, can_run);
 
-		if (!look_at(s, e, can_run))
+		e->woke = awake && slept;
+		s->woke |= e->woke;
+		if (!awake)
 			continue;
 		runnable++;
 		load += load_of(e);
-		if (better(e, best))
-			best = e;
-		if (!awaited && is_awaited(s, e))
-			awaited = e;
-		if (!least || is_behind(e, least, 0))
-			least = e;
-		if (slept && (!woken || is_behind(e, woken, 0)))
-			woken = e;
 	}
-	*others = runnable > 1;
-	s->alone = !*others;
-	s->woke |= woken != NULL;
 	__atomic_store_n(&s->runnable, runnable, __ATOMIC_RELAXED);
 	__atomic_store_n(&s->load, load, __ATOMIC_RELAXED);
-	if (least && before(s->vtime, least->group->vtime))
-		s->vtime = least->group->vtime;
-	if (best && keeps_turn(s, woken))
-		return s->current;
-	if (s->current)
-		s->current->yields = false;
-	if (awaited)
-		best = awaited;
-	if (best) {
-		best->group->inner = best->vtime;
-		best->turn = ++s->turns;
-		list_remove(&best->node);
-		list_push_back(&s->queue, &best->node);
+}
+
+/* Who can run, as they are now. NULL: there is none. */
+struct choice {
+	struct sched_entity *best, *least;
+	struct sched_entity *woken;   /* the least of those who woke */
+	struct sched_entity *awaited; /* by one who yields */
+};
+
+static struct choice survey(const struct sched *s)
+{
+	struct choice c = { NULL };
+
+	list_for_each (n, &s->queue) {
+		struct sched_entity *e = container_of(n, struct sched_entity, node);
+
+		if (!e->awake)
+			continue;
+		if (better(e, c.best))
+			c.best = e;
+		if (!c.awaited && is_awaited(s, e))
+			c.awaited = e;
+		if (!c.least || is_behind(e, c.least, 0))
+			c.least = e;
+		if (e->woke && (!c.woken || is_behind(e, c.woken, 0)))
+			c.woken = e;
 	}
-	set_current(s, best);
-	s->used = 0;
-	return best;
+	return c;
 }
 
 /* Where those could run who can't here, for now. */
@@ -323,13 +323,32 @@ static void count_waiters(struct sched *s)
 		__atomic_store_n(&s->waiters.word[i], cpus.word[i], __ATOMIC_RELAXED);
 }
 
-struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
-				bool *others)
+static void begin_turn(struct sched *s, struct sched_entity *e)
 {
-	struct sched_entity *next = pick(s, can_run, others);
+	if (s->current)
+		s->current->yields = false;
+	if (e) {
+		e->group->inner = e->vtime;
+		e->turn = ++s->turns;
+		list_remove(&e->node);
+		list_push_back(&s->queue, &e->node);
+	}
+	set_current(s, e);
+	s->used = 0;
+}
 
+struct sched_entity *sched_pick(struct sched *s, bool *others)
+{
+	struct choice c = survey(s);
+
+	*others = s->runnable > 1;
+	s->alone = !*others;
+	if (c.least && before(s->vtime, c.least->group->vtime))
+		s->vtime = c.least->group->vtime;
+	if (!c.best || !keeps_turn(s, c.woken))
+		begin_turn(s, c.awaited ? c.awaited : c.best);
 	count_waiters(s);
-	return next;
+	return s->current;
 }
 
 uint64_t sched_left(const struct sched *s)
@@ -507,6 +526,38 @@ struct sched_entity *sched_give(struct sched *s, struct sched *to)
 	if (best)
 		send_away(s, best, to);
 	return best;
+}
+
+/* Where e finds nobody. */
+static struct sched *free_for(const struct sched *s, struct sched *const *all, unsigned nr,
+			      const struct sched_entity *e)
+{
+	for (unsigned i = 1; i < nr; i++) {
+		struct sched *to = all[(s->cpu + i) % nr];
+
+		if (to && cpu_set_has(&e->cpus, to->cpu) && is_idle(to))
+			return to;
+	}
+	return NULL;
+}
+
+struct sched_entity *sched_spread(struct sched *s, struct sched *const *all, unsigned nr)
+{
+	const struct sched_entity *runs = s->current;
+
+	if (!runs || !runs->awake || s->runnable < 2)
+		return NULL;
+	nr = MIN(nr, (unsigned)CPU_MAX);
+	list_for_each (n, &s->queue) {
+		struct sched_entity *e = container_of(n, struct sched_entity, node);
+		struct sched *to = e->woke && e != runs ? free_for(s, all, nr, e) : NULL;
+
+		if (!to || (is_warm(s, e) && cpu_set_has(&runs->cpus, to->cpu)))
+			continue;
+		send_away(s, e, to);
+		return e;
+	}
+	return NULL;
 }
 
 /* To one of those that have nothing to do, or of those that have something. */

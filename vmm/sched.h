@@ -70,6 +70,7 @@ struct sched_entity {
 	int64_t group_ahead; /* and that of the others */
 	uint64_t turn;       /* the number of its last one on this CPU, or of the one it came in */
 	bool awake;          /* when it was looked at last: others read it, atomic */
+	bool woke;           /* it was not, the time before */
 	bool yields;         /* the rest of its turn is for the others, its group's first */
 };
 
@@ -116,12 +117,13 @@ void sched_clear_lag(struct sched_entity *e);
 
 /* Whose turn it is has had the CPU for so long. A clock that went back counts as one that stood. */
 void sched_charge(struct sched *s, uint64_t ticks);
+/* Who can run, and who of them could not when they were looked at last: before each pick. */
+void sched_look(struct sched *s, bool (*can_run)(struct sched_entity *e));
 /*
  * Whose turn it is now: the same one's until it has had its slice, yields, cannot run, or is to
  * give way to one that woke; NULL: nobody can run. *others: is there somebody else who can?
  */
-struct sched_entity *sched_pick(struct sched *s, bool (*can_run)(struct sched_entity *e),
-				bool *others);
+struct sched_entity *sched_pick(struct sched *s, bool *others);
 /* Ticks that are left of the turn, at least one; SCHED_WARM_MS at most in a hurry. */
 uint64_t sched_left(const struct sched *s);
 
@@ -156,6 +158,12 @@ struct sched *sched_busiest(struct sched *const *all, unsigned nr, const struct 
 /* Take off this CPU's queue one that is better off there: never whose turn it is, nor one that ran
  * just now. NULL: there is none. */
 struct sched_entity *sched_give(struct sched *s, struct sched *to);
+/*
+ * Take off this CPU's queue, after sched_look(), one of those who woke while another one has his
+ * turn here: to a CPU that has nothing to do, e->to. So neither is in the other's way. One who ran
+ * just now stays, if whose turn it is could go there in his place. Call it until it gives none.
+ */
+struct sched_entity *sched_spread(struct sched *s, struct sched *const *all, unsigned nr);
 /* The same for whichever CPU it is, e->to: to one that has nothing to do, else to one that has
  * less. Call it after each sched_pick(), and again until it gives none, as several CPUs may have
  * nothing to do: it looks once a millisecond, and when somebody woke. */

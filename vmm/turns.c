@@ -511,16 +511,15 @@ void turns_messages(struct cpu *cpu)
 void turns_round(struct cpu *cpu)
 {
 	struct turns *t = turns[cpu->id];
-	struct sched_entity *next;
+	struct sched_entity *next, *away;
 	bool others;
 
-	next = sched_pick(&t->sched, can_run, &others);
-	if (nr_turns > 1) {
-		struct sched_entity *away;
-
-		while ((away = sched_balance(&t->sched, scheds, nr_turns)))
-			send_away(t, away);
-	}
+	sched_look(&t->sched, can_run);
+	while ((away = sched_spread(&t->sched, scheds, nr_turns)))
+		send_away(t, away);
+	next = sched_pick(&t->sched, &others);
+	while (nr_turns > 1 && (away = sched_balance(&t->sched, scheds, nr_turns)))
+		send_away(t, away);
 	if (next) {
 		have_turn(t, container_of(next, struct vcpu, sched), others);
 		return;

@@ -9,6 +9,7 @@
 #include "arch/x86_64/include/bits.h"
 #include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
+#include "tests/host/sched_fixture.h"
 #include "vmm/sched.h"
 
 #define HZ 1000000u /* a tick is a microsecond */
@@ -83,7 +84,7 @@ static void simulate(uint64_t ticks)
 
 	while (now < end) {
 		bool others;
-		struct sched_entity *e = sched_pick(&s, can_run, &others);
+		struct sched_entity *e = look_and_pick(&s, can_run, &others);
 		uint64_t until = next_wake(end);
 		struct task *t;
 
@@ -323,30 +324,30 @@ static void test_turn(void **state)
 	sched_share_init(&of_b, 0);
 	sched_entity_init(&a, &of_a, &(struct cpu_set){ { 0 } });
 	sched_entity_init(&b, &of_b, &(struct cpu_set){ { 0 } });
-	assert_null(sched_pick(&s, awake, &others));
+	assert_null(look_and_pick(&s, awake, &others));
 	sched_add(&s, &a);
-	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &a);
 	assert_false(others);
 	sched_add(&s, &b);
-	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &a);
 	assert_true(others);
 	assert_int_equal(sched_left(&s), SLICE);
 	sched_charge(&s, SLICE / 10);
-	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &a);
 	assert_int_equal(sched_left(&s), SLICE - SLICE / 10);
 	sched_charge(&s, SLICE / 2); /* and beyond: b has not slept */
-	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &a);
 	a.yields = true;
-	assert_ptr_equal(sched_pick(&s, awake, &others), &b);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &b);
 	assert_int_equal(sched_left(&s), SLICE);
 	sched_remove(&s, &b);
 	sched_remove(&s, &b);
-	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &a);
 	a.yields = true;
-	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &a);
 	assert_false(a.yields);
 	sched_remove(&s, &a);
-	assert_null(sched_pick(&s, awake, &others));
+	assert_null(look_and_pick(&s, awake, &others));
 	assert_false(others);
 	sched_charge(&s, 5); /* nobody's */
 	assert_true(sched_left(&s) > 0);
@@ -372,7 +373,7 @@ static void test_clock_that_leaps(void **state)
 		task_add(&a, 0, 0, 0);
 		task_add(&b, 0, 0, 0);
 		simulate(HZ);
-		e = sched_pick(&s, can_run, &others);
+		e = look_and_pick(&s, can_run, &others);
 		ran = e->ran;
 		sched_charge(&s, leaps[i]);
 		assert_int_equal(e->ran, ran + ((int64_t)leaps[i] < 0 ? 0 : leaps[i]));
@@ -402,7 +403,7 @@ static void test_slices(void **state)
 		sched_share_init(&group, cases[i].weight);
 		sched_entity_init(&e, &group, &(struct cpu_set){ { 0 } });
 		sched_add(&s, &e);
-		assert_ptr_equal(sched_pick(&s, awake, &others), &e);
+		assert_ptr_equal(look_and_pick(&s, awake, &others), &e);
 		assert_int_equal(sched_left(&s), cases[i].slice);
 	}
 }
@@ -418,9 +419,9 @@ static void test_pinning(void **state)
 	sched_share_init(&group, 0);
 	sched_entity_init(&e, &group, &(struct cpu_set){ { BIT(0) | BIT(2) } });
 	sched_add(&s, &e);
-	assert_null(sched_pick(&s, awake, &others));
+	assert_null(look_and_pick(&s, awake, &others));
 	e.cpus = cpu_set_of(1);
-	assert_ptr_equal(sched_pick(&s, awake, &others), &e);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &e);
 }
 
 /* --- groups --- */
@@ -467,7 +468,7 @@ static void test_group_shares_turn(void **state)
 		sched_entity_init(&e[i], &group, &(struct cpu_set){ { 0 } });
 		sched_add(&s, &e[i]);
 	}
-	sched_pick(&s, awake, &others);
+	look_and_pick(&s, awake, &others);
 	assert_int_equal(sched_left(&s), SLICE / 4);
 }
 
@@ -489,17 +490,17 @@ static void test_yield_to_sibling(void **state)
 	sched_add(&s, &a);
 	sched_add(&s, &other);
 	sched_add(&s, &b);
-	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &a);
 	b.vtime += MS;
 	a.yields = true;
-	assert_ptr_equal(sched_pick(&s, awake, &others), &b);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &b);
 	assert_false(a.yields);
 	sched_charge(&s, MS);
 	b.yields = true;
-	assert_ptr_equal(sched_pick(&s, awake, &others), &a);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &a);
 	vm.group[0].vtime = of_other.group[0].vtime + SCHED_CREDIT_MS * MS;
 	a.yields = true;
-	assert_ptr_equal(sched_pick(&s, awake, &others), &other);
+	assert_ptr_equal(look_and_pick(&s, awake, &others), &other);
 }
 
 /* Two that do nothing but yield to each other get no more than their VM's share. */
@@ -516,7 +517,7 @@ static void test_yields_cannot_starve(void **state)
 	task_add(&busy, 0, 0, 0);
 	for (unsigned i = 0; i < 100000; i++) {
 		bool others;
-		struct sched_entity *e = sched_pick(&s, awake, &others);
+		struct sched_entity *e = look_and_pick(&s, awake, &others);
 
 		sched_charge(&s, MS / 10);
 		now += MS / 10;

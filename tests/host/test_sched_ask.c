@@ -11,6 +11,7 @@
 
 #include "arch/x86_64/include/bits.h"
 #include "tests/host/fakes.h"
+#include "tests/host/sched_fixture.h"
 #include "vmm/sched.h"
 
 #define HZ 1000000u /* a tick is a microsecond */
@@ -106,10 +107,13 @@ static void ask(struct loop *l)
 static void make_round(struct loop *l)
 {
 	bool others;
-	struct sched_entity *next = sched_pick(&l->s, can_run, &others);
-	struct sched_entity *away;
+	struct sched_entity *next, *away;
 	bool was_idle = !l->runs;
 
+	sched_look(&l->s, can_run);
+	while ((away = sched_spread(&l->s, all, CPUS)))
+		send(away);
+	next = sched_pick(&l->s, &others);
 	while ((away = sched_balance(&l->s, all, CPUS)))
 		send(away);
 	l->runs = next ? container_of(next, struct task, e) : NULL;
@@ -212,7 +216,7 @@ static void test_one_at_a_time(void **state)
 	begin(0);
 	for (unsigned i = 0; i < 3; i++)
 		add(0, 0, 0);
-	assert_non_null(sched_pick(&loop[0].s, can_run, &others));
+	assert_non_null(look_and_pick(&loop[0].s, can_run, &others));
 	assert_ptr_equal(sched_busiest(all, CPUS, &loop[1].s), &loop[0].s);
 	assert_non_null(sched_give(&loop[0].s, &loop[1].s));
 	assert_null(sched_busiest(all, CPUS, &loop[1].s));
@@ -222,12 +226,10 @@ static void test_one_at_a_time(void **state)
 	assert_null(sched_busiest(all, CPUS, &loop[1].s)); /* nobody waits there any more */
 }
 
-/* Two wake at once where one more runs, and two CPUs have nothing to do: one is sent at once, and
- * whoever of the others waits here, his cache warm or not, is there a millisecond later. */
+/* Two wake at once where one more runs, and two CPUs have nothing to do: both are sent at once. */
 static void test_two_wake(void **state)
 {
 	const uint64_t wake = 5 * MS;
-	unsigned at_once = 0;
 
 	(void)state;
 	begin(0);
@@ -236,12 +238,9 @@ static void test_two_wake(void **state)
 		add(0, 0, 0)->wakes = wake;
 	simulate(30 * MS);
 	assert_int_equal(moves, 2);
-	for (unsigned i = 0; i <= 2; i++)
-		at_once += task[i].moved_at == wake;
-	assert_int_equal(at_once, 1);
-	if (moved_at > wake + SCHED_WARM_MS * MS + STEP)
-		fail_msg("of two that woke at %u us one made another wait until %u us",
-			 (unsigned)wake, (unsigned)moved_at);
+	for (unsigned i = 1; i <= 2; i++)
+		assert_int_equal(task[i].moved_at, wake);
+	assert_int_equal(task[0].e.ran + loop[0].turn, 30 * MS - STEP);
 }
 
 /* Neither is to have his turn first: both go at once. */
@@ -253,10 +252,10 @@ static void test_two_wake_behind(void **state)
 	(void)state;
 	begin(0);
 	add(0, 0, 0);
-	assert_ptr_equal(sched_pick(&loop[0].s, can_run, &others), &task[0].e);
+	assert_ptr_equal(look_and_pick(&loop[0].s, can_run, &others), &task[0].e);
 	for (unsigned i = 1; i <= 2; i++)
 		add(0, 0, 0);
-	assert_ptr_equal(sched_pick(&loop[0].s, can_run, &others), &task[0].e);
+	assert_ptr_equal(look_and_pick(&loop[0].s, can_run, &others), &task[0].e);
 	for (unsigned i = 1; i <= 2; i++) {
 		e = sched_balance(&loop[0].s, all, CPUS);
 		assert_non_null(e);
@@ -264,6 +263,74 @@ static void test_two_wake_behind(void **state)
 		assert_ptr_equal(e->to, &loop[i].s);
 	}
 	assert_null(sched_balance(&loop[0].s, all, CPUS));
+}
+
+/* One wakes where another has his turn, and a CPU has nothing to do where he may go: that one's
+ * turn goes on, whether he could have gone there or not, and no matter how long it has been. */
+static void test_woken_goes(void **state)
+{
+	static const struct {
+		uint64_t cpus, cpus_woken, wakes;
+		unsigned to;
+	} cases[] = {
+		{ BIT(0), 0, 5 * MS, 1 },
+		{ BIT(0), 0, 100 * MS, 1 },
+		{ BIT(0), BIT(0) | BIT(2), 100 * MS, 2 },
+		{ 0, 0, 5 * MS, 1 },
+		{ 0, BIT(0) | BIT(2), 100 * MS, 2 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		begin(0);
+		add(0, cases[i].cpus, 0);
+		add(0, cases[i].cpus_woken, 0)->wakes = cases[i].wakes;
+		simulate(cases[i].wakes + 30 * MS);
+		assert_int_equal(moves, 1);
+		assert_int_equal(task[1].moved_at, cases[i].wakes);
+		assert_int_equal(task[1].e.group - task[1].vm.group, cases[i].to);
+		assert_int_equal(task[0].e.ran + loop[0].turn, now - STEP);
+		assert_in_range(task[1].e.ran + loop[cases[i].to].turn, 30 * MS - 3 * STEP,
+				30 * MS);
+	}
+}
+
+/* He stays where no other CPU is his, or has nothing to do: then he cuts off who runs, pinned or
+ * not. */
+static void test_woken_stays(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		begin(0);
+		add(0, BIT(0), 0);
+		add(1, BIT(1), 0);
+		add(0, i ? BIT(0) : BIT(0) | BIT(1), 0)->wakes = 100 * MS;
+		simulate(105 * MS);
+		assert_int_equal(moves, 0);
+		assert_in_range(task[2].e.ran + loop[0].turn, 5 * MS - STEP, 5 * MS);
+	}
+}
+
+/* He has had the CPU just now: he goes at once only if the other one cannot, else when he is cold.
+ */
+static void test_warm_woken(void **state)
+{
+	static const struct {
+		uint64_t cpus, moved, until;
+	} cases[] = { { BIT(0), 5200, 5200 }, { 0, 5800, 6300 } };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		begin(0);
+		add(0, cases[i].cpus, 0)->wakes = 5 * MS;
+		add(0, BIT(0) | BIT(1), 0);
+		simulate(5 * MS - STEP);
+		task[1].wakes = 5200;
+		loop[0].kicked = true;
+		simulate(5 * MS);
+		assert_int_equal(moves, 1);
+		assert_in_range(moved_at, cases[i].moved, cases[i].until);
+	}
 }
 
 /* Two CPUs have nothing to do at once, where both who wait have run just now: both come as soon as
@@ -293,6 +360,8 @@ int main(void)
 		cmocka_unit_test(test_nobody_to_give),  cmocka_unit_test(test_comes_when_cold),
 		cmocka_unit_test(test_one_at_a_time),   cmocka_unit_test(test_two_wake),
 		cmocka_unit_test(test_two_wake_behind), cmocka_unit_test(test_two_come_when_cold),
+		cmocka_unit_test(test_woken_goes),      cmocka_unit_test(test_woken_stays),
+		cmocka_unit_test(test_warm_woken),
 	};
 
 	return cmocka_run_group_tests_name("sched_ask", tests, NULL, NULL);

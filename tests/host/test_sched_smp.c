@@ -12,6 +12,7 @@
 #include "arch/x86_64/include/bits.h"
 #include "tests/host/fake_random.h"
 #include "tests/host/fakes.h"
+#include "tests/host/sched_fixture.h"
 #include "vmm/sched.h"
 
 #define HZ 1000000u /* a tick is a microsecond */
@@ -137,9 +138,13 @@ static void arrivals(void)
 static void step(struct sched *s)
 {
 	bool others;
-	struct sched_entity *e = sched_pick(s, can_run, &others), *away;
+	struct sched_entity *e, *away;
 	struct sched *busy;
 
+	sched_look(s, can_run);
+	while ((away = sched_spread(s, all, nr_cpus)))
+		send(away);
+	e = sched_pick(s, &others);
 	if (!e) {
 		busy = pulls ? sched_busiest(all, nr_cpus, s) : NULL;
 		away = busy ? sched_give(busy, s) : NULL;
@@ -350,6 +355,91 @@ static void test_sleeper_wakes_soon(void **state)
 	assert_in_range(sleeper->longest_wait, 0, STEP);
 }
 
+/* --- each one's share --- */
+
+#define TASKS 5
+
+/* vCPUs of VMs of one weight on two CPUs, and what each has of a CPU, in thousandths. */
+struct fair_case {
+	struct {
+		unsigned vm;
+		uint64_t cpus, work, sleep;
+		unsigned share;
+	} task[TASKS]; /* those with a share */
+	unsigned within;
+};
+
+static const struct fair_case fair_cases[] = {
+	/* Three that are always busy, of one VM and of three. */
+	{ { { 0, 0, 0, 0, 667 }, { 0, 0, 0, 0, 667 }, { 0, 0, 0, 0, 667 } }, 20 },
+	{ { { 0, 0, 0, 0, 667 }, { 1, 0, 0, 0, 667 }, { 2, 0, 0, 0, 667 } }, 30 },
+	/* One is pinned; two are, to the same CPU; two, to one each: whoever is sent round between
+	 * these has half of each. */
+	{ { { 0, 1, 0, 0, 667 }, { 1, 0, 0, 0, 667 }, { 2, 0, 0, 0, 667 } }, 85 },
+	{ { { 0, 1, 0, 0, 500 }, { 0, 1, 0, 0, 500 }, { 0, 0, 0, 0, 1000 } }, 2 },
+	{ { { 0, 1, 0, 0, 750 }, { 0, 2, 0, 0, 750 }, { 0, 0, 0, 0, 500 } }, 10 },
+	/* Four of one VM and one of another: as much for the one as for the four. */
+	{ { { 0, 0, 0, 0, 250 },
+	    { 0, 0, 0, 0, 250 },
+	    { 0, 0, 0, 0, 250 },
+	    { 0, 0, 0, 0, 250 },
+	    { 1, 0, 0, 0, 1000 } },
+	  3 },
+	{ { { 0, 1, 0, 0, 250 },
+	    { 0, 1, 0, 0, 250 },
+	    { 0, 1, 0, 0, 250 },
+	    { 0, 1, 0, 0, 250 },
+	    { 1, 0, 0, 0, 1000 } },
+	  3 },
+	{ { { 0, 0, 0, 0, 250 },
+	    { 0, 0, 0, 0, 250 },
+	    { 0, 0, 0, 0, 250 },
+	    { 0, 0, 0, 0, 250 },
+	    { 1, 1, 0, 0, 1000 } },
+	  3 },
+	{ { { 0, 1, 0, 0, 200 },
+	    { 0, 2, 0, 0, 333 },
+	    { 0, 2, 0, 0, 333 },
+	    { 0, 2, 0, 0, 333 },
+	    { 1, 1, 0, 0, 800 } },
+	  3 },
+	{ { { 0, 0, 0, 0, 500 }, { 0, 0, 0, 0, 500 }, { 0, 0, 0, 0, 500 }, { 0, 0, 0, 0, 500 } },
+	  3 },
+	/* One that sleeps half of its time, and has all that it wants when it wakes, ... */
+	{ { { 0, 0, 5 * MS, 5 * MS, 500 }, { 1, 0, 0, 0, 1000 } }, 10 },
+	{ { { 0, 0, 5 * MS, 5 * MS, 500 }, { 1, 1, 0, 0, 1000 } }, 10 },
+	{ { { 0, 1, 5 * MS, 5 * MS, 500 }, { 1, 0, 0, 0, 1000 } }, 10 },
+	{ { { 0, 0, 5 * MS, 5 * MS, 500 }, { 1, 0, 0, 0, 750 }, { 2, 0, 0, 0, 750 } }, 40 },
+	{ { { 0, 0, 5 * MS, 5 * MS, 500 }, { 0, 0, 0, 0, 750 }, { 0, 0, 0, 0, 750 } }, 40 },
+	{ { { 0, 0, 5 * MS, 5 * MS, 500 }, { 1, 1, 0, 0, 750 }, { 2, 2, 0, 0, 750 } }, 10 },
+	/* ... but not for as long as it is awake here: two thirds then. */
+	{ { { 0, 0, 50 * MS, 50 * MS, 400 }, { 1, 0, 0, 0, 800 }, { 2, 0, 0, 0, 800 } }, 50 },
+};
+
+static void test_each_ones_share(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(fair_cases); i++) {
+		const struct fair_case *c = &fair_cases[i];
+
+		start(2);
+		for (unsigned v = 0; v < TASKS; v++)
+			sched_share_init(&vm[v], 0);
+		for (unsigned k = 0; k < TASKS && c->task[k].share; k++)
+			task_add(c->task[k].vm, c->task[k].cpus, c->task[k].work, c->task[k].sleep);
+		simulate((uint64_t)SECONDS * HZ);
+		for (unsigned k = 0; k < nr_tasks; k++) {
+			uint64_t share = task[k].e.ran * 1000 / ((uint64_t)SECONDS * HZ);
+
+			if (share + c->within < c->task[k].share ||
+			    share > c->task[k].share + c->within)
+				fail_msg("case %u, vCPU %u: expected %u thousandths of a CPU, seen "
+					 "%llu",
+					 i, k, c->task[k].share, (unsigned long long)share);
+		}
+	}
+}
+
 /* --- free CPUs --- */
 
 /* Two on one CPU, and another gets free: one of them goes there, asked for or not. */
@@ -377,23 +467,23 @@ static void test_warm_ones_stay(void **state)
 	start(2);
 	vm_add(0, 0, 2);
 	heap_up();
-	e = sched_pick(&cpu[0], can_run, &others);
+	e = look_and_pick(&cpu[0], can_run, &others);
 	sched_charge(&cpu[0], 5 * MS);
 	e->yields = true;
-	assert_ptr_not_equal(sched_pick(&cpu[0], can_run, &others), e);
+	assert_ptr_not_equal(look_and_pick(&cpu[0], can_run, &others), e);
 	assert_null(sched_give(&cpu[0], &cpu[1]));
 	cpu[0].next_look = cpu[0].clock;
 	assert_null(sched_balance(&cpu[0], all, 2));
 	assert_int_equal(sched_left(&cpu[0]), SCHED_WARM_MS * MS); /* to look again */
 	sched_charge(&cpu[0], SCHED_WARM_MS * MS);
-	assert_ptr_not_equal(sched_pick(&cpu[0], can_run, &others), e);
+	assert_ptr_not_equal(look_and_pick(&cpu[0], can_run, &others), e);
 	assert_ptr_equal(sched_balance(&cpu[0], all, 2), e);
 	assert_ptr_equal(e->to, &cpu[1]);
 	assert_int_equal(sched_runnable(&cpu[0]), 1);
 	assert_in_range(sched_left(&cpu[0]), SCHED_WARM_MS * MS + 1, SCHED_SLICE_MS * MS);
 	/* It is on its way: nobody else is sent there meanwhile. */
 	cpu_set_add(&task_add(0, BIT(0), 0, 0)->e.cpus, 1);
-	sched_pick(&cpu[0], can_run, &others);
+	look_and_pick(&cpu[0], can_run, &others);
 	assert_int_equal(sched_runnable(&cpu[0]), 2);
 	assert_null(sched_give(&cpu[0], &cpu[1]));
 }
@@ -474,7 +564,7 @@ static void test_owed(void **state)
 		vm_add(0, 0, 1);
 		vm_add(1, 0, 1);
 		heap_up();
-		e = sched_pick(&cpu[0], can_run, &others);
+		e = look_and_pick(&cpu[0], can_run, &others);
 		other = e == &task[0].e ? &task[1].e : &task[0].e;
 		other->group->vtime = cpu[0].vtime + (uint64_t)cases[i].ahead;
 		assert_ptr_equal(sched_give(&cpu[0], &cpu[1]), other);
@@ -496,13 +586,13 @@ static void test_busiest(void **state)
 	vm_add(0, 0, 1);
 	vm_add(1, 512, 1);
 	heap_up();
-	sched_pick(&cpu[0], can_run, &others);
+	look_and_pick(&cpu[0], can_run, &others);
 	assert_ptr_equal(sched_busiest(all, 3, &cpu[2]), &cpu[0]);
 	for (unsigned v = 2; v < 5; v++)
 		vm_add(v, 128, 1);
-	sched_pick(&cpu[0], can_run, &others);
-	sched_pick(&cpu[1], can_run, &others);
-	sched_pick(&cpu[2], can_run, &others);
+	look_and_pick(&cpu[0], can_run, &others);
+	look_and_pick(&cpu[1], can_run, &others);
+	look_and_pick(&cpu[2], can_run, &others);
 	assert_ptr_equal(sched_busiest(all, 3, &cpu[2]),
 			 &cpu[0]); /* others have more, but of less weight */
 	all[0] = NULL;
@@ -525,7 +615,7 @@ static void *turn_about(void *ctx)
 
 	for (unsigned i = 0; i < 200000; i++) {
 		asleep = i & 1;
-		sched_pick(ctx, can_run_now, &others);
+		look_and_pick(ctx, can_run_now, &others);
 	}
 	return NULL;
 }
@@ -553,7 +643,7 @@ int main(void)
 		cmocka_unit_test(test_free_cpu), cmocka_unit_test(test_warm_ones_stay),
 		cmocka_unit_test(test_pinned),   cmocka_unit_test(test_place),
 		cmocka_unit_test(test_owed),     cmocka_unit_test(test_busiest),
-		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_threads),  cmocka_unit_test(test_each_ones_share),
 	};
 
 	return cmocka_run_group_tests_name("sched_smp", tests, NULL, NULL);

@@ -10,6 +10,7 @@
 
 #include "arch/x86_64/include/bits.h"
 #include "tests/host/fakes.h"
+#include "tests/host/sched_fixture.h"
 #include "vmm/sched.h"
 
 #define HZ 1000000u /* a tick is a microsecond */
@@ -141,7 +142,7 @@ static void spin(struct sched *s, struct vcpu *v, bool others)
 static void step(struct sched *s)
 {
 	bool others;
-	struct sched_entity *e = sched_pick(s, can_run, &others);
+	struct sched_entity *e = look_and_pick(s, can_run, &others);
 	struct vcpu *v = container_of(e, struct vcpu, e);
 
 	assert_non_null(e);
@@ -259,11 +260,11 @@ static void test_who_is_given(void **state)
 	add(0, 1, 1);
 	add(0, 1, 1);
 	assert_false(sched_waits(&cpu[0], e)); /* it is not known to be awake */
-	assert_ptr_equal(sched_pick(&cpu[0], can_run, &others), e);
+	assert_ptr_equal(look_and_pick(&cpu[0], can_run, &others), e);
 	assert_false(sched_waits(&cpu[0], e)); /* it is its turn */
 	assert_true(sched_waits(&cpu[0], &vcpu[1].e));
 	e->yields = true;
-	assert_ptr_equal(sched_pick(&cpu[0], can_run, &others), &vcpu[1].e);
+	assert_ptr_equal(look_and_pick(&cpu[0], can_run, &others), &vcpu[1].e);
 	assert_true(sched_waits(&cpu[0], e));
 	assert_null(sched_give_sought(&cpu[0], e, &cpu[1])); /* it came just now */
 	sched_charge(&cpu[0], SCHED_STAY_MS * MS);
