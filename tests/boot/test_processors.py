@@ -7,6 +7,7 @@ import test_smp
 
 ALONE = True
 PROMPT = r"^umbra> "
+BALANCE_SECONDS = 20
 
 
 def ask(m, line):
@@ -79,6 +80,27 @@ def test_spread(name):
         where = places(m)
         lib.check(len(where) == 2 and set(where.values()) == {"1", "2"}, "one of the two sent over", where)
         lib.check(min(busy(m)[1:]) > 10, "no processor idle", busy(m))
+
+
+def ran(m, vms):
+    """For how many ms each has had a processor."""
+    return [int(re.search(r"^ +ran +(\d+) ms", ask(m, f"vm {vm} | grep ms"), re.M)[1]) for vm in vms]
+
+
+def test_balanced(name):
+    """Three that are always busy have two thirds of a processor each; unmoved, two would have half of one. By the time
+    stamp counter: an emulator that is slow is so for all."""
+    vms = ("a", "b", "c")
+    modules = [line for vm in vms for line in lib.tiny(vm, "cli_loop", "memory=2M paging=nested")]
+    with lib.Machine(name, lib.make_iso(name, modules), *lib.guest_cpus(2)) as m:
+        m.expect(r"(?s)(looping with interrupts off.*){3}")
+        to_monitor(m)
+        before = ran(m, vms)
+        time.sleep(BALANCE_SECONDS)
+        had = [after - at_first for after, at_first in zip(ran(m, vms), before)]
+        parts = [n * len(vms) / sum(had) for n in had]
+        lib.check(sum(had) > BALANCE_SECONDS * 1000 and all(0.8 < part < 1.2 for part in parts),
+                  "each a fifth off a third of the time of two processors at most", had)
 
 
 LOOKS = ("regs smp | cat", "regs smp.1 | cat", "vcpus | cat", "bt smp.1 | head 3", "x/4i smp.1 $rip", "exits smp | head 5",

@@ -51,6 +51,7 @@ static void test_vm(void **state)
 	cfg[0].cmdline = "console=ttyS0 quiet";
 	fake_vm.exits[0]->count[EXIT_IO] = 41;
 	expect_said("vm alpha", "alpha: running");
+	expect_said("vm alpha", "  ran        0 ms\n");
 	expect_said("vm alpha", "             weight=256 apic=off\n");
 	cfg[0].weight = 40;
 	cfg[0].apic = true;

@@ -198,6 +198,24 @@ static void show_config(const struct vm_config *cfg, bool changed)
 		show_file("disk", cfg->disk[i].file);
 }
 
+/* How long each of its virtual CPUs has had a processor. */
+static void show_ran(const struct vm *vm)
+{
+	static char text[VM_MAX_VCPUS * 24 + 8];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < vm->nr_vcpus && n < sizeof(text); i++) {
+		uint64_t ms = mul_div64(vm->vcpu[i]->sched.ran, 1000, clock_tsc_hz());
+
+		n += (size_t)ksnprintf(text + n, sizeof(text) - n, "%s%llu", i ? " " : "",
+				       (unsigned long long)ms);
+	}
+	if (n < sizeof(text))
+		ksnprintf(text + n, sizeof(text) - n, " ms");
+	if (n)
+		show_text("ran", text);
+}
+
 static void show_exits(const struct vm *vm)
 {
 	const struct exit_stats *s = vm_exits(vm);
@@ -240,6 +258,7 @@ static bool cmd_vm(const struct monitor_args *args)
 		       (unsigned long long)(frame_bytes_owned(FRAME_VM0 + vm->id) >> 10),
 		       paging_name(vm));
 	show_config(vm->cfg, is_changed(vm));
+	show_ran(vm);
 	show_exits(vm);
 	if (vm->state == VM_STOPPED && vm->nr_vcpus)
 		monitor_printf("It crashed: its registers and memory can be looked at.\n");
