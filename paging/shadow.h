@@ -23,6 +23,7 @@ struct shadow_target {
 	hpa_t pa;             /* of start */
 	bool writable;        /* false: ROM, or writes are hooked */
 	bool device;          /* registers that the processor answers for: no code, no tables */
+	bool away;            /* resolve() has failed, and would not with touch */
 };
 
 struct shadow_vcpu;
@@ -30,7 +31,8 @@ struct shadow_vcpu;
 /* What the shadow asks of the VM. Every one is mandatory. */
 struct shadow_ops {
 	/* What lies at gpa; a page that is elsewhere is brought in if touch says so. False: no
-	 * memory, or none now. Without touch, as the next one, also by several at a time. */
+	 * memory, or none now (out->away; all else of it means nothing then). Without touch, as the
+	 * next one, also by several at a time. */
 	bool (*resolve)(void *ctx, gpa_t gpa, bool touch, struct shadow_target *out);
 	/* May [pa, pa + size) be entered in this VM's tables? Asked for each entry. */
 	bool (*may_map)(void *ctx, hpa_t pa, uint64_t size);
@@ -158,8 +160,9 @@ enum shadow_result shadow_fault(struct shadow_vcpu *sv, gva_t gva, uint32_t erro
 /*
  * The same for several vCPUs at a time: each on a CPU of its own, none while a CPU is in one of the
  * other functions. It does what needs only tables of level 0, which most faults are about: of the
- * guest's own, tables that are opened and closed again, entries of these. Else it is SHADOW_ALONE,
- * and shadow_fault() is to be called for the same fault.
+ * guest's own, tables that are opened and closed again, entries of these; and data that no entry
+ * may lead to (SHADOW_DEVICE). Else it is SHADOW_ALONE, and shadow_fault() is to be called for the
+ * same fault.
  */
 enum shadow_result shadow_fault_shared(struct shadow_vcpu *sv, gva_t gva, uint32_t error,
 				       uint64_t rip, uint64_t rflags, unsigned cpl, uint32_t pkru,

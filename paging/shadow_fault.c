@@ -185,7 +185,7 @@ static enum shadow_result reflect(struct fault *f, uint32_t error, struct shadow
 static enum shadow_result emulate(struct fault *f, struct shadow_outcome *out)
 {
 	out->gpa = GPA(f->w.out);
-	f->s->stats.devices++;
+	sp_count(f->s, &f->s->stats.devices);
 	return SHADOW_DEVICE;
 }
 
@@ -607,7 +607,13 @@ static enum shadow_result fill_at(struct fault *f, const struct sp_leaf *leaf,
 	return enter_last(f, p, leaf, t) ? SHADOW_RESUME : SHADOW_ALONE;
 }
 
-static enum shadow_result fill_shared(struct fault *f)
+/* Data that no entry may lead to. Code is for one who keeps the memory map as it is. */
+static enum shadow_result emulate_shared(struct fault *f, struct shadow_outcome *out)
+{
+	return f->access & PT_ACC_FETCH ? SHADOW_ALONE : emulate(f, out);
+}
+
+static enum shadow_result allowed_shared(struct fault *f, struct shadow_outcome *out)
 {
 	struct sp_leaf leaf = walked_leaf(f);
 	uint64_t gfn = leaf.gpa >> PAGE_SHIFT;
@@ -615,10 +621,12 @@ static enum shadow_result fill_shared(struct fault *f)
 	struct shadow_target t;
 	enum shadow_result result;
 
-	if (!sp_resolve(f->s, leaf.gpa, false, &t) || !target_allows(f, &t) ||
-	    writes_past_entry(f, &leaf))
-		return SHADOW_ALONE;
-	if (write && sp_frame_closed(f->s, gfn) && !open_written(f, gfn))
+	if (!sp_resolve(f->s, leaf.gpa, false, &t))
+		return t.away ? SHADOW_ALONE : emulate_shared(f, out);
+	if (!target_allows(f, &t))
+		return emulate_shared(f, out);
+	if (f->level || writes_past_entry(f, &leaf) ||
+	    (write && sp_frame_closed(f->s, gfn) && !open_written(f, gfn)))
 		return SHADOW_ALONE;
 	sp_lock_table(f->s, f->at->gfn);
 	result = fill_at(f, &leaf, &t);
@@ -630,9 +638,19 @@ static enum shadow_result fill_shared(struct fault *f)
 static enum shadow_result reflect_shared(struct fault *f, uint32_t error,
 					 struct shadow_outcome *out)
 {
-	if (wants_open(f) && !sp_open_shared(f->s, f->at->gfn))
+	if (f->level || (wants_open(f) && !sp_open_shared(f->s, f->at->gfn)))
 		return SHADOW_ALONE;
 	return guests_own(f, error, out);
+}
+
+/* Does the way end in the table at hand? Above level 0 it does in a large page, which may be a
+ * device's; only then is it worth the walk. */
+static bool ends_here(const struct fault *f)
+{
+	const struct sp *p = f->at;
+
+	return f->table && !p->rom && !p->orphan &&
+	       (!f->level || entry_is_leaf(p->fmt, f->level, sp_guest_entry(p, fault_slot(f, p))));
 }
 
 static enum shadow_result follow_shared(struct fault *f, struct shadow_outcome *out)
@@ -644,14 +662,17 @@ static enum shadow_result follow_shared(struct fault *f, struct shadow_outcome *
 		enum shadow_result result;
 
 		descend(f);
-		if (!f->table || f->level || f->at->rom || f->at->orphan)
+		if (!ends_here(f))
 			return SHADOW_ALONE;
 		walk_guest(f);
+		/* It has become a table's entry since, and what is to be marked lies elsewhere. */
+		if (f->w.level != f->level)
+			return SHADOW_ALONE;
 		if (!pt_judge(&sv->policy, &f->w, f->access, &code))
 			return reflect_shared(f, code, out);
 		if (!pt_mark(&f->tree, &f->w, f->access & PT_ACC_WRITE))
 			continue;
-		result = fill_shared(f);
+		result = allowed_shared(f, out);
 		if (result != SHADOW_RESUME || !f->changed)
 			return result;
 	}

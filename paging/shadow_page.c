@@ -103,6 +103,7 @@ bool sp_resolve(struct shadow *s, uint64_t gpa, bool touch, struct shadow_target
 		return s->ops.resolve(s->ops.ctx, GPA(gpa), touch, out);
 	if (gpa - s->last.start >= s->last.size) {
 		if (!s->ops.resolve(s->ops.ctx, GPA(gpa), touch, &s->last)) {
+			out->away = s->last.away;
 			s->last.size = 0;
 			return false;
 		}

@@ -31,6 +31,7 @@ static bool resolve(void *ctx, gpa_t gpa, bool touch, struct shadow_target *out)
 	const struct region *r = memmap_find(&vm->mem, gpa);
 	uint64_t avail;
 
+	out->away = false;
 	if (!r || (!memmap_is_plain(r, false) && r->kind != REGION_APIC))
 		return false;
 	*out = (struct shadow_target){ .start = r->start.v,
@@ -43,8 +44,10 @@ static bool resolve(void *ctx, gpa_t gpa, bool touch, struct shadow_target *out)
 		return true;
 	out->start = ALIGN_DOWN(gpa.v, PAGE_SIZE);
 	out->size = PAGE_SIZE;
-	if (!memmap_disk_page(r, gpa) && (!touch || !memmap_ptr(&vm->mem, gpa, false, &avail)))
+	if (!memmap_disk_page(r, gpa) && (!touch || !memmap_ptr(&vm->mem, gpa, false, &avail))) {
+		out->away = true;
 		return false;
+	}
 	out->pa = HPA(memmap_disk_page(r, gpa));
 	return true;
 }
@@ -209,6 +212,21 @@ static void emulate(struct vcpu *vcpu, gpa_t gpa, uint32_t error)
 	vm_exit_nested_fault(vcpu);
 }
 
+/*
+ * What the shadow said without vm->lock may be memory by now, if another vCPU has moved its local
+ * APIC: the emulator looks again, and finds the guest's tables as they are. An event whose delivery
+ * failed there it would not.
+ */
+static bool emulate_shared(struct vcpu *vcpu, gpa_t gpa)
+{
+	if (vcpu->exit.interrupted.kind != EVENT_NONE)
+		return false;
+	owned_lock(&vcpu->vm->lock);
+	emulate(vcpu, gpa, vcpu->exit.page_fault.error);
+	owned_unlock(&vcpu->vm->lock);
+	return true;
+}
+
 bool vm_exit_page_fault_shared(struct vcpu *vcpu)
 {
 	const struct vm_exit *exit = &vcpu->exit;
@@ -222,6 +240,8 @@ bool vm_exit_page_fault_shared(struct vcpu *vcpu)
 				     vcpu->regs.rip, vcpu->regs.rflags, vcpu_cpl(vcpu),
 				     vcpu_pkru(vcpu), &out);
 	vm_tables_unshare(vcpu->vm);
+	if (result == SHADOW_DEVICE)
+		return emulate_shared(vcpu, out.gpa);
 	if (result == SHADOW_REFLECT)
 		vcpu_raise(vcpu, &out.fault);
 	return result != SHADOW_ALONE;

@@ -33,8 +33,8 @@ bool vm_shadow_load(struct vcpu *vcpu);
 /* Was the shadow what the processor walked when this vCPU ran last? A VM without one: no. */
 bool vm_shadow_translates(const struct vcpu *vcpu);
 
-/* EXIT_PAGE_FAULT beside those of other vCPUs, without vm->lock. False: vm_exit_page_fault() is to
- * handle it. */
+/* EXIT_PAGE_FAULT beside those of other vCPUs; vm->lock is taken for a device only. False:
+ * vm_exit_page_fault() is to handle it. */
 bool vm_exit_page_fault_shared(struct vcpu *vcpu);
 /* EXIT_PAGE_FAULT, EXIT_INVLPG and EXIT_INVPCID of a VM with a shadow. */
 void vm_exit_page_fault(struct vcpu *vcpu);

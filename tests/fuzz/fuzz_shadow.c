@@ -118,6 +118,7 @@ static bool resolve(void *ctx, gpa_t gpa, bool touch, struct shadow_target *out)
 	(void)ctx;
 	(void)touch;
 	v.calls++;
+	out->away = false;
 	if (page >= PAGES || !is_there(page) || v.gone[page])
 		return false;
 	while (page >= LARGE_FIRST && first > LARGE_FIRST && !v.gone[first - 1] &&

@@ -390,7 +390,12 @@ static bool fx_resolve(void *ctx, gpa_t gpa, bool touch, struct shadow_target *o
 
 	assert_ptr_equal(ctx, &fx);
 	/* What it says means nothing when it fails. */
-	*out = (struct shadow_target){ .size = UINT64_MAX, .pa = HPA(LOW_HPA), .writable = true };
+	*out = (struct shadow_target){
+		.size = UINT64_MAX,
+		.pa = HPA(LOW_HPA),
+		.writable = true,
+		.away = kind != FX_NOTHING,
+	};
 	if (kind == FX_NOTHING || (!touch && is_out(gpa.v)))
 		return false;
 	bring_in(gpa.v);

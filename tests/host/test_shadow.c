@@ -456,6 +456,43 @@ static void test_unpaged(void **state)
 
 #define ANSWERED (FX_SCATTERED + PAGE_SIZE)
 
+/* Beside others a device is found at once, in a page of its own and in a large one; code there, and
+ * what lies on a disk yet, is for who is alone. */
+static void test_device_shared(void **state)
+{
+	(void)state;
+	if (!mc_shares)
+		skip();
+	for_each_kind(kind)
+	{
+		uint64_t root, shared;
+
+		start(kind);
+		root = new_root();
+		map(root, USER, FX_DEVICE | P | W | U);
+		map(root, USER + PAGE_SIZE, FX_LARGE | P | W | U);
+		map_at(root, LARGE, MIB(8) | P | W | U | PS, 1);
+		turn_on(root, 0);
+		/* What leads to the tables. */
+		passes(rd(USER + PAGE_SIZE, 3));
+		passes(wr(LARGE + (FX_AFTER & BITS(20, 0)), 3));
+		shared = stats()->shared;
+		traps(rd(USER, 3));
+		traps(wr(USER, 3));
+		assert_int_equal(stats()->shared, shared + 2);
+		traps(rd(LARGE + (FX_DEVICE & BITS(20, 0)), 3));
+		traps(wr(LARGE + (FX_ROM & BITS(20, 0)), 3));
+		assert_int_equal(stats()->shared, shared + 4);
+		traps(ex(USER, 3));
+		assert_int_equal(stats()->shared, shared + 4);
+		fx_swap_out(FX_DISK);
+		passes(rd(LARGE + (FX_DISK & BITS(20, 0)), 3));
+		assert_int_equal(stats()->shared, shared + 4);
+		mc_check_tables();
+		stop();
+	}
+}
+
 /* A page that the processor answers for holds no code: its translation is for data alone. */
 static void test_answered(void **state)
 {
@@ -720,6 +757,7 @@ int main(void)
 		cmocka_unit_test(test_writes_to_its_codes_table),
 		cmocka_unit_test(test_tables_without_memory),
 		cmocka_unit_test(test_unpaged),
+		cmocka_unit_test(test_device_shared),
 		cmocka_unit_test(test_answered),
 		cmocka_unit_test(test_modes),
 		cmocka_unit_test(test_modes_share_a_table),

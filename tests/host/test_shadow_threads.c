@@ -75,7 +75,7 @@ static bool resolve(void *ctx, gpa_t gpa, bool touch, struct shadow_target *out)
 {
 	(void)ctx;
 	(void)touch;
-	*out = (struct shadow_target){ 0, NR_FRAMES * PAGE_SIZE, HPA(MEMORY), true, false };
+	*out = (struct shadow_target){ 0, NR_FRAMES * PAGE_SIZE, HPA(MEMORY), true, false, false };
 	return gpa.v < NR_FRAMES * PAGE_SIZE;
 }
 

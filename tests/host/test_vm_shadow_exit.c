@@ -138,6 +138,37 @@ static void test_fault_beside_a_device(void **state)
 	fake_vm.nr_vcpus = 1;
 }
 
+/* A device is asked with the VM's lock held, and the shadow once. */
+static void test_device_beside_others(void **state)
+{
+	(void)state;
+	fake_vm.nr_vcpus = 2;
+	seen.shares = true;
+	test_fault_on_a_device(state);
+	assert_int_equal(seen.shared, 1);
+	assert_int_equal(seen.faults, 1);
+	assert_false(owned_lock_held(&fake_vm.lock));
+	fake_vm.nr_vcpus = 1;
+}
+
+/* An event whose delivery failed is judged by the memory map as it is with the lock held. */
+static void test_delivery_is_looked_at_again(void **state)
+{
+	(void)state;
+	fake_vm.nr_vcpus = 2;
+	seen.shares = true;
+	seen.result = SHADOW_DEVICE;
+	seen.outcome.gpa = GPA(DEVICE);
+	fake_vcpu.exit = (struct vm_exit){ .kind = EXIT_PAGE_FAULT,
+					   .page_fault = { GVA(DEVICE), PF_W },
+					   .interrupted = { .kind = EVENT_INTR, .vector = 0x30 } };
+	vm_exit_handle(&fake_vcpu);
+	assert_int_equal(seen.shared, 1);
+	assert_int_equal(seen.faults, 2);
+	assert_int_equal(fake_vm.stop_reason, VM_STOP_ERROR);
+	fake_vm.nr_vcpus = 1;
+}
+
 /* What is not for that is done alone; of a single vCPU all is. */
 static void test_fault_alone(void **state)
 {
@@ -392,6 +423,8 @@ int main(void)
 		TEST(test_fault_on_a_fetch_from_nowhere),
 		TEST(test_no_memory_stops),
 		TEST(test_fault_beside_a_device),
+		TEST(test_device_beside_others),
+		TEST(test_delivery_is_looked_at_again),
 		TEST(test_fault_alone),
 		TEST(test_audit_beside_others),
 		TEST(test_invlpg),
