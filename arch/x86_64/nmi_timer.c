@@ -18,9 +18,6 @@
 #define CONFIG_ENABLE BIT(0)
 #define CONFIG_LEGACY BIT(1)
 #define TN_INT_ENABLE BIT(2)
-#define TN_PERIODIC BIT(3)
-#define TN_PERIODIC_CAP BIT(4)
-#define TN_VAL_SET BIT(6)
 #define TN_32MODE BIT(8)
 #define PERIOD_FS_MAX 100000000u
 #define FS_PER_NS 1000000u
@@ -35,17 +32,29 @@ static volatile uint32_t *reg(unsigned offset)
 	return (volatile uint32_t *)((uint8_t *)hpa_to_ptr(HPA(acpi_info()->hpet_pa)) + offset);
 }
 
-/* Halves of registers, as not every HPET takes whole ones. The second word that the comparator is
- * given is the period. */
-static void set_timer(uint32_t ticks)
+static uint32_t ticks; /* from one NMI to the next */
+
+/* Once, from a counter that begins at 0, which keeps the comparator ahead of it and clear of a
+ * wrap. Not periodic: QEMU's and Bochs's fires a second time where its clock stands at the
+ * comparator, to the tick, as it does when the clock is virtual. Halves of registers, as not every
+ * HPET takes whole ones. */
+static void set_timer(void)
 {
-	*reg(REG_CONFIG) &= (uint32_t) ~(CONFIG_ENABLE | CONFIG_LEGACY);
+	*reg(REG_CONFIG) &= (uint32_t)~CONFIG_ENABLE;
 	*reg(REG_COUNTER) = 0;
 	*reg(REG_COUNTER + 4) = 0;
-	*reg(REG_TIMER0_CONFIG) = TN_INT_ENABLE | TN_PERIODIC | TN_VAL_SET | TN_32MODE;
-	*reg(REG_TIMER0_COMPARATOR) = ticks;
+	*reg(REG_TIMER0_CONFIG) = TN_INT_ENABLE | TN_32MODE;
 	*reg(REG_TIMER0_COMPARATOR) = ticks;
 	*reg(REG_CONFIG) |= CONFIG_ENABLE | CONFIG_LEGACY;
+}
+
+bool nmi_timer_again(void)
+{
+	/* Emulated ones are early by a tick, some of them. */
+	if (!*reg(REG_COUNTER + 4) && *reg(REG_COUNTER) < ticks - ticks / 64)
+		return false;
+	set_timer();
+	return true;
 }
 
 bool nmi_timer_start(uint64_t period_ns)
@@ -56,10 +65,10 @@ bool nmi_timer_start(uint64_t period_ns)
 		return false;
 	fs = *reg(REG_PERIOD);
 	if (!fs || fs > PERIOD_FS_MAX || !(*reg(REG_CAPABILITIES) & CAP_LEGACY) ||
-	    !(*reg(REG_TIMER0_CONFIG) & TN_PERIODIC_CAP) ||
 	    mul_div64(period_ns, FS_PER_NS, fs) > UINT32_MAX)
 		return false;
 	outb(PIT_CONTROL, PIT_QUIET);
-	set_timer((uint32_t)mul_div64(period_ns, FS_PER_NS, fs));
+	ticks = (uint32_t)mul_div64(period_ns, FS_PER_NS, fs);
+	set_timer();
 	return !ioapic_route_isa_nmi(IRQ_PIT);
 }

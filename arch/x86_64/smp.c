@@ -343,6 +343,23 @@ void smp_set_nmi_watch(bool (*fn)(const struct trap_frame *tf))
 	watch = fn;
 }
 
+/* Is it one that was sent, or the watch's? One that comes while another waits is lost, or not: who
+ * has had one for two reasons may get a second one for none. Only the first CPU has a watch. */
+static bool is_known(const struct cpu *self, const struct trap_frame *tf)
+{
+	static bool had_one_for_two;
+	bool sent = __atomic_exchange_n(&nmi_on_way[self->id], false, __ATOMIC_ACQ_REL);
+	bool watched = watch && watch(tf);
+
+	if (watched) {
+		had_one_for_two = sent;
+	} else if (!sent && self == &boot_cpu && had_one_for_two) {
+		had_one_for_two = false;
+		return true;
+	}
+	return sent || watched;
+}
+
 static bool nmi(const struct trap_frame *tf)
 {
 	struct cpu *self = this_cpu(), *who = self;
@@ -357,9 +374,7 @@ static bool nmi(const struct trap_frame *tf)
 		report.nr_calls = backtrace_take(tf->rip, tf->rbp, report.calls, SMP_REPORT_CALLS);
 		__atomic_store_n(&report_done, true, __ATOMIC_RELEASE);
 	}
-	if (__atomic_exchange_n(&nmi_on_way[self->id], false, __ATOMIC_ACQ_REL))
-		return true;
-	return watch && watch(tf);
+	return is_known(self, tf);
 }
 
 void smp_init(void)

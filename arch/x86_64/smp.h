@@ -100,7 +100,7 @@ struct cpu_report {
 /* Interrupt another CPU by an NMI, whatever it does, and see where it is. False: it does not answer
  * even that. One CPU at a time asks. */
 bool smp_look_at(struct cpu *cpu, struct cpu_report *r);
-/* Who looks at an NMI that no CPU has sent. fn: true if it was for it. NULL: nobody. */
+/* Who looks at each NMI, as two may have become one. fn: true if it was for it. NULL: nobody. */
 void smp_set_nmi_watch(bool (*fn)(const struct trap_frame *tf));
 
 #endif

@@ -32,7 +32,7 @@ struct watch {
 	uint64_t irqs;  /* of's irq_count when it was sent an interrupt */
 	uint64_t asked; /* clock_ns() when it was sent an interrupt; 0: it need not answer */
 	struct mute mute;
-	bool reported;
+	bool reported; /* atomic: the first CPU, which looks after itself too, looks at it */
 };
 
 static struct watch watches[CPU_MAX];
@@ -129,14 +129,14 @@ static void look(void *ctx)
 		if (w->reported)
 			report_again(w->of, (now - w->asked) / NS_PER_SEC);
 		w->asked = 0;
-		w->reported = false;
+		__atomic_store_n(&w->reported, false, __ATOMIC_RELAXED);
 	} else if (!w->asked) {
 		w->asked = now;
 		w->irqs = __atomic_load_n(&w->of->irq_count, __ATOMIC_RELAXED);
 		cpu_interrupt(w->of);
 	} else if (!w->reported && may_say(w->of, &w->mute)) {
 		ask_and_report(w, (now - w->asked) / NS_PER_SEC);
-		w->reported = true;
+		__atomic_store_n(&w->reported, true, __ATOMIC_RELAXED);
 	}
 	w->seen = count;
 	timer_arm(&w->timer, now + PERIOD_NS);
@@ -163,89 +163,91 @@ static struct cpu *next_online(const struct cpu *cpu)
 	return next;
 }
 
-/* --- one that is alone looks after itself, by NMI --- */
+/* --- the first looks after itself, by NMI --- */
 
 static struct {
 	uint64_t seen;  /* progress() at the last NMI */
 	uint64_t irqs;  /* irq_count when it was sent an interrupt */
-	uint64_t last;  /* clock_ns() then */
-	uint64_t due;   /* the time for which no NMI has come yet: a late one leaves some */
 	uint64_t asked; /* when it was sent an interrupt; 0: it need not answer */
 	uint64_t stuck; /* how long it was, in seconds */
 	struct mute mute;
 	bool reported;
+	const struct watch *other; /* who looks after it; NULL: it is alone */
 	struct cpu_work again;
-} alone;
+} own;
 
 static void goes_on(void *ctx)
 {
-	report_again(ctx, alone.stuck);
+	report_again(ctx, own.stuck);
+}
+
+/* Another one says it, a period before this one would, if it can. */
+static bool is_for_other(uint64_t now)
+{
+	if (!own.other)
+		return false;
+	return now - own.asked < PERIOD_NS + PERIOD_NS / 2 ||
+	       __atomic_load_n(&own.other->reported, __ATOMIC_RELAXED);
 }
 
 static void look_at_itself(struct cpu *cpu, const struct trap_frame *tf, uint64_t now)
 {
-	uint64_t seconds = (now - alone.asked) / NS_PER_SEC;
+	uint64_t seconds = (now - own.asked) / NS_PER_SEC;
 	struct cpu_report r = { .rip = tf->rip, .rsp = tf->rsp, .rflags = tf->rflags };
 
-	if (progress(cpu) != alone.seen || cpu->idle_since) {
-		alone.stuck = seconds;
-		if (alone.reported)
-			smp_queue(cpu, &alone.again);
-		alone.asked = 0;
-		alone.reported = false;
-	} else if (!alone.asked) {
-		alone.asked = now;
-		alone.irqs = cpu->irq_count;
+	if (progress(cpu) != own.seen || cpu->idle_since) {
+		own.stuck = seconds;
+		if (own.reported)
+			smp_queue(cpu, &own.again);
+		own.asked = 0;
+		own.reported = false;
+	} else if (!own.asked) {
+		own.asked = now;
+		own.irqs = cpu->irq_count;
 		lapic_send_self(TRAP_KICK);
-	} else if (!alone.reported && may_say(cpu, &alone.mute)) {
+	} else if (!own.reported && !is_for_other(now) && may_say(cpu, &own.mute)) {
 		r.nr_calls = backtrace_take(tf->rip, tf->rbp, r.calls, SMP_REPORT_CALLS);
-		report(cpu, &r, alone.irqs, seconds);
-		alone.reported = true;
+		report(cpu, &r, own.irqs, seconds);
+		own.reported = true;
 	}
 }
 
-/* One that comes much too early is somebody else's. */
-static bool alone_nmi(const struct trap_frame *tf)
+/* One that comes before its time is somebody else's. */
+static bool own_nmi(const struct trap_frame *tf)
 {
-	uint64_t now = clock_ns();
 	struct cpu *cpu = this_cpu();
 
-	alone.due = MIN(alone.due + (now - alone.last), 2 * PERIOD_NS);
-	alone.last = now;
-	if (alone.due < PERIOD_NS / 2)
+	if (cpu != &boot_cpu || !nmi_timer_again())
 		return false;
-	alone.due -= MIN(alone.due, PERIOD_NS);
-	look_at_itself(cpu, tf, now);
-	alone.seen = progress(cpu);
+	look_at_itself(cpu, tf, clock_ns());
+	own.seen = progress(cpu);
 	return true;
 }
 
-static void start_alone(void)
+static void start_own(void)
 {
-	alone.last = clock_ns();
-	alone.again = (struct cpu_work){ .fn = goes_on, .ctx = this_cpu() };
-	smp_set_nmi_watch(alone_nmi);
+	own.again = (struct cpu_work){ .fn = goes_on, .ctx = this_cpu() };
+	smp_set_nmi_watch(own_nmi);
 	if (nmi_timer_start(PERIOD_NS))
 		return;
 	smp_set_nmi_watch(NULL);
-	log_debug("watchdog: none, for there is one CPU and no HPET");
+	log_debug("watchdog: no HPET, by which the first CPU could look after itself");
 }
 
 void watchdog_start(void)
 {
 	struct cpu *cpu;
 
-	if (smp_online() < 2) {
-		start_alone();
-		return;
-	}
-	for (unsigned id = 0; (cpu = smp_cpu(id)); id++) {
+	for (unsigned id = 0; smp_online() > 1 && (cpu = smp_cpu(id)); id++) {
 		struct watch *w = &watches[id];
 
 		if (cpu->state != CPU_ONLINE)
 			continue;
 		w->of = next_online(cpu);
+		if (w->of == &boot_cpu)
+			own.other = w;
 		w->begin = (struct cpu_work){ .fn = begin, .ctx = w };
 		smp_queue(cpu, &w->begin);
 	}
+	start_own();
 }

@@ -8,9 +8,9 @@ LINE = "com1=115200 loglevel=debug"
 ONLINE = r"^ +{} +{} online +\d+\.\d% +\d+\.\d% +\d+\.\d% +\d+ "
 
 
-def machine(name, *options, umbra=LINE, build=".", script="run-qemu"):
-    iso = lib.make_iso(name, lib.tiny("spin", "cli_loop", "memory=16M cpus=0"), umbra, build)
-    return lib.Machine(name, iso, *options, script=script)
+def machine(name, *options, umbra=LINE, build=".", script="run-qemu", cpu=0, extra=()):
+    iso = lib.make_iso(name, lib.tiny("spin", "cli_loop", f"memory=16M cpus={cpu}"), umbra, build)
+    return lib.Machine(name, iso, *options, script=script, extra=extra)
 
 
 def at_monitor(m):
@@ -123,6 +123,35 @@ def test_watchdog_first(name):
         m.type("hang 0 600\r")
         m.expect(r"watchdog: cpu 0 has taken no interrupt for \d+ s: rip [0-9a-f]{16} ")
         m.expect(r"watchdog:   [0-9a-f]{16} smp_do_work\+0x")
+        m.still_runs(10)
+        lib.check(m.text.count("watchdog: cpu") == 1, "one who says so", m.text[-2000:])
+
+
+def test_watchdog_all(name):
+    """When nobody gets on the first processor says so of itself, by the HPET's NMIs, and only then."""
+    with machine(name, "--smp", "2", build="debug") as m:
+        at_monitor(m)
+        m.type("hang 1 30\r")
+        m.expect(PROMPT)
+        m.type("hang 0 20\r")
+        m.expect(r"watchdog: cpu 0 has taken no interrupt for \d+ s: rip [0-9a-f]{16} ")
+        m.expect(r"watchdog:   [0-9a-f]{16} smp_do_work\+0x")
+        m.expect(r"watchdog: cpu 0 goes on, after \d+ s")
+        m.expect(r"watchdog: cpu 1 goes on, after \d+ s")
+        m.still_runs(10)
+        lib.check(len(re.findall("watchdog: cpu 0", m.text)) == 2, "one who says so", m.text[-2000:])
+
+
+VIRTUAL = ["-icount", "shift=3,sleep=off"]
+
+
+def test_watchdog_virtual(name):
+    """With a clock that stands at the HPET's comparator to the tick there is one NMI in a period,
+    not two: the first processor of three is idle, and another one works."""
+    with machine(name, "--smp", "3", "--accel", "tcg", cpu=1, extra=VIRTUAL) as m:
+        m.expect_vm("spin", "started", "umbra")
+        m.still_runs(25)
+        lib.check("panic" not in m.text, "no NMI that is nobody's", m.text[-2000:])
 
 
 def test_watchdog_mute(name):
