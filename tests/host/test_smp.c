@@ -384,6 +384,54 @@ static void test_look(void **state)
 	me = &boot_cpu;
 }
 
+static bool watch_has_one;
+
+static bool watch_one(const struct trap_frame *tf)
+{
+	assert_int_equal(tf->rip, 0x1234);
+	return watch_has_one;
+}
+
+/* An NMI that is for those; is it known? */
+static bool nmi_for(bool sender, bool watcher)
+{
+	static const struct trap_frame tf = { .rip = 0x1234 };
+
+	nmi_on_way[me->id] = sender;
+	watch_has_one = watcher;
+	return on_nmi(&tf);
+}
+
+/* An NMI may be for two, and the second of theirs comes or does not; one more is a stranger's. */
+static void test_watch(void **state)
+{
+	(void)state;
+	assert_false(nmi_for(false, false));
+	smp_set_nmi_watch(watch_one);
+	assert_false(nmi_for(false, false));
+	assert_true(nmi_for(false, true));
+	assert_false(nmi_for(false, false));
+	assert_true(nmi_for(true, false));
+	assert_false(nmi_for(false, false));
+
+	assert_true(nmi_for(true, true));
+	assert_true(nmi_for(false, false));
+	assert_false(nmi_for(false, false));
+
+	assert_true(nmi_for(true, true));
+	assert_true(nmi_for(true, false));
+	assert_true(nmi_for(false, true));
+	assert_false(nmi_for(false, false));
+
+	/* The second one of the first CPU's. */
+	assert_true(nmi_for(true, true));
+	me = real_smp_cpu(1);
+	assert_false(nmi_for(false, false));
+	me = &boot_cpu;
+	assert_true(nmi_for(false, false));
+	smp_set_nmi_watch(NULL);
+}
+
 /* Those that listen stop by themselves, the deaf one by NMI: then it is known where. */
 static void test_stop(void **state)
 {
@@ -407,6 +455,7 @@ int main(void)
 		cmocka_unit_test_setup(test_calls, setup_test),
 		cmocka_unit_test_setup(test_work, setup_test),
 		cmocka_unit_test_setup(test_look, setup_test),
+		cmocka_unit_test_setup(test_watch, setup_test),
 		cmocka_unit_test_setup(test_stop, setup_test),
 	};
 
