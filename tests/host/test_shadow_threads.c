@@ -227,12 +227,14 @@ static uint64_t next(struct cpu *c)
 /* Interrupted for a flush, or not yet in: it enters anew with nothing remembered. */
 static void enter(struct cpu *c)
 {
-	while (!c->in_guest || c->seen != __atomic_load_n(&count, __ATOMIC_SEQ_CST)) {
+	uint64_t now;
+
+	while (now = __atomic_load_n(&count, __ATOMIC_SEQ_CST), !c->in_guest || c->seen != now) {
 		__atomic_store_n(&c->in_guest, false, __ATOMIC_SEQ_CST);
-		if (c->seen != __atomic_load_n(&count, __ATOMIC_SEQ_CST))
+		/* As of now, and not of what comes after the look. */
+		if (c->seen != now)
 			memset(c->tlb, 0, sizeof(c->tlb));
-		__atomic_store_n(&c->seen, __atomic_load_n(&count, __ATOMIC_SEQ_CST),
-				 __ATOMIC_RELEASE);
+		__atomic_store_n(&c->seen, now, __ATOMIC_RELEASE);
 		c->invlpg_exits = __atomic_load_n(&invlpg_exits, __ATOMIC_RELAXED);
 		__atomic_store_n(&c->in_guest, true, __ATOMIC_SEQ_CST);
 	}
