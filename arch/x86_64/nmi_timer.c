@@ -21,30 +21,32 @@
 #define TN_32MODE BIT(8)
 #define PERIOD_FS_MAX 100000000u
 #define FS_PER_NS 1000000u
+#define COUNTER_BEGIN 1u
 
 #define IRQ_PIT 0
 /* Channel 0 in mode 0, whose output stays low without a count. Intel 8254. */
 #define PIT_CONTROL 0x43
 #define PIT_QUIET 0x30
 
+static uint32_t ticks; /* from one NMI to the next */
+
 static volatile uint32_t *reg(unsigned offset)
 {
 	return (volatile uint32_t *)((uint8_t *)hpa_to_ptr(HPA(acpi_info()->hpet_pa)) + offset);
 }
 
-static uint32_t ticks; /* from one NMI to the next */
-
-/* Once, from a counter that begins at 0, which keeps the comparator ahead of it and clear of a
+/* Once, from a counter that begins anew, which keeps the comparator ahead of it and clear of a
  * wrap. Not periodic: QEMU's and Bochs's fires a second time where its clock stands at the
- * comparator, to the tick, as it does when the clock is virtual. Halves of registers, as not every
- * HPET takes whole ones. */
+ * comparator, to the tick, as it does when the clock is virtual. Not from 0: what Bochs's has seen
+ * there is a wrap, for which it fires a tick early, and then again. Halves of registers, as not
+ * every HPET takes whole ones. */
 static void set_timer(void)
 {
 	*reg(REG_CONFIG) &= (uint32_t)~CONFIG_ENABLE;
-	*reg(REG_COUNTER) = 0;
+	*reg(REG_COUNTER) = COUNTER_BEGIN;
 	*reg(REG_COUNTER + 4) = 0;
 	*reg(REG_TIMER0_CONFIG) = TN_INT_ENABLE | TN_32MODE;
-	*reg(REG_TIMER0_COMPARATOR) = ticks;
+	*reg(REG_TIMER0_COMPARATOR) = COUNTER_BEGIN + ticks;
 	*reg(REG_CONFIG) |= CONFIG_ENABLE | CONFIG_LEGACY;
 }
 
@@ -65,7 +67,7 @@ bool nmi_timer_start(uint64_t period_ns)
 		return false;
 	fs = *reg(REG_PERIOD);
 	if (!fs || fs > PERIOD_FS_MAX || !(*reg(REG_CAPABILITIES) & CAP_LEGACY) ||
-	    mul_div64(period_ns, FS_PER_NS, fs) > UINT32_MAX)
+	    mul_div64(period_ns, FS_PER_NS, fs) > UINT32_MAX - COUNTER_BEGIN)
 		return false;
 	outb(PIT_CONTROL, PIT_QUIET);
 	ticks = (uint32_t)mul_div64(period_ns, FS_PER_NS, fs);
