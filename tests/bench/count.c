@@ -13,10 +13,12 @@
  * phase 0; count=off: no instruction counts, which leaves nearly the natural speed;
  * stores=FROM:TO: where the hypervisor's instructions at these addresses store, and how often.
  * Of the function that counts exits by kind these are the counters: how often each went up.
+ * blocks=on: how often the hypervisor has begun each block of instructions that QEMU translated.
  *
  * Instructions of several virtual CPUs are counted right only where QEMU runs them in turns, as it
  * does with -icount; all else always. Result, a line a phase: phase N guest hypervisor exits
- * nanoseconds; then a line an address stored to: store ADDRESS, its number for each phase.
+ * nanoseconds; then a line an address stored to: store ADDRESS, its number for each phase; then
+ * one a block: block ADDRESS, its instructions, its number for each phase.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -93,6 +95,14 @@ static struct store {
 	uint64_t at, times[PHASES];
 } stores[STORES];
 
+/* Each translation is one, so that an address may have several. */
+struct block {
+	struct block *next;
+	uint64_t at, instructions, times[PHASES];
+};
+
+static struct block *blocks;
+
 static struct timespec since; /* when the phase began */
 static unsigned phase;
 static bool running;         /* phase 0 has begun */
@@ -103,6 +113,7 @@ static uint64_t executed;    /* all instructions; QEMU adds to it */
 static uint64_t counted;     /* what of them is in phases[] already */
 
 static bool counting = true;
+static bool by_block;
 static uint64_t start_at, stores_from, stores_to;
 static const char *out_path;
 static uint64_t after_vmrun[VMRUNS]; /* addresses behind the VMRUNs that were translated */
@@ -130,6 +141,14 @@ static void on_block(unsigned vcpu, void *user)
 		return;
 	settle();
 	current = vcpu;
+}
+
+static void on_hypervisor_block(unsigned vcpu, void *user)
+{
+	struct block *b = user;
+
+	if (running && !in_guest[vcpu])
+		__atomic_fetch_add(&b->times[phase], 1, __ATOMIC_RELAXED);
 }
 
 static void begin(void)
@@ -248,13 +267,39 @@ static void watch(struct qemu_plugin_insn *insn)
 							   &executed, 1);
 }
 
+static void watch_block(struct qemu_plugin_tb *tb)
+{
+	struct block *b = calloc(1, sizeof(*b));
+
+	if (!b) {
+		perror("count");
+		exit(1);
+	}
+	b->at = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
+	b->instructions = qemu_plugin_tb_n_insns(tb);
+	b->next = __atomic_load_n(&blocks, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&blocks, &b->next, b, false, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED))
+		;
+	qemu_plugin_register_vcpu_tb_exec_cb(tb, on_hypervisor_block, QEMU_PLUGIN_CB_NO_REGS, b);
+}
+
 static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	(void)id;
 	if (counting && several)
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, QEMU_PLUGIN_CB_NO_REGS, NULL);
+	if (by_block)
+		watch_block(tb);
 	for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++)
 		watch(qemu_plugin_tb_get_insn(tb, i));
+}
+
+static void write_times(FILE *out, const uint64_t times[PHASES])
+{
+	for (unsigned n = 0; n < PHASES; n++)
+		fprintf(out, " %" PRIu64, times[n]);
+	fprintf(out, "\n");
 }
 
 static void write_stores(FILE *out)
@@ -263,9 +308,15 @@ static void write_stores(FILE *out)
 		if (!stores[i].at)
 			continue;
 		fprintf(out, "store %#" PRIx64, stores[i].at);
-		for (unsigned n = 0; n < PHASES; n++)
-			fprintf(out, " %" PRIu64, stores[i].times[n]);
-		fprintf(out, "\n");
+		write_times(out, stores[i].times);
+	}
+}
+
+static void write_blocks(FILE *out)
+{
+	for (const struct block *b = blocks; b; b = b->next) {
+		fprintf(out, "block %#" PRIx64 " %" PRIu64, b->at, b->instructions);
+		write_times(out, b->times);
 	}
 }
 
@@ -291,6 +342,7 @@ static void write_result(qemu_plugin_id_t id, void *user)
 				i, p->guest, p->hypervisor, p->exits, p->ns);
 	}
 	write_stores(out);
+	write_blocks(out);
 	fclose(out);
 }
 
@@ -318,6 +370,10 @@ static bool parse_arg(const char *arg)
 	}
 	if (!strncmp(arg, "stores=", 7))
 		return parse_range(arg + 7, &stores_from, &stores_to);
+	if (!strncmp(arg, "blocks=", 7)) {
+		by_block = !strcmp(arg + 7, "on");
+		return true;
+	}
 	if (!strncmp(arg, "count=", 6)) {
 		counting = strcmp(arg + 6, "off");
 		return true;

@@ -27,6 +27,7 @@ COLUMNS = {"native": None, "nested": "nested", "x2apic": "nested", "shadow": "sh
 CELLS = [(1, ["self", "busy", "halted", "periodic", "deadline"]),
          (2, ["ipi", "wake", "shootdown"]), (4, ["shootdown"])]
 SAMPLES, FEW = 200, 5  # FEW where vCPUs take turns: who waits for another sits his turn out
+MOST = 50  # functions of a profile
 DEBUG_EXIT_OK = 33
 
 
@@ -35,12 +36,13 @@ class Figure:
 
     def __init__(self, samples, least, median, most):
         self.samples, self.least, self.median, self.most = samples, least, median, most
-        self.exits, self.kinds, self.instructions = 0, {}, 0
+        self.exits, self.kinds, self.instructions, self.functions = 0, {}, 0, {}
 
     def take(self, phase):
         self.exits = phase.exits / self.samples
         self.kinds = {kind: n / self.samples for kind, n in phase.kinds.items()}
         self.instructions = phase.total() * 1e6 / self.samples
+        self.functions = {name: n / self.samples for name, n in phase.functions.items()}
 
 
 def elf_start(path):
@@ -57,8 +59,8 @@ def read(name, text):
     return found
 
 
-def measure(column, smp, cpus, rows, counted):
-    """One boot; the figures by row."""
+def measure(column, smp, cpus, rows, counted, profile=False):
+    """One boot; the figures by row; profile: with Umbra's instructions by function."""
     name = f"latency-{column}-{cpus}" + ("" if counted else "-wall")
     guest = lib.guest_file("latency.elf")
     samples = FEW if cpus > smp else SAMPLES
@@ -73,9 +75,10 @@ def measure(column, smp, cpus, rows, counted):
     else:
         options = f"memory=16M vcpus={cpus} paging={COLUMNS[column]} debug-exit stats -- {line}"
         iso = lib.make_iso(name, lib.tiny("bench", "latency", options))
+        counts = [machine.counters_range()] + (["blocks=on"] if profile else [])
         try:
             phases, text = machine.run(name, machine.umbra(iso, "1G", smp) + extra,
-                                       [machine.counters_range()] if counted else ["count=off"])
+                                       counts if counted else ["count=off"])
         finally:
             os.unlink(iso)
     found = read(name, text)
@@ -120,6 +123,16 @@ def print_kinds(cells):
                 print(f"  {c} {row}: " + ", ".join(f"{kind} {n:.2f}" for kind, n in kinds))
 
 
+def print_functions(cells):
+    for c, cell in cells.items():
+        for row, f in cell.items():
+            most = sorted(f.functions.items(), key=lambda item: -item[1])[:MOST]
+            if most:
+                print(f"\n  {c} {row}, Umbra's instructions for one, of all processors:")
+            for name, n in most:
+                print(f"{n:12.1f}  {name}")
+
+
 def print_wall(cpus, cells):
     native = cells.get("native", {})
     ours = [c for c in cells if c != "native"]
@@ -138,7 +151,7 @@ def print_wall(cpus, cells):
         print(line, flush=True)
 
 
-def bench(smp, rows=None, columns=None, wall=True):
+def bench(smp, rows=None, columns=None, wall=True, profile=False):
     """Measure and print; for other programs: processors -> column -> row -> figures."""
     columns = [c for c in COLUMNS if not columns or c in columns or c == "x2apic" and
                "nested" in columns]
@@ -151,9 +164,10 @@ def bench(smp, rows=None, columns=None, wall=True):
         chosen = [row for row in has if not rows or row in rows]
         if not chosen:
             continue
-        cells = {c: measure(c, smp, cpus, chosen, True) for c in columns}
+        cells = {c: measure(c, smp, cpus, chosen, True, profile) for c in columns}
         print_counted(cpus, cells)
         print_kinds(cells)
+        print_functions(cells)
         result[cpus] = {c: {row: vars(f) for row, f in cell.items()} for c, cell in cells.items()}
         if wall:
             print_wall(cpus, {c: measure(c, smp, cpus, chosen, False) for c in columns})

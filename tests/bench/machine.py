@@ -1,4 +1,5 @@
 """One run of QEMU's with the plugin tests/bench/count.c, and what it counted."""
+import bisect
 import os
 import re
 import subprocess
@@ -28,22 +29,26 @@ class Phase:
         self.guest, self.hypervisor = guest / 1e6, hypervisor / 1e6
         self.seconds = ns / 1e9
         self.kinds = {}
+        self.functions = {}  # Umbra's: instructions, with the plugin's blocks=on
 
     def total(self):
         return self.guest + self.hypervisor
 
 
 def read_result(path):
-    """The plugin's result: phases by number, and stores: for each address, the times by phase."""
-    phases, stores = {}, {}
+    """The plugin's result: phases by number; stores: for each address, the times by phase; blocks:
+    address, instructions, the times by phase."""
+    phases, stores, blocks = {}, {}, []
     with open(path, encoding="ascii") as f:
         for line in f:
             word, first, *rest = line.split()
             if word == "phase":
                 phases[int(first)] = Phase([int(n) for n in rest])
+            elif word == "block":
+                blocks.append((int(first, 16), int(rest[0]), [int(n) for n in rest[1:]]))
             else:
                 stores[int(first, 16)] = [int(n) for n in rest]
-    return phases, stores
+    return phases, stores, blocks
 
 
 def kind_names():
@@ -71,12 +76,31 @@ def take_kinds(phases, stores):
         print("bench: the exits' counters were not found, so no kinds by phase", file=sys.stderr)
 
 
+def functions():
+    """Umbra's: (address, size, name), in order; size 0 where the assembler told none."""
+    said = subprocess.run(["nm", "-nS", UMBRA], capture_output=True, text=True, check=True).stdout
+    return [(int(at, 16), int(size or "0", 16), name) for at, size, name in
+            re.findall(r"^([0-9a-f]+)(?: ([0-9a-f]+))? [tT] (\S+)$", said, re.MULTILINE)]
+
+
+def take_functions(phases, blocks):
+    """A block that QEMU ran on into the next function is the first one's."""
+    known = functions()
+    starts = [at for at, _, _ in known]
+    for at, instructions, times in blocks:
+        i = bisect.bisect_right(starts, at) - 1
+        inside = i >= 0 and (not known[i][1] or at < known[i][0] + known[i][1])
+        name = known[i][2] if inside else "(elsewhere)"
+        for number, n in enumerate(times):
+            if n and number in phases:
+                found = phases[number].functions
+                found[name] = found.get(name, 0) + n * instructions
+
+
 def counters_range():
     """The plugin's argument for exits by kind."""
-    said = subprocess.run(["nm", "-S", UMBRA], capture_output=True, text=True, check=True).stdout
-    found = re.search(rf"^([0-9a-f]+) ([0-9a-f]+) T {COUNTERS}$", said, re.MULTILINE)
-    start = int(found.group(1), 16)
-    return f"stores={start:#x}:{start + int(found.group(2), 16):#x}"
+    start, size = next((at, size) for at, size, name in functions() if name == COUNTERS)
+    return f"stores={start:#x}:{start + size:#x}"
 
 
 def bare(any_file, memory, smp=1):
@@ -112,7 +136,9 @@ def run(name, command, plugin_args, status=0):
         text = lib.NOISE.sub("", f.read())
     if got != status or not os.path.exists(out):
         sys.exit(f"bench: {name}: QEMU's exit status {got}; its console:\n{text[-2000:]}")
-    phases, stores = read_result(out)
+    phases, stores, blocks = read_result(out)
     if stores:
         take_kinds(phases, stores)
+    if blocks:
+        take_functions(phases, blocks)
     return phases, text
