@@ -181,9 +181,12 @@ void sched_charge(struct sched *s, uint64_t ticks)
 	g->vtime += mul_div64(ticks, (uint64_t)SCHED_WEIGHT_DEFAULT * all_sharers(e),
 			      (uint64_t)e->share->weight * sharers(e));
 	reckon_speed(s, ticks);
-	/* Its turn has no end: the others are to wake where it is, not where it was. */
-	if (s->alone && before(s->vtime, g->vtime))
-		s->vtime = g->vtime;
+	/* Its turn has no end: the others are to come, or wake, where it is, not where it was. */
+	if (s->alone) {
+		g->inner = e->vtime;
+		if (before(s->vtime, g->vtime))
+			s->vtime = g->vtime;
+	}
 }
 
 static uint64_t slice_of(const struct sched *s, const struct sched_entity *e)
@@ -459,6 +462,7 @@ static void send_away(struct sched *s, struct sched_entity *e, struct sched *to)
 	sched_set_aside(s, e);
 	count_waiters(s);
 	e->turn = NO_TURN;
+	s->leaver = NULL;
 	send_to(e, to);
 }
 
@@ -492,40 +496,130 @@ struct sched_entity *sched_give_sought(struct sched *s, const struct sched_entit
  */
 static bool evens_out(uint64_t load, uint64_t less, bool faster)
 {
-	return 2 * load <= less || faster;
+	return 2 * load <= less + less / 8 || faster;
 }
 
-struct sched_entity *sched_give(struct sched *s, struct sched *to)
+/* Has the one CPU got on so much faster than the other? */
+static bool is_faster(uint64_t speed, uint64_t than)
 {
-	uint64_t load = word64(&s->load), there = word64(&to->load);
-	uint64_t less = load > there ? load - there : 0;
-	uint64_t speed = word64(&s->speed);
-	bool idle = is_idle(to), faster = word64(&to->speed) > speed + speed / 8;
+	return speed > than + than / 8;
+}
+
+/* Who was here longest; but rather one that does not tip the scales. */
+static bool goes_before(const struct sched_entity *e, const struct sched_entity *best,
+			uint64_t less)
+{
+	bool tips = load_of(e) > less;
+
+	if (!best || tips != (load_of(best) > less))
+		return !best || !tips;
+	return before(e->came, best->came);
+}
+
+/* Whoever can go at once, to a CPU that has nothing to do. */
+static struct sched_entity *give_to_idle(struct sched *s, const struct sched *to)
+{
 	struct sched_entity *best = NULL;
 
-	if (s->runnable < 2 || to == s || word(&to->coming) || (!idle && !less))
-		return NULL;
 	list_for_each (n, &s->queue) {
 		struct sched_entity *e = container_of(n, struct sched_entity, node);
 
 		if (e == s->current || !e->awake || !cpu_set_has(&e->cpus, to->cpu))
 			continue;
-		if (is_warm(s, e)) {
-			set_hurry(s, s->hurry || idle);
-			continue;
-		}
-		if (!idle && (s->clock - e->came < SCHED_STAY_MS * s->ms ||
-			      !evens_out(load_of(e), less, faster)))
-			continue;
-		/* Who was here longest; but rather one that does not tip the scales. */
-		if (!best || (load_of(e) <= less) > (load_of(best) <= less) ||
-		    ((load_of(e) <= less) == (load_of(best) <= less) &&
-		     before(e->came, best->came)))
+		if (is_warm(s, e))
+			set_hurry(s, true);
+		else if (goes_before(e, best, word64(&s->load)))
 			best = e;
 	}
-	if (best)
-		send_away(s, best, to);
 	return best;
+}
+
+/*
+ * Whose turn it is cannot go now. Of two who are always busy each has his turn, or had it just now:
+ * did he go who waits whenever something happens to interrupt the other, it might be the same one
+ * each time. But one who mostly sleeps has his turn whenever he is awake: he is waited for once.
+ */
+static bool is_waited_out(struct sched *s, const struct sched_entity *e)
+{
+	if (s->leaver != e) {
+		s->leaver = e;
+		s->leaves_by = s->clock + SCHED_STAY_MS * s->ms;
+	}
+	return !before(s->clock, s->leaves_by);
+}
+
+/* To one that has less to do. Whoever was here longest is to go, and nobody in his place: when his
+ * turn here has ended, and his cache is cold. */
+static struct sched_entity *give_to_busy(struct sched *s, const struct sched *to)
+{
+	uint64_t load = word64(&s->load), there = word64(&to->load);
+	uint64_t less = load > there ? load - there : 0;
+	bool faster = is_faster(word64(&to->speed), word64(&s->speed));
+	struct sched_entity *best = NULL;
+
+	if (!less)
+		return NULL;
+	list_for_each (n, &s->queue) {
+		struct sched_entity *e = container_of(n, struct sched_entity, node);
+
+		if (!e->awake || !cpu_set_has(&e->cpus, to->cpu) ||
+		    s->clock - e->came < SCHED_STAY_MS * s->ms ||
+		    !evens_out(load_of(e), less, faster) ||
+		    (e == s->current && is_waited_out(s, e)))
+			continue;
+		if (goes_before(e, best, less))
+			best = e;
+	}
+	if (!best || best == s->current)
+		return NULL;
+	if (!is_warm(s, best))
+		return best;
+	set_hurry(s, true);
+	return NULL;
+}
+
+static struct sched_entity *give(struct sched *s, struct sched *to)
+{
+	struct sched_entity *e;
+
+	if (s->runnable < 2 || to == s || word(&to->coming))
+		return NULL;
+	e = is_idle(to) ? give_to_idle(s, to) : give_to_busy(s, to);
+	if (e)
+		send_away(s, e, to);
+	return e;
+}
+
+/* Could whose turn it is go there, and none but those who came just now in his place? */
+static bool has_newcomers_only(const struct sched *s, const struct sched *to)
+{
+	const struct sched_entity *runs = s->current;
+	bool waits = false;
+
+	if (!runs || !runs->awake || !cpu_set_has(&runs->cpus, to->cpu) ||
+	    s->clock - runs->came < SCHED_STAY_MS * s->ms)
+		return false;
+	list_for_each (n, &s->queue) {
+		const struct sched_entity *e = container_of(n, struct sched_entity, node);
+
+		if (e == runs || !e->awake || !cpu_set_has(&e->cpus, to->cpu))
+			continue;
+		waits = true;
+		if (s->clock - e->came >= SCHED_STAY_MS * s->ms)
+			return false;
+	}
+	return waits;
+}
+
+struct sched_entity *sched_give(struct sched *s, struct sched *to)
+{
+	/* Did a newcomer go, it could be the same one's lot again and again to be sent about. */
+	if (is_idle(to) && !word(&to->coming) && has_newcomers_only(s, to)) {
+		s->current->yields = true;
+		set_hurry(s, true);
+		return NULL;
+	}
+	return give(s, to);
 }
 
 /* Where e finds nobody. */
@@ -560,17 +654,42 @@ struct sched_entity *sched_spread(struct sched *s, struct sched *const *all, uns
 	return NULL;
 }
 
-/* To one of those that have nothing to do, or of those that have something. */
-static struct sched_entity *to_other(struct sched *s, struct sched *const *all, unsigned nr,
-				     bool idle)
+/* To one of those that have nothing to do. */
+static struct sched_entity *to_idle(struct sched *s, struct sched *const *all, unsigned nr)
 {
 	struct sched_entity *e = NULL;
 
 	for (unsigned i = 1; i < nr && !e; i++) {
 		struct sched *to = all[(s->cpu + i) % nr];
 
-		if (to && is_idle(to) == idle)
-			e = sched_give(s, to);
+		if (to && is_idle(to))
+			e = give(s, to);
+	}
+	return e;
+}
+
+/* To one of those that have something: to the fastest, so that each CPU has its turn of having more
+ * to do than it can. */
+static struct sched_entity *to_busy(struct sched *s, struct sched *const *all, unsigned nr)
+{
+	struct sched_entity *e = NULL;
+	struct sched *fastest = NULL;
+
+	for (unsigned i = 1; i < nr; i++) {
+		struct sched *to = all[(s->cpu + i) % nr];
+
+		if (to && !is_idle(to) && is_waited_for(s, to->cpu) &&
+		    word64(&to->load) < word64(&s->load) &&
+		    (!fastest || word64(&to->speed) > word64(&fastest->speed)))
+			fastest = to;
+	}
+	if (fastest)
+		e = give(s, fastest);
+	for (unsigned i = 1; i < nr && !e; i++) {
+		struct sched *to = all[(s->cpu + i) % nr];
+
+		if (to && to != fastest && !is_idle(to))
+			e = give(s, to);
 	}
 	return e;
 }
@@ -588,10 +707,28 @@ struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, un
 		return NULL;
 	s->next_look = s->clock + s->ms;
 	nr = MIN(nr, (unsigned)CPU_MAX);
-	e = to_other(s, all, nr, true);
+	e = to_idle(s, all, nr);
 	if (e)
 		s->next_look = s->clock; /* for the next one that has nothing to do */
 	else
-		e = to_other(s, all, nr, false);
+		e = to_busy(s, all, nr);
 	return e;
+}
+
+struct sched *sched_outdated(struct sched *s, struct sched *const *all, unsigned nr)
+{
+	if (s->runnable < 2 || before(s->clock, s->next_ask))
+		return NULL;
+	s->next_ask = s->clock + s->ms;
+	nr = MIN(nr, (unsigned)CPU_MAX);
+	for (unsigned i = 0; i < nr; i++) {
+		struct sched *to = all[s->asked = (s->asked + 1) % nr];
+
+		if (!to || to == s || sched_runnable(to) != 1 || !is_waited_for(s, to->cpu) ||
+		    is_faster(word64(&to->speed), s->speed))
+			continue;
+		s->next_ask = s->clock + SCHED_ASK_MS * s->ms;
+		return to;
+	}
+	return NULL;
 }

@@ -40,6 +40,7 @@
 	20                /* who came to a CPU stays so long, unless another one has nothing to do \
 			   */
 #define SCHED_PACE_MS 500 /* of a CPU's past: what its speed is judged by */
+#define SCHED_ASK_MS 50   /* so often another one is asked what its speed is */
 
 /* A VM's part of a CPU. That CPU's loop alone touches it. */
 struct sched_group {
@@ -76,16 +77,20 @@ struct sched_entity {
 
 struct sched {
 	unsigned cpu;
-	uint64_t ms;               /* ticks */
-	struct list_node queue;    /* who had its turn longest ago is first */
-	uint64_t vtime;            /* of the group that is least far on; never goes back */
-	uint64_t turns;            /* how many have begun */
-	uint64_t used;             /* ticks of its turn */
-	bool alone;                /* nobody else could run when it began */
-	uint64_t clock;            /* ticks of all turns */
-	uint64_t next_look;        /* at the other CPUs, by the clock */
-	bool woke;                 /* somebody did: look at them now */
-	uint64_t window, progress; /* since speed was reckoned: ticks, virtual ones */
+	uint64_t ms;                       /* ticks */
+	struct list_node queue;            /* who had its turn longest ago is first */
+	uint64_t vtime;                    /* of the group that is least far on; never goes back */
+	uint64_t turns;                    /* how many have begun */
+	uint64_t used;                     /* ticks of its turn */
+	bool alone;                        /* nobody else could run when it began */
+	uint64_t clock;                    /* ticks of all turns */
+	uint64_t next_look;                /* at the other CPUs, by the clock */
+	const struct sched_entity *leaver; /* is to leave when his turn ends, */
+	uint64_t leaves_by;                /* or somebody else may, by the clock */
+	uint64_t next_ask;                 /* for the speed of one of them, */
+	unsigned asked;                    /* which was this one's the last time */
+	bool woke;                         /* somebody did: look at them now */
+	uint64_t window, progress;         /* since speed was reckoned: ticks, virtual ones */
 
 	/* What others read: atomic. */
 	struct sched_entity *current;
@@ -155,8 +160,11 @@ struct sched *sched_place(struct sched *const *all, unsigned nr, struct sched_en
  * waits who may come here. One in a hurry is left alone, and sends him by itself soon. NULL:
  * nobody, or one is on his way already. */
 struct sched *sched_busiest(struct sched *const *all, unsigned nr, const struct sched *idle);
-/* Take off this CPU's queue one that is better off there: never whose turn it is, nor one that ran
- * just now. NULL: there is none. */
+/*
+ * Take off this CPU's queue one that is better off there, of which the CPU that has nothing to do
+ * asks: never whose turn it is, nor one that ran just now. Where none waits but who came here just
+ * now, whose turn it is gives way to him, and is sent by sched_balance() soon. NULL: there is none.
+ */
 struct sched_entity *sched_give(struct sched *s, struct sched *to);
 /*
  * Take off this CPU's queue, after sched_look(), one of those who woke while another one has his
@@ -168,5 +176,11 @@ struct sched_entity *sched_spread(struct sched *s, struct sched *const *all, uns
  * less. Call it after each sched_pick(), and again until it gives none, as several CPUs may have
  * nothing to do: it looks once a millisecond, and when somebody woke. */
 struct sched_entity *sched_balance(struct sched *s, struct sched *const *all, unsigned nr);
+/*
+ * Whose loop is to be interrupted, so that its turn, which has no end, is charged and others see
+ * how fast it has got on: one of those where one who waits here may be to go for it. NULL: nobody's
+ * now. Call it when sched_balance() gives none.
+ */
+struct sched *sched_outdated(struct sched *s, struct sched *const *all, unsigned nr);
 
 #endif

@@ -508,6 +508,20 @@ void turns_messages(struct cpu *cpu)
 	smp_do_work();
 }
 
+static void balance(struct turns *t)
+{
+	struct sched_entity *away;
+	struct sched *outdated;
+
+	if (nr_turns < 2)
+		return;
+	while ((away = sched_balance(&t->sched, scheds, nr_turns)))
+		send_away(t, away);
+	outdated = sched_outdated(&t->sched, scheds, nr_turns);
+	if (outdated)
+		cpu_kick(turns[outdated->cpu]->cpu);
+}
+
 void turns_round(struct cpu *cpu)
 {
 	struct turns *t = turns[cpu->id];
@@ -518,8 +532,7 @@ void turns_round(struct cpu *cpu)
 	while ((away = sched_spread(&t->sched, scheds, nr_turns)))
 		send_away(t, away);
 	next = sched_pick(&t->sched, &others);
-	while (nr_turns > 1 && (away = sched_balance(&t->sched, scheds, nr_turns)))
-		send_away(t, away);
+	balance(t);
 	if (next) {
 		have_turn(t, container_of(next, struct vcpu, sched), others);
 		return;

@@ -1,5 +1,5 @@
-/* vmm/sched.c on several CPUs, which are simulated in steps: shares by weight, who waits while
- * another CPU is idle, how often vCPUs are sent about. */
+/* vmm/sched.c on several CPUs, whose loops are simulated in steps: shares by weight, who waits
+ * while another CPU is idle, how often vCPUs are sent about. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,12 +33,23 @@ struct task {
 	unsigned moves;
 };
 
+/* A CPU's loop, as turns.c has it: it looks around when a turn ends, or something has come. */
+struct loop {
+	struct task *runs;
+	uint64_t turn;            /* ticks of it that are not charged yet */
+	uint64_t slice;           /* that are left until it ends; */
+	bool slice_runs, hurries; /* if it does */
+	bool kicked;
+};
+
 static struct sched cpu[CPUS_MAX];
+static struct loop loop[CPUS_MAX];
 static struct sched *all[CPUS_MAX];
 static unsigned nr_cpus;
 static struct sched_share vm[VMS_MAX];
 static struct task task[TASKS_MAX];
 static unsigned nr_tasks;
+static unsigned asked; /* CPUs were for their speed */
 static uint64_t now, idle_while_waiting;
 static bool pulls; /* a CPU that has nothing to do asks for something */
 
@@ -56,11 +67,12 @@ static void start(unsigned cpus)
 {
 	now = 1;
 	nr_cpus = cpus;
-	nr_tasks = 0;
+	nr_tasks = asked = 0;
 	idle_while_waiting = 0;
-	pulls = false;
+	pulls = true;
 	memset(vm, 0, sizeof(vm));
 	memset(all, 0, sizeof(all));
+	memset(loop, 0, sizeof(loop));
 	for (unsigned i = 0; i < cpus; i++) {
 		sched_init(&cpu[i], i, HZ);
 		all[i] = &cpu[i];
@@ -75,6 +87,7 @@ static struct task *task_add(unsigned of, uint64_t cpus, uint64_t work, uint64_t
 	*t = (struct task){ .work = work, .sleep = sleep, .left = work, .waits_since = now };
 	sched_entity_init(&t->e, &vm[of], &(struct cpu_set){ { cpus } });
 	assert_non_null(sched_place(all, nr_cpus, &t->e));
+	loop[t->e.to->cpu].kicked = true;
 	sched_add(t->e.to, &t->e);
 	return t;
 }
@@ -94,14 +107,17 @@ static void heap_up(void)
 		sched_remove(all[task[i].e.group - task[i].e.share->group], &task[i].e);
 		sched_add(&cpu[0], &task[i].e);
 	}
+	loop[0].kicked = true;
 }
 
-static void run(struct sched *s, struct task *t)
+static void run(struct loop *l)
 {
+	struct task *t = l->runs;
 	uint64_t ticks = t->work ? MIN(t->left, STEP) : STEP;
 
 	t->longest_wait = MAX(t->longest_wait, now - t->waits_since);
-	sched_charge(s, ticks);
+	l->turn += ticks;
+	l->slice -= MIN(l->slice, ticks);
 	t->waits_since = now + STEP;
 	if (!t->work)
 		return;
@@ -110,6 +126,12 @@ static void run(struct sched *s, struct task *t)
 		t->left = t->work;
 		t->waits_since = t->wake_at = now + MAX(t->sleep, STEP);
 	}
+}
+
+/* Nothing makes the guest exit. */
+static bool goes_on(const struct loop *l)
+{
+	return l->runs && !l->kicked && l->runs->wake_at <= now && (!l->slice_runs || l->slice);
 }
 
 /* One for whom another CPU has nothing to do does not wait. */
@@ -128,36 +150,100 @@ static void send(struct sched_entity *e)
 	task_of(e)->moves++;
 }
 
-static void arrivals(void)
+/* What makes a CPU's guest exit. */
+static void kicks(void)
 {
-	for (unsigned i = 0; i < nr_tasks; i++)
-		if (task[i].e.to)
-			sched_add(task[i].e.to, &task[i].e);
+	for (unsigned i = 0; i < nr_tasks; i++) {
+		struct task *t = &task[i];
+
+		if (t->e.to)
+			loop[t->e.to->cpu].kicked = true;
+		else if (t->wake_at <= now && t->wake_at + STEP > now)
+			loop[t->e.group - t->e.share->group].kicked = true;
+	}
 }
 
-static void step(struct sched *s)
+static void end_turn(unsigned n)
+{
+	sched_charge(&cpu[n], loop[n].turn);
+	loop[n].turn = 0;
+}
+
+static void set_slice(unsigned n, bool on)
+{
+	loop[n].slice_runs = on;
+	loop[n].hurries = on && cpu[n].hurry;
+	loop[n].slice = sched_left(&cpu[n]);
+}
+
+/* The one that is asked is interrupted. */
+static void pull(struct sched *idle)
+{
+	struct sched *busy = sched_busiest(all, nr_cpus, idle);
+	struct sched_entity *e;
+
+	if (!busy)
+		return;
+	end_turn(busy->cpu);
+	loop[busy->cpu].kicked = true;
+	e = sched_give(busy, idle);
+	if (e)
+		send(e);
+}
+
+static void make_round(unsigned n)
 {
 	bool others;
+	struct sched *s = &cpu[n], *outdated;
 	struct sched_entity *e, *away;
-	struct sched *busy;
 
+	loop[n].kicked = false;
+	if (loop[n].slice_runs && !loop[n].slice)
+		set_slice(n, false);
 	sched_look(s, can_run);
 	while ((away = sched_spread(s, all, nr_cpus)))
 		send(away);
 	e = sched_pick(s, &others);
+	loop[n].runs = e ? task_of(e) : NULL;
 	if (!e) {
-		busy = pulls ? sched_busiest(all, nr_cpus, s) : NULL;
-		away = busy ? sched_give(busy, s) : NULL;
-		if (away)
-			send(away);
-		idle_while_waiting += somebody_waits(s);
+		if (pulls)
+			pull(s);
 		return;
 	}
 	while ((away = sched_balance(s, all, nr_cpus))) {
 		assert_ptr_not_equal(away, e);
 		send(away);
 	}
-	run(s, task_of(e));
+	outdated = sched_outdated(s, all, nr_cpus);
+	if (outdated) {
+		loop[outdated->cpu].kicked = true;
+		asked++;
+	}
+	if (!s->used)
+		set_slice(n, false);
+	if (others != loop[n].slice_runs || (others && s->hurry && !loop[n].hurries))
+		set_slice(n, others);
+}
+
+static void arrivals(unsigned n)
+{
+	for (unsigned i = 0; i < nr_tasks; i++)
+		if (task[i].e.to == &cpu[n])
+			sched_add(&cpu[n], &task[i].e);
+}
+
+static void step(unsigned n)
+{
+	if (!goes_on(&loop[n])) {
+		if (loop[n].runs)
+			end_turn(n);
+		arrivals(n);
+		make_round(n);
+	}
+	if (loop[n].runs)
+		run(&loop[n]);
+	else
+		idle_while_waiting += somebody_waits(&cpu[n]);
 }
 
 static void simulate(uint64_t ticks)
@@ -165,10 +251,12 @@ static void simulate(uint64_t ticks)
 	uint64_t end = now + ticks;
 
 	for (; now < end; now += STEP) {
-		arrivals();
+		kicks();
 		for (unsigned i = 0; i < nr_cpus; i++)
-			step(all[i]);
+			step(i);
 	}
+	for (unsigned i = 0; i < nr_cpus; i++)
+		end_turn(i);
 }
 
 static uint64_t vm_ran(unsigned n)
@@ -307,35 +395,49 @@ static void test_siblings_are_equals(void **state)
 /* --- sleepers --- */
 
 /* They come and go as they like: each runs, and who never sleeps has his share. */
+static void sleepers(unsigned round, uint64_t *random)
+{
+	unsigned most = round & 1 ? 20 * MS : 2 * MS;
+
+	start(2 + round % 3);
+	pulls = round & 2;
+	for (unsigned v = 0; v < 3; v++) {
+		sched_share_init(&vm[v], 0);
+		for (unsigned i = 0; i < 4; i++)
+			task_add(v, 0, STEP + fake_random64(random) % most,
+				 STEP + fake_random64(random) % most);
+	}
+	vm_add(3, 0, 1);
+	simulate(UINT64_C(4) * HZ);
+	for (unsigned i = 0; i < nr_tasks; i++) {
+		assert_true(task[i].e.ran > 0);
+		if (task[i].longest_wait > 200 * MS)
+			fail_msg("round %u, vCPU %u: has waited %llu us", round, i,
+				 (unsigned long long)task[i].longest_wait);
+	}
+	assert_in_range(moves(), 0, 4 * 300 * nr_cpus);
+}
+
+/* What he has depends on whom the dice send to him: at times three tenths less than his share, on
+ * the whole not a sixth. */
 static void test_sleepers(void **state)
 {
-	uint64_t random = 7;
+	uint64_t random = 7, had[CPUS_MAX + 1] = { 0 }, due[CPUS_MAX + 1] = { 0 }, share;
 
 	(void)state;
-	for (unsigned round = 0; round < 16; round++) {
-		unsigned most = round & 1 ? 20 * MS : 2 * MS;
-
-		start(2 + round % 3);
-		pulls = round & 2;
-		for (unsigned v = 0; v < 3; v++) {
-			sched_share_init(&vm[v], 0);
-			for (unsigned i = 0; i < 4; i++)
-				task_add(v, 0, STEP + fake_random64(&random) % most,
-					 STEP + fake_random64(&random) % most);
-		}
-		vm_add(3, 0, 1);
-		simulate(UINT64_C(4) * HZ);
-		if (vm_ran(3) < UINT64_C(4) * HZ * nr_cpus / 4 * 5 / 6)
-			fail_msg("round %u: who never sleeps had %llu us", round,
-				 (unsigned long long)vm_ran(3));
-		for (unsigned i = 0; i < nr_tasks; i++) {
-			assert_true(task[i].e.ran > 0);
-			if (task[i].longest_wait > 200 * MS)
-				fail_msg("round %u, vCPU %u: has waited %llu us", round, i,
-					 (unsigned long long)task[i].longest_wait);
-		}
-		assert_in_range(moves(), 0, 4 * 300 * nr_cpus);
+	for (unsigned round = 0; round < 48; round++) {
+		sleepers(round, &random);
+		share = UINT64_C(4) * HZ * nr_cpus / 4;
+		if (vm_ran(3) < share * 7 / 10)
+			fail_msg("round %u: who never sleeps had %llu us of %llu", round,
+				 (unsigned long long)vm_ran(3), (unsigned long long)share);
+		had[nr_cpus] += vm_ran(3);
+		due[nr_cpus] += share;
 	}
+	for (unsigned n = 2; n <= CPUS_MAX; n++)
+		if (had[n] < due[n] * 5 / 6)
+			fail_msg("%u CPUs: who never sleeps had %llu us of %llu", n,
+				 (unsigned long long)had[n], (unsigned long long)due[n]);
 }
 
 /* One that sleeps nearly always has its turn when it wakes, though no CPU is free. */
@@ -437,6 +539,34 @@ static void test_each_ones_share(void **state)
 					 "%llu",
 					 i, k, c->task[k].share, (unsigned long long)share);
 		}
+	}
+}
+
+/* --- who is asked how fast he is --- */
+
+/* Turns without an end are interrupted for it where one who waits could come, and by none of two
+ * CPUs too often. */
+static void test_asks_seldom(void **state)
+{
+	static const struct {
+		unsigned tasks;
+		uint64_t cpus[3];
+		unsigned least, most; /* in ten seconds */
+	} cases[] = {
+		{ 3, { 0, 0, 0 }, 10, 2 * 10 * 1000 / SCHED_ASK_MS },
+		{ 2, { 0, 0 }, 0, 0 },
+		{ 3, { BIT(0), BIT(0), BIT(1) }, 0, 0 },
+		{ 3, { BIT(0), BIT(1), BIT(0) | BIT(2) }, 0, 0 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		start(2);
+		sched_share_init(&vm[0], 0);
+		for (unsigned k = 0; k < cases[i].tasks; k++)
+			task_add(0, cases[i].cpus[k], 0, 0);
+		simulate(UINT64_C(10) * HZ);
+		assert_in_range(asked, cases[i].least, cases[i].most);
 	}
 }
 
@@ -638,12 +768,13 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_shares),   cmocka_unit_test(test_siblings_are_equals),
-		cmocka_unit_test(test_sleepers), cmocka_unit_test(test_sleeper_wakes_soon),
-		cmocka_unit_test(test_free_cpu), cmocka_unit_test(test_warm_ones_stay),
-		cmocka_unit_test(test_pinned),   cmocka_unit_test(test_place),
-		cmocka_unit_test(test_owed),     cmocka_unit_test(test_busiest),
-		cmocka_unit_test(test_threads),  cmocka_unit_test(test_each_ones_share),
+		cmocka_unit_test(test_shares),      cmocka_unit_test(test_siblings_are_equals),
+		cmocka_unit_test(test_sleepers),    cmocka_unit_test(test_sleeper_wakes_soon),
+		cmocka_unit_test(test_free_cpu),    cmocka_unit_test(test_warm_ones_stay),
+		cmocka_unit_test(test_pinned),      cmocka_unit_test(test_place),
+		cmocka_unit_test(test_owed),        cmocka_unit_test(test_busiest),
+		cmocka_unit_test(test_threads),     cmocka_unit_test(test_each_ones_share),
+		cmocka_unit_test(test_asks_seldom),
 	};
 
 	return cmocka_run_group_tests_name("sched_smp", tests, NULL, NULL);
