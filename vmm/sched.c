@@ -490,9 +490,10 @@ struct sched_entity *sched_give_sought(struct sched *s, const struct sched_entit
 }
 
 /*
- * Is one of such a load to go to a CPU that has so much less to do? At once, if that has no more to
- * do afterwards than this one. Else the two only change places: that is for when those over there
- * have got on faster for a while, and are to be the ones among many.
+ * Is one of such a load to go to a CPU that has so much less to do? At once, if that has hardly
+ * more to do afterwards than this one: the difference is an eighth of what it was, at most. Else
+ * the two only change places: that is for when those over there have got on faster for a while, and
+ * are to be the ones among many.
  */
 static bool evens_out(uint64_t load, uint64_t less, bool faster)
 {
