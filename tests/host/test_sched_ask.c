@@ -34,10 +34,9 @@ struct task {
 struct loop {
 	struct sched s;
 	struct task *runs;
-	uint64_t turn;                        /* ticks of it that are not charged yet */
-	uint64_t slice;                       /* that are left until it ends; */
-	bool slice_runs, hurries, slice_over; /* if it does */
-	struct sched *asks;                   /* who has asked it, and is to have its answer */
+	uint64_t turn; /* ticks of it that are not charged yet */
+	struct slice slice;
+	struct sched *asks; /* who has asked it, and is to have its answer */
 	unsigned interrupted;
 	bool kicked; /* somebody there has been woken */
 };
@@ -87,13 +86,6 @@ static void send(struct sched_entity *e)
 	assert_true(cpu_set_has(&e->cpus, e->to->cpu));
 }
 
-static void set_slice(struct loop *l, bool on)
-{
-	l->slice_runs = on;
-	l->hurries = on && l->s.hurry;
-	l->slice = sched_left(&l->s);
-}
-
 static void ask(struct loop *l)
 {
 	struct sched *busy = sched_busiest(all, CPUS, &l->s);
@@ -122,23 +114,22 @@ static void make_round(struct loop *l)
 			ask(l);
 		return;
 	}
-	if (!l->s.used)
-		set_slice(l, false);
-	if (others != l->slice_runs || (others && l->s.hurry && !l->hurries))
-		set_slice(l, others);
+	take_turn(&l->slice, &l->s, others);
 }
 
 static void step(struct loop *l)
 {
+	bool slice_over;
+
 	if (l->runs) {
 		l->turn += STEP;
-		l->slice -= MIN(l->slice, STEP);
-		l->slice_over = l->slice_runs && !l->slice;
-		if (!l->slice_over && !l->asks && !l->kicked &&
+		l->slice.left -= MIN(l->slice.left, STEP);
+		slice_over = l->slice.runs && !l->slice.left;
+		if (!slice_over && !l->asks && !l->kicked &&
 		    (!l->runs->work || l->runs->e.ran + l->turn < l->runs->work))
 			return;
-		if (l->slice_over)
-			set_slice(l, false);
+		if (slice_over)
+			set_slice(&l->slice, &l->s, false);
 		sched_charge(&l->s, l->turn);
 		l->turn = 0;
 	}

@@ -36,9 +36,8 @@ struct task {
 /* A CPU's loop, as turns.c has it: it looks around when a turn ends, or something has come. */
 struct loop {
 	struct task *runs;
-	uint64_t turn;            /* ticks of it that are not charged yet */
-	uint64_t slice;           /* that are left until it ends; */
-	bool slice_runs, hurries; /* if it does */
+	uint64_t turn; /* ticks of it that are not charged yet */
+	struct slice slice;
 	bool kicked;
 };
 
@@ -117,7 +116,7 @@ static void run(struct loop *l)
 
 	t->longest_wait = MAX(t->longest_wait, now - t->waits_since);
 	l->turn += ticks;
-	l->slice -= MIN(l->slice, ticks);
+	l->slice.left -= MIN(l->slice.left, ticks);
 	t->waits_since = now + STEP;
 	if (!t->work)
 		return;
@@ -131,7 +130,8 @@ static void run(struct loop *l)
 /* Nothing makes the guest exit. */
 static bool goes_on(const struct loop *l)
 {
-	return l->runs && !l->kicked && l->runs->wake_at <= now && (!l->slice_runs || l->slice);
+	return l->runs && !l->kicked && l->runs->wake_at <= now &&
+	       (!l->slice.runs || l->slice.left);
 }
 
 /* One for whom another CPU has nothing to do does not wait. */
@@ -169,13 +169,6 @@ static void end_turn(unsigned n)
 	loop[n].turn = 0;
 }
 
-static void set_slice(unsigned n, bool on)
-{
-	loop[n].slice_runs = on;
-	loop[n].hurries = on && cpu[n].hurry;
-	loop[n].slice = sched_left(&cpu[n]);
-}
-
 /* The one that is asked is interrupted. */
 static void pull(struct sched *idle)
 {
@@ -198,8 +191,8 @@ static void make_round(unsigned n)
 	struct sched_entity *e, *away;
 
 	loop[n].kicked = false;
-	if (loop[n].slice_runs && !loop[n].slice)
-		set_slice(n, false);
+	if (loop[n].slice.runs && !loop[n].slice.left)
+		set_slice(&loop[n].slice, s, false);
 	sched_look(s, can_run);
 	while ((away = sched_spread(s, all, nr_cpus)))
 		send(away);
@@ -219,10 +212,7 @@ static void make_round(unsigned n)
 		loop[outdated->cpu].kicked = true;
 		asked++;
 	}
-	if (!s->used)
-		set_slice(n, false);
-	if (others != loop[n].slice_runs || (others && s->hurry && !loop[n].hurries))
-		set_slice(n, others);
+	take_turn(&loop[n].slice, s, others);
 }
 
 static void arrivals(unsigned n)
